@@ -1,0 +1,15 @@
+//! The pure part of betagate: no client, no database, no async, no system time.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`resources`] | the YAML types, one file a kind, with schema and CEL rules |
+//! | [`desired`] | parse, resolve references, validate: all errors at once |
+//! | [`decide`] | gates, stages, rollbacks, holds: what should be true now |
+//! | [`plan`] | the difference between what should be and what is, ordered and guarded |
+//! | [`flags`] | compile and evaluate flags; the cohort membership index |
+
+pub mod decide;
+pub mod desired;
+pub mod flags;
+pub mod plan;
+pub mod resources;

@@ -1,0 +1,1 @@
+//! (see the head of the crate)

@@ -1,0 +1,3 @@
+//! Entry point: hands the arguments to the command line.
+
+fn main() {}

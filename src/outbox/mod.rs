@@ -1,0 +1,3 @@
+//! What leaves: mail, chat, webhooks; one file each, with receipts.
+//!
+//! Must not know: why a message is sent.

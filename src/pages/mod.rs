@@ -1,0 +1,3 @@
+//! The operator console and the tester pages.
+//!
+//! Must not know: SQL text.

@@ -1,0 +1,3 @@
+//! Readings, one file a source.
+//!
+//! Must not know: thresholds.

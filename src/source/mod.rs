@@ -1,0 +1,3 @@
+//! Where documents come from: a folder or a Git repository, as a Snapshot.
+//!
+//! Must not know: what the documents mean.

@@ -1,0 +1,3 @@
+//! Schedules, jobs, retries.
+//!
+//! Must not know: the rules of the domain.
