@@ -1,0 +1,10 @@
+//! What betagate does, one module a behaviour, each named as a sentence. A behaviour that touches the database holds on every kind
+//! of database there is (`support::databases`).
+
+// A test that cannot set itself up has nothing better to do than panic.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod each_test_has_a_database_of_its_own;
