@@ -1,1 +1,36 @@
-//! (see the head of the crate)
+//! The resources of `betagate.dev/v1alpha1`: one Rust type a kind, used unchanged for YAML files, CRDs, the command line and the API.
+//!
+//! Knows the shape of what an operator writes. Must not know any client or database, nor whether a reference leads anywhere (that is
+//! [`crate::desired`]).
+
+mod cohort;
+mod dataset;
+mod flag;
+mod gate;
+mod incident;
+mod invite;
+mod kind;
+mod plan;
+mod program;
+mod rollback;
+mod rollout;
+mod scalar;
+mod signoff;
+mod status;
+mod workload;
+
+pub use cohort::*;
+pub use dataset::*;
+pub use flag::*;
+pub use gate::*;
+pub use incident::*;
+pub use invite::*;
+pub use kind::{API_VERSION, GROUP, Kind, crd, crds, schema};
+pub use plan::*;
+pub use program::*;
+pub use rollback::*;
+pub use rollout::*;
+pub use scalar::*;
+pub use signoff::*;
+pub use status::*;
+pub use workload::*;

@@ -1,0 +1,155 @@
+//! `Flag`: a feature flag after flagd's definition, with what a beta adds: risk, safe variant, fallback, cohorts.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ResourceStatus, Suspend};
+
+/// A feature flag.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "betagate.dev",
+    version = "v1alpha1",
+    kind = "Flag",
+    namespaced,
+    status = "ResourceStatus",
+    derive = "PartialEq",
+    category = "betagate",
+    printcolumn(name = "Key", type_ = "string", json_path = ".spec.key"),
+    printcolumn(name = "Program", type_ = "string", json_path = ".spec.program"),
+    printcolumn(name = "Risk", type_ = "string", json_path = ".spec.risk"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state")
+)]
+#[x_kube(validation = Rule::new("self.defaultVariant in self.variants").message("defaultVariant must be one of variants"))]
+#[x_kube(validation = Rule::new("!has(self.safeVariant) || self.safeVariant in self.variants").message("safeVariant must be one of variants"))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FlagSpec {
+    /// The program it belongs to.
+    pub program: String,
+    /// The key that SDKs ask for; the resource's name when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How much harm it can do; a rollback routes flags of a risk to their fallback.
+    #[serde(default)]
+    pub risk: Risk,
+    /// The type of every variant's value.
+    pub r#type: FlagType,
+    /// ENABLED or DISABLED, as flagd has it.
+    #[serde(default)]
+    pub state: FlagState,
+    /// Values by name. Quote "on" and "off".
+    #[schemars(length(min = 1), schema_with = "super::kind::map_of_anything")]
+    pub variants: IndexMap<String, Value>,
+    /// The variant that is served when no rule decides.
+    pub default_variant: String,
+    /// The variant that a rollback serves; needed for a flag that a plan disables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safe_variant: Option<String>,
+    /// The safe path that a rollback routes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
+    /// JsonLogic rules, as flagd has them, and `in_cohort`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::kind::anything")]
+    pub targeting: Option<Value>,
+    /// Rules shared between flags, by name, used with {"$ref": NAME}.
+    #[serde(default, rename = "$evaluators", skip_serializing_if = "IndexMap::is_empty")]
+    #[schemars(schema_with = "super::kind::map_of_anything")]
+    pub evaluators: IndexMap<String, Value>,
+    /// An environment variable of the API process that overrides the flag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<String>,
+    /// What differs by environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environments: BTreeMap<String, FlagDifference>,
+    /// How percentages pick people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucketing: Option<Bucketing>,
+    /// Handed to SDKs with each answer: booleans, strings, numbers.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    #[schemars(schema_with = "super::kind::map_of_anything")]
+    pub metadata: IndexMap<String, Value>,
+    /// Leaves it as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<Suspend>,
+}
+
+/// How much harm a flag can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Risk {
+    #[default]
+    Low,
+    Medium,
+    High,
+}
+
+/// The type of a flag's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum FlagType {
+    Boolean,
+    String,
+    Integer,
+    Float,
+    Object,
+}
+
+impl FlagType {
+    /// Whether a value is of this type.
+    pub fn admits(self, value: &Value) -> bool {
+        match self {
+            Self::Boolean => value.is_boolean(),
+            Self::String => value.is_string(),
+            Self::Integer => value.is_i64() || value.is_u64(),
+            Self::Float => value.is_number(),
+            Self::Object => value.is_object() || value.is_array(),
+        }
+    }
+}
+
+/// Whether a flag is evaluated at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "the names say it")]
+#[serde(rename_all = "UPPERCASE")]
+pub enum FlagState {
+    #[default]
+    Enabled,
+    Disabled,
+}
+
+/// What differs in one environment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FlagDifference {
+    /// Another state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<FlagState>,
+    /// Another default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_variant: Option<String>,
+    /// Other rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::kind::anything")]
+    pub targeting: Option<Value>,
+}
+
+/// The generation of flagd's hashing that picks people for percentages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Bucketing {
+    /// Hash of key and targeting key, one after the other.
+    Concat,
+    /// Hash of the canonical CBOR of both.
+    Cbor,
+}

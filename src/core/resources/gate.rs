@@ -1,0 +1,262 @@
+//! `Gate`: checks with thresholds, when they are measured and when they are reviewed.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Cron, Moment, ResourceStatus, Span, Suspend, Threshold};
+
+/// Checks that must hold before something may go on.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "betagate.dev",
+    version = "v1alpha1",
+    kind = "Gate",
+    namespaced,
+    status = "ResourceStatus",
+    derive = "PartialEq",
+    category = "betagate",
+    printcolumn(name = "Program", type_ = "string", json_path = ".spec.program"),
+    printcolumn(name = "Verdict", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GateSpec {
+    /// The program it belongs to.
+    pub program: String,
+    /// What it protects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// When a verdict is sealed. Left out: the gate has a live verdict only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<Review>,
+    /// The people every KPI here is about; left out: everyone in the program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cohorts: Vec<String>,
+    /// How often it is measured; every 5m when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<Measure>,
+    /// What must hold.
+    #[schemars(length(min = 1))]
+    pub checks: Vec<Check>,
+    /// How much may be missed with an accepted mitigation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditional: Option<Conditional>,
+    /// How long a miss that may be mitigated waits for its mitigation before the review seals; 24h when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decide_within: Option<Span>,
+    /// The person who accepts mitigations; left out: any person of the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Leaves it as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<Suspend>,
+}
+
+/// When a verdict is sealed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Review {
+    /// The schedule, in the program's zone.
+    pub cron: Cron,
+    /// Reviews before it are board rows, Pending, and seal nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Moment>,
+}
+
+/// How often a gate is measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Measure {
+    /// The time between two measurements.
+    pub every: Span,
+}
+
+/// How much may be missed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Conditional {
+    /// This many missed checks may pass, each with an accepted mitigation.
+    pub missed: u32,
+}
+
+/// One check: a name, what is measured (exactly one of nine kinds), and the threshold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("[has(self.kpi), has(self.sql), has(self.prometheus), has(self.http), has(self.incidents), has(self.gate), has(self.job), has(self.fact), has(self.signoff)].filter(x, x).size() == 1").message("a check is exactly one of kpi, sql, prometheus, http, incidents, gate, job, fact, signoff"))]
+#[x_kube(validation = Rule::new("has(self.pass) || has(self.gate) || has(self.signoff) || has(self.job)").message("a measured check needs pass, such as \">= 45%\""))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Check {
+    /// Its name, unique in the gate.
+    pub name: String,
+    /// What it asks, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Its column on the board; the name when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// What the value must meet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<Threshold>,
+    /// A miss makes the verdict Fail, which a rollback plan may act on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub critical: bool,
+    /// Not due before: prints `-` and is not mandatory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Moment>,
+    /// How long a critical miss lasts before the live verdict is Fail.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub lasting: Option<Span>,
+    /// Fewer samples than this read as unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_samples: Option<u64>,
+    /// Whether an unknown takes the check out of the mandatory ones.
+    #[serde(default, skip_serializing_if = "Missing::is_unknown")]
+    pub missing: Missing,
+    /// A reading older than this is stale; three measuring intervals when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_after: Option<Span>,
+    /// One of betagate's KPIs, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kpi: Option<String>,
+    /// A query that answers one number, or `numerator` and `denominator`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<SqlCheck>,
+    /// A PromQL query that answers one number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<String>,
+    /// The name of the Prometheus source; the only one when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// A number in a JSON answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpCheck>,
+    /// The number of incidents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incidents: Option<IncidentCheck>,
+    /// Another gate's verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateCheck>,
+    /// A job's exit code: 0 met, 2 unknown, else missed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobCheck>,
+    /// Something betagate itself knows, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fact: Option<String>,
+    /// What the fact is about: a flag's key, a dataset, a cohort, a plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+    /// A person's word that it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signoff: Option<SignoffCheck>,
+}
+
+/// Whether a check without a reading is mandatory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Missing {
+    /// It reads unknown, and the verdict is Pending.
+    #[default]
+    Unknown,
+    /// It is left out, and the verdict says so.
+    Ignore,
+}
+
+impl Missing {
+    fn is_unknown(&self) -> bool {
+        *self == Self::Unknown
+    }
+}
+
+/// A bounded query.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SqlCheck {
+    /// A database source; `betagate` is its own store, through the `checks` views only.
+    pub source: String,
+    /// One statement that answers one row.
+    pub query: String,
+}
+
+/// A value in a JSON answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpCheck {
+    /// An HTTP source.
+    pub source: String,
+    /// The path below its address.
+    pub path: String,
+    /// A JSON pointer to the value; left out: the answer's status, 1 for 2xx and else 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// The value that counts as 1 (anything else as 0), for strings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::kind::anything")]
+    pub is: Option<Value>,
+}
+
+/// Which incidents are counted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IncidentCheck {
+    /// Only of this severity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<String>,
+    /// Only of this category.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// Started or still open within this length of time before now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Span>,
+    /// Only those that are open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
+    /// Only those that nobody acknowledged for this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unacknowledged_for: Option<Span>,
+}
+
+/// What another gate's verdict must be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GateCheck {
+    /// The other gate.
+    pub name: String,
+    /// Which verdicts are met.
+    #[serde(default)]
+    pub is: GateIs,
+}
+
+/// Which verdicts of another gate are met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateIs {
+    /// Pass.
+    Pass,
+    /// Pass, or a Conditional whose mitigation was accepted.
+    #[default]
+    PassOrConditional,
+    /// No check missed; unknowns are accepted (seed 004's monitor view).
+    NoMiss,
+}
+
+/// A command whose exit code is the answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobCheck {
+    /// The program and its arguments.
+    #[schemars(length(min = 1))]
+    pub command: Vec<String>,
+    /// The image it runs in, on a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}
+
+/// A person's word.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SignoffCheck {
+    /// Whose word counts; left out: any person of the program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<String>,
+}

@@ -1,0 +1,120 @@
+//! `Rollout`: ordered stages. Which cohorts are open, which flag values, which workload versions, and what lets one in.
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Moment, ResourceStatus, Span, Suspend};
+
+/// The stages of a beta, in order.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "betagate.dev",
+    version = "v1alpha1",
+    kind = "Rollout",
+    namespaced,
+    status = "ResourceStatus",
+    derive = "PartialEq",
+    category = "betagate",
+    printcolumn(name = "Program", type_ = "string", json_path = ".spec.program"),
+    printcolumn(name = "Stage", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RolloutSpec {
+    /// The program it belongs to.
+    pub program: String,
+    /// The stages.
+    #[schemars(length(min = 1))]
+    pub stages: Vec<Stage>,
+    /// Leaves it as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<Suspend>,
+}
+
+/// One stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Stage {
+    /// Its name, unique in the rollout.
+    pub name: String,
+    /// When it may open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+    /// What lets it open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enter: Option<Enter>,
+    /// The cohorts that are open while it is the current one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cohorts: Vec<String>,
+    /// Default variants of flags, by key, while it is the current one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub flags: BTreeMap<String, String>,
+    /// Images of workloads, by name, while it is the current one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub workloads: BTreeMap<String, String>,
+}
+
+/// When a stage may open.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Window {
+    /// Not before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Moment>,
+    /// By the end of this day; later it is overdue, and needs a GO.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Moment>,
+}
+
+/// What lets a stage open: everything named here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Enter {
+    /// Gates that must hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<EnterGate>,
+    /// People who must say GO.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signoffs: Option<EnterSignoffs>,
+    /// How long the stage before must have been open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Span>,
+}
+
+/// A gate that must hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EnterGate {
+    /// The gate's name.
+    pub name: String,
+    /// So many sealed reviews in a row (accepted Conditionals count); left out: the live verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub passes: Option<u32>,
+}
+
+/// People who must say GO.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EnterSignoffs {
+    /// Who.
+    #[schemars(length(min = 1))]
+    pub from: Vec<String>,
+    /// How their words add up.
+    #[serde(default)]
+    pub rule: SignoffRule,
+}
+
+/// How words add up. One NO-GO blocks under either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SignoffRule {
+    /// Everyone said GO; silence is not GO.
+    #[default]
+    Unanimous,
+    /// At least one said GO.
+    Any,
+}

@@ -1,0 +1,85 @@
+//! `Signoff`: a person's recorded word. Immutable; a person's latest word wins.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Moment, ResourceStatus};
+
+/// A person's recorded word.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "betagate.dev",
+    version = "v1alpha1",
+    kind = "Signoff",
+    namespaced,
+    status = "ResourceStatus",
+    derive = "PartialEq",
+    category = "betagate",
+    shortname = "so",
+    printcolumn(name = "By", type_ = "string", json_path = ".spec.by"),
+    printcolumn(name = "Says", type_ = "string", json_path = ".spec.says"),
+    printcolumn(name = "Note", type_ = "string", json_path = ".spec.note")
+)]
+#[x_kube(validation = Rule::new("self == oldSelf").message("a sign-off is immutable: record another one"))]
+#[x_kube(validation = Rule::new("!(self.says in ['done', 'waive', 'accept-mitigation']) || (has(self.gate) && has(self.check))").message("done, waive and accept-mitigation name gate and check"))]
+#[x_kube(validation = Rule::new("!(self.says in ['go', 'no-go']) || (has(self.rollout) && has(self.stage))").message("go and no-go name rollout and stage"))]
+#[x_kube(validation = Rule::new("self.says != 'lift' || has(self.run)").message("lift names run"))]
+#[x_kube(validation = Rule::new("self.says != 'acknowledge' || (has(self.object) && has(self.digest))").message("acknowledge names object and the digest that plan printed"))]
+#[x_kube(validation = Rule::new("!(self.says in ['waive', 'accept-mitigation']) || (has(self.note) && has(self.until))").message("mitigations and waivers carry a note and until"))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SignoffSpec {
+    /// The program it concerns.
+    pub program: String,
+    /// Who: a name from the program's people.
+    pub by: String,
+    /// What.
+    pub says: Says,
+    /// The gate, for done, waive, accept-mitigation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<String>,
+    /// The check, for done, waive, accept-mitigation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
+    /// The rollout, for go, no-go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<String>,
+    /// The stage, for go, no-go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// The run, for lift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// The object (`Kind/name`), for acknowledge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// The digest that `plan` printed, for acknowledge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Until when it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Moment>,
+}
+
+/// What a person says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Says {
+    /// An item of a checklist is done.
+    Done,
+    /// A stage may open.
+    Go,
+    /// A stage may not open.
+    NoGo,
+    /// A missed check may pass once, with what the note says.
+    AcceptMitigation,
+    /// A check is not asked for, until it runs out.
+    Waive,
+    /// A warning or a mass change was seen.
+    Acknowledge,
+    /// A rollback's holds may go.
+    Lift,
+}
