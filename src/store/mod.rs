@@ -1,3 +1,23 @@
 //! The database behind plain functions: PostgreSQL and SQLite, audit chain, job queue.
 //!
 //! Must not know: HTTP, Kubernetes.
+//!
+//! SQL is written once, in the portable subset: `$1` binds, `ON CONFLICT`, `RETURNING`, CTEs, window functions. Time is
+//! bound, never asked of the database; civil time never enters SQL. Where the dialects must differ, two bodies stand
+//! side by side in one file of this room.
+
+mod arg;
+mod error;
+mod migrate;
+mod pool;
+mod row;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use arg::{Arg, Kind};
+pub use error::StoreError;
+pub use migrate::{Applied, Migrated};
+pub use pool::{Dialect, Store, Tx};
+pub use row::{Column, Row};
