@@ -1,7 +1,11 @@
-//! From documents to what is wanted: parse, resolve references, validate; all problems at once, each with its place.
+//! What is wanted: text to documents, documents to resolved and validated resources, with every error at once.
 //!
-//! Must not know: files and clients (it is handed text), the time.
+//! Must not know: where the text came from, or what time it is.
 
-mod model;
-
-pub use model::*;
+pub mod error;
+pub mod nearest;
+pub mod parse;
+mod parse_node;
+pub mod shape;
+mod shape_choice;
+mod shape_scalar;
