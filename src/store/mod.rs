@@ -7,7 +7,11 @@
 //! side by side in one file of this room.
 
 mod arg;
+pub mod audit;
 mod error;
+pub mod freezes;
+pub mod leadership;
+pub mod memory;
 mod migrate;
 mod pool;
 mod row;
