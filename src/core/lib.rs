@@ -2,12 +2,14 @@
 //!
 //! | module | what it knows |
 //! |---|---|
+//! | [`cohort`] | what a list must look like, its rows and digests, invite codes |
 //! | [`resources`] | the YAML types, one file a kind, with schema and CEL rules |
 //! | [`desired`] | parse, resolve references, validate: all errors at once |
 //! | [`decide`] | gates, stages, rollbacks, holds: what should be true now |
 //! | [`plan`] | the difference between what should be and what is, ordered and guarded |
 //! | [`flags`] | compile and evaluate flags; the cohort membership index |
 
+pub mod cohort;
 pub mod decide;
 pub mod desired;
 pub mod flags;

@@ -3,9 +3,12 @@
 //! Must not know: where the text came from, or what time it is.
 
 pub mod error;
+mod model;
 pub mod nearest;
 pub mod parse;
 mod parse_node;
 pub mod shape;
 mod shape_choice;
 mod shape_scalar;
+
+pub use model::*;

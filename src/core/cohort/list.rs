@@ -1,0 +1,216 @@
+//! A list as a stream of rows, in bounded memory: a million rows pass through here one at a time.
+//!
+//! Must not know: what other rows there are (duplicates are the survey's), where the bytes come from.
+
+use std::borrow::Cow;
+use std::io::{self, Read};
+
+use sha2::{Digest, Sha256};
+
+use super::address::{AddressRules, normalise};
+use super::columns::Columns;
+use super::lines::{LineFault, Lines, fields};
+use super::report::{Fault, Needs, Problem};
+
+/// The longest of each field, in characters; the address has bounds of its own.
+const MAX_FIELD: usize = 200;
+const MAX_NOTE: usize = 2000;
+
+/// How a list is read.
+#[derive(Clone, Debug, Default)]
+pub struct ListOptions {
+    /// Which spellings are one person.
+    pub addresses: AddressRules,
+    /// What the list must have; less is a warning.
+    pub needs: Needs,
+    /// Throw-away domains beside the built-in ones, normalised.
+    pub disposable: Vec<String>,
+}
+
+/// One person of a list. Empty fields are empty texts.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ListRow {
+    /// The line it begins on, from 1.
+    pub line: u64,
+    /// The address as it was written: mail goes here.
+    pub email: String,
+    /// The address as it is compared.
+    pub email_norm: String,
+    /// The cohort label (seed 004).
+    pub label: String,
+    /// The role: its column, or the label's prefix (`creator-lyon` is a `creator`).
+    pub role: String,
+    /// Who asked for this person.
+    pub invited_by: String,
+    /// The language for mail.
+    pub locale: String,
+    /// Anything else.
+    pub note: String,
+}
+
+/// Tells two versions of a list apart, row by row: which person, and what is said of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowDigest(pub [u8; 32]);
+
+impl RowDigest {
+    /// Whom the row is about: the first half.
+    pub fn person(&self) -> [u8; 16] {
+        let mut person = [0; 16];
+        person.copy_from_slice(&self.0[..16]);
+        person
+    }
+
+    /// Which of the [`super::BUCKETS`] it falls into.
+    pub fn bucket(&self) -> u8 {
+        self.0[0]
+    }
+}
+
+impl ListRow {
+    /// The row's digest: half of it from the normalised address alone, half from all that is said.
+    pub fn digest(&self) -> RowDigest {
+        let mut said = Sha256::new();
+        for field in
+            [&self.email, &self.email_norm, &self.label, &self.role, &self.invited_by, &self.locale, &self.note]
+        {
+            said.update((field.len() as u64).to_be_bytes());
+            said.update(field);
+        }
+        let mut digest = [0; 32];
+        digest[..16].copy_from_slice(&Sha256::digest(&self.email_norm)[..16]);
+        digest[16..].copy_from_slice(&said.finalize()[..16]);
+        RowDigest(digest)
+    }
+
+    /// The domain of the normalised address.
+    pub fn domain(&self) -> &str {
+        self.email_norm.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
+}
+
+/// Rows hold addresses; what is printed for debugging does not.
+impl std::fmt::Debug for ListRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ListRow")
+            .field("line", &self.line)
+            .field("label", &self.label)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What stands in a list at some line.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A person.
+    Row(ListRow),
+    /// Something that can't be one.
+    Problem(Problem),
+}
+
+/// Reads a list from its first byte to its last, entry by entry.
+///
+/// Each item is an error only when reading itself fails; what is wrong with the list comes as [`Entry::Problem`].
+pub fn rows<R: Read>(input: R, addresses: AddressRules) -> Rows<R> {
+    Rows { lines: Lines::new(input), columns: None, addresses, pending: Vec::new(), ended: false }
+}
+
+/// The iterator of [`rows`].
+pub struct Rows<R> {
+    lines: Lines<R>,
+    columns: Option<Columns>,
+    addresses: AddressRules,
+    pending: Vec<Problem>,
+    ended: bool,
+}
+
+impl<R: Read> Iterator for Rows<R> {
+    type Item = io::Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(problem) = self.pending.pop() {
+                return Some(Ok(Entry::Problem(problem)));
+            }
+            if self.ended {
+                return None;
+            }
+            match self.step() {
+                Ok(Some(entry)) => return Some(Ok(entry)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl<R: Read> Rows<R> {
+    fn step(&mut self) -> io::Result<Option<Entry>> {
+        let Some((line, text)) = self.lines.next()? else {
+            self.ended = true;
+            return Ok(None);
+        };
+        let text = match text {
+            Ok(text) => text,
+            Err(fault) => return Ok(Some(Entry::Problem(Problem::at(line, unreadable(fault))))),
+        };
+        let mut parts: Vec<Cow<'_, str>> = Vec::with_capacity(6);
+        fields(text, &mut parts);
+        let columns = match self.columns {
+            Some(columns) => columns,
+            None => match Columns::from_first(&parts) {
+                None => *self.columns.insert(Columns::HEADERLESS),
+                Some(Ok(columns)) => {
+                    self.columns = Some(columns);
+                    return Ok(None);
+                }
+                Some(Err(faults)) => {
+                    // Without knowing the columns no further row means anything.
+                    self.pending = faults.into_iter().rev().map(|fault| Problem::at(line, fault)).collect();
+                    self.ended = true;
+                    return Ok(None);
+                }
+            },
+        };
+        Ok(Some(match row(line, &parts, columns, self.addresses) {
+            Ok(row) => Entry::Row(row),
+            Err(fault) => Entry::Problem(Problem::at(line, fault)),
+        }))
+    }
+}
+
+fn unreadable(fault: LineFault) -> Fault {
+    match fault {
+        LineFault::Unclosed => Fault::UnclosedQuote,
+        LineFault::TooLong => Fault::LineTooLong,
+        LineFault::NotUtf8 => Fault::NotUtf8,
+    }
+}
+
+fn row(line: u64, parts: &[Cow<'_, str>], columns: Columns, addresses: AddressRules) -> Result<ListRow, Fault> {
+    if parts.len() > columns.count() && parts[columns.count()..].iter().any(|part| !part.is_empty()) {
+        return Err(Fault::TooManyFields { found: parts.len(), expected: columns.count() });
+    }
+    let picked = columns.pick(parts);
+    let email_norm = normalise(picked[0], addresses).map_err(Fault::Address)?;
+    for (which, field) in picked.iter().enumerate().skip(1) {
+        let is_note = which == 5;
+        if field.len() > if is_note { MAX_NOTE } else { MAX_FIELD } {
+            return Err(Fault::FieldTooLong(Columns::name(which)));
+        }
+        if field.chars().any(|c| c.is_control() && !(is_note && matches!(c, '\n' | '\r' | '\t'))) {
+            return Err(Fault::ControlCharacter(Columns::name(which)));
+        }
+    }
+    let [email, label, role, invited_by, locale, note] = picked.map(str::to_owned);
+    let role = if columns.has_role() && !role.is_empty() { role } else { prefix(&label) };
+    Ok(ListRow { line, email, email_norm, label, role, invited_by, locale, note })
+}
+
+/// The role a label stands for: what comes before its first hyphen.
+fn prefix(label: &str) -> String {
+    label.split('-').next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,22 @@
+//! Cohort lists and invite codes: what a list must look like, which rows it holds, how a code is made.
+//!
+//! Knows the CSV form, addresses, roles, digests and codes. Must not know where a list lies, who may read it, or any
+//! database: a list is a [`std::io::Read`], a key is bytes.
+
+mod address;
+mod code;
+mod columns;
+mod difference;
+mod disposable;
+mod lines;
+mod list;
+mod report;
+#[cfg(test)]
+mod tests;
+
+pub use address::{AddressFault, AddressRules, normalise};
+pub use code::InviteCode;
+pub use difference::{RowDifference, row_difference};
+pub use disposable::is_disposable;
+pub use list::{Entry, ListOptions, ListRow, RowDigest, rows};
+pub use report::{BUCKETS, Buckets, Fault, ListReport, Needs, Outcome, Problem, Severity, Survey, parse_list, survey};
