@@ -3,6 +3,8 @@
 //! Knows the shape of what an operator writes. Must not know any client or database, nor whether a reference leads anywhere (that is
 //! [`crate::desired`]).
 
+#![allow(clippy::duplicated_attributes, reason = "each printcolumn of a CRD repeats its parameters' names")]
+
 mod cohort;
 mod dataset;
 mod flag;

@@ -238,3 +238,52 @@ pub struct HoldReviews {
     /// The severity whose recurrence starts the clock again.
     pub severity: String,
 }
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs, reason = "named after the fields of Step")]
+pub enum Action<'a> {
+    FreezeInvites(&'a FreezeInvites),
+    DisableFlags(&'a DisableFlags),
+    KeepOnline(&'a [String]),
+    RouteToFallback(&'a RouteToFallback),
+    PublishNote(&'a PublishNote),
+    CaptureRootCause(&'a CaptureRootCause),
+    HoldReviews(&'a HoldReviews),
+}
+
+impl Step {
+    /// What it does; none if it names no action, which validation refuses.
+    pub fn action(&self) -> Option<Action<'_>> {
+        let found = [
+            self.freeze_invites.as_ref().map(Action::FreezeInvites),
+            self.disable_flags.as_ref().map(Action::DisableFlags),
+            self.keep_online.as_deref().map(Action::KeepOnline),
+            self.route_to_fallback.as_ref().map(Action::RouteToFallback),
+            self.publish_note.as_ref().map(Action::PublishNote),
+            self.capture_root_cause.as_ref().map(Action::CaptureRootCause),
+            self.hold_reviews.as_ref().map(Action::HoldReviews),
+        ];
+        found.into_iter().flatten().next()
+    }
+
+    /// Its action's name, as YAML writes it.
+    pub fn name(&self) -> &'static str {
+        match self.action() {
+            Some(Action::FreezeInvites(_)) => "freezeInvites",
+            Some(Action::DisableFlags(_)) => "disableFlags",
+            Some(Action::KeepOnline(_)) => "keepOnline",
+            Some(Action::RouteToFallback(_)) => "routeToFallback",
+            Some(Action::PublishNote(_)) => "publishNote",
+            Some(Action::CaptureRootCause(_)) => "captureRootCause",
+            Some(Action::HoldReviews(_)) => "holdReviews",
+            None => "nothing",
+        }
+    }
+
+    /// How long it may take until it is verified.
+    pub fn time_allowed(&self) -> Span {
+        let note = self.publish_note.as_ref().map(|note| note.within.unwrap_or(Span::seconds(30 * 60)));
+        self.deadline.or(note).unwrap_or(Span::seconds(5 * 60))
+    }
+}

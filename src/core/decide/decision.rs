@@ -1,0 +1,228 @@
+//! What `decide` answers: the effective state, what to remember, verdicts, messages, and when to look again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Memory, Reading};
+use crate::resources::Threshold;
+
+/// What should be true now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    /// What to remember.
+    pub memory: Memory,
+    /// What should be so.
+    pub effective: Effective,
+    /// The live verdict of each gate.
+    pub verdicts: BTreeMap<String, GateVerdict>,
+    /// Reviews that were sealed now.
+    pub sealed: Vec<SealedReview>,
+    /// What should leave.
+    pub messages: Vec<Message>,
+    /// What happened, for the record.
+    pub events: Vec<Event>,
+    /// The state of each object in a word and a line, by `Kind/name`.
+    pub states: BTreeMap<String, ObjectState>,
+    /// The next time at which something could change by the clock alone.
+    pub look_again_at: Option<Timestamp>,
+}
+
+/// What should be so, in one program.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effective {
+    /// Cohorts by name.
+    pub cohorts: BTreeMap<String, CohortState>,
+    /// Freezes that should stand: cohort (none for all) and holder.
+    pub freezes: BTreeMap<(Option<String>, String), String>,
+    /// The flag definitions to serve, by key, in the form that `flags` compiles.
+    pub flags: BTreeMap<String, Value>,
+    /// The holds that are in `flags` (`RUN/STEP`).
+    pub flag_holds: BTreeSet<String>,
+    /// Workload images set by the current stage, by workload.
+    pub images: BTreeMap<String, String>,
+    /// Whether reviews are held.
+    pub reviews_held: bool,
+}
+
+/// Whether a cohort takes redemptions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CohortState {
+    /// The current stage of a rollout lists it.
+    pub open: bool,
+    /// A stage has listed it: its invites exist.
+    pub opened_before: bool,
+}
+
+/// What a gate says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Everything mandatory is met.
+    Pass,
+    /// What is missed is within bounds, and its mitigation accepted.
+    Conditional,
+    /// Something mandatory is unknown, or waits for its mitigation.
+    #[default]
+    Pending,
+    /// A critical check is missed, or more than may be.
+    Fail,
+    /// Reviews are held by a rollback.
+    Held,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A gate's verdict with its inputs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GateVerdict {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Whether a critical check made it Fail.
+    pub critical: bool,
+    /// Why, in a line.
+    pub reason: String,
+    /// Each check.
+    pub checks: Vec<CheckResult>,
+}
+
+/// A check as the verdict saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckResult {
+    /// Its name.
+    pub name: String,
+    /// How it reads.
+    pub state: CheckState,
+    /// The threshold.
+    pub pass: Option<Threshold>,
+    /// Whether a miss is critical.
+    pub critical: bool,
+    /// What was measured.
+    pub reading: Option<Reading>,
+    /// More, in words.
+    pub detail: String,
+}
+
+/// How a check reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CheckState {
+    /// ✅
+    Met,
+    /// 🔴
+    Missed,
+    /// 🔴 with an accepted mitigation.
+    Mitigated,
+    /// ⚪
+    Unknown,
+    /// ⚪ and not mandatory.
+    Ignored,
+    /// `-`: not due yet.
+    NotDue,
+    /// Not asked for, by a waiver.
+    Waived,
+}
+
+impl CheckState {
+    /// The mark on boards.
+    pub const fn mark(self) -> &'static str {
+        match self {
+            Self::Met => "✅",
+            Self::Missed | Self::Mitigated => "🔴",
+            Self::Unknown | Self::Ignored => "⚪",
+            Self::NotDue | Self::Waived => "-",
+        }
+    }
+}
+
+/// A review whose verdict stays.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SealedReview {
+    /// The gate.
+    pub gate: String,
+    /// When it was due.
+    pub due_at: Timestamp,
+    /// When it was sealed.
+    pub sealed_at: Timestamp,
+    /// The cohorts that were open.
+    pub cohorts: Vec<String>,
+    /// The verdict with its inputs. `Held` and the Pending rows before the first gate seal nothing, and are rows of the board all the same.
+    pub verdict: GateVerdict,
+}
+
+/// Something that leaves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// `run/episode/step/recipient`: what makes it the same message.
+    pub effect_key: String,
+    /// What it is.
+    pub what: MessageKind,
+    /// By when it must have left.
+    pub deadline: Option<Timestamp>,
+}
+
+/// What leaves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum MessageKind {
+    /// A note to a channel, from a template.
+    Note {
+        /// The channel's name.
+        channel: String,
+        /// The template's name.
+        template: String,
+        /// What it is filled with.
+        variables: BTreeMap<String, String>,
+    },
+    /// A page to a person.
+    Page {
+        /// The person's name.
+        person: String,
+        /// What it says.
+        text: String,
+    },
+    /// A cause document.
+    Document {
+        /// The run.
+        run: String,
+        /// Who answers for it.
+        owner: String,
+        /// What it begins with, in Markdown: trigger, timeline, readings.
+        body: String,
+    },
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// `Kind/name`.
+    pub object: String,
+    /// A word for programs, such as StageOpened.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// The state of an object.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ObjectState {
+    /// In a word.
+    pub state: String,
+    /// In a line.
+    pub summary: String,
+    /// What it waits for, and who can give it.
+    pub waits: Vec<Wait>,
+}
+
+/// Something that is waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// What.
+    pub on: String,
+    /// Who or what can give it.
+    pub from: String,
+}

@@ -1,0 +1,185 @@
+//! The effective state: what Git wants and the holds allow, the more restrictive of both (product page, "Holds").
+//!
+//! Must not know: what is so already (that is `plan`'s).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::{CohortState, Effective, pass::Pass, run::holder, stage::current};
+use crate::resources::{Action, FlagSpec, Names};
+
+impl Pass<'_> {
+    /// What should be so, from the stages that are open and the steps that are in force.
+    pub fn effective(&self) -> Effective {
+        let mut effective = Effective {
+            cohorts: self.cohorts(),
+            images: self.images(),
+            reviews_held: self.reviews_held(),
+            ..Effective::default()
+        };
+        for (key, flag) in &self.program.flags {
+            effective.flags.insert(key.clone(), self.definition(&flag.spec));
+        }
+        self.stage_flags(&mut effective.flags);
+        self.holds(&mut effective);
+        self.invariants(&mut effective.flags);
+        effective
+    }
+
+    fn cohorts(&self) -> BTreeMap<String, CohortState> {
+        let open: BTreeSet<String> = self.open_cohorts().into_iter().collect();
+        let mut before = open.clone();
+        for (name, rollout) in &self.program.rollouts {
+            let opened = self.memory.rollouts.get(name).map(|memory| &memory.opened);
+            let stages = rollout
+                .spec
+                .stages
+                .iter()
+                .filter(|stage| opened.is_some_and(|opened| opened.contains_key(&stage.name)));
+            before.extend(stages.flat_map(|stage| stage.cohorts.iter().cloned()));
+        }
+        let state = |name: &String| CohortState { open: open.contains(name), opened_before: before.contains(name) };
+        self.program.cohorts.keys().map(|name| (name.clone(), state(name))).collect()
+    }
+
+    fn images(&self) -> BTreeMap<String, String> {
+        let mut images = BTreeMap::new();
+        for (name, rollout) in &self.program.rollouts {
+            if let Some(stage) = current(self.memory.rollouts.get(name), &rollout.spec) {
+                images.extend(stage.workloads.clone());
+            }
+        }
+        images
+    }
+
+    /// A flag's definition, in the form that `flags` compiles: flagd's, and betagate's fields beside it.
+    pub fn definition(&self, spec: &FlagSpec) -> Value {
+        let mut flag = Map::new();
+        let mut put = |name: &str, value: Value| {
+            if !value.is_null() {
+                flag.insert(name.to_owned(), value);
+            }
+        };
+        put("state", json!(spec.state));
+        put("variants", json!(spec.variants));
+        put("defaultVariant", json!(spec.default_variant));
+        put("targeting", spec.targeting.clone().unwrap_or_default());
+        if !spec.metadata.is_empty() {
+            put("metadata", json!(spec.metadata));
+        }
+        if !spec.evaluators.is_empty() {
+            put("$evaluators", json!(spec.evaluators));
+        }
+        put("risk", json!(spec.risk));
+        put("bucketing", json!(spec.bucketing));
+        put("safeVariant", json!(spec.safe_variant));
+        put("fallback", json!(spec.fallback));
+        put("env", json!(spec.env));
+        put("program", json!(self.program.name()));
+        put("commit", json!(self.revision.id));
+        Value::Object(flag)
+    }
+
+    fn stage_flags(&self, flags: &mut BTreeMap<String, Value>) {
+        for (name, rollout) in &self.program.rollouts {
+            let Some(stage) = current(self.memory.rollouts.get(name), &rollout.spec) else { continue };
+            for (key, variant) in &stage.flags {
+                if let Some(Value::Object(flag)) = flags.get_mut(key) {
+                    flag.insert(
+                        "stage".to_owned(),
+                        json!({ "variant": variant, "rollout": name, "stage": stage.name }),
+                    );
+                }
+            }
+        }
+    }
+
+    fn invariants(&self, flags: &mut BTreeMap<String, Value>) {
+        for invariant in &self.program.program.spec.invariants {
+            let Some(Value::Object(flag)) = flags.get_mut(&invariant.flag) else { continue };
+            let variants = flag.get("variants").and_then(Value::as_object);
+            let variant = variants
+                .and_then(|v| v.iter().find(|(_, value)| **value == invariant.is))
+                .map(|(name, _)| name.clone());
+            if let Some(variant) = variant {
+                flag.insert("invariant".to_owned(), json!(variant));
+            }
+        }
+    }
+
+    fn holds(&self, effective: &mut Effective) {
+        for (id, run) in self.memory.runs.iter().filter(|(_, run)| run.in_force()) {
+            let reason = run.episodes.last().map(|episode| episode.reason.clone()).unwrap_or_default();
+            for (place, step) in run.steps.iter().enumerate().filter(|(_, step)| step.holds()) {
+                let holder = holder(id, place);
+                match step.step.action() {
+                    Some(Action::FreezeInvites(freeze)) => {
+                        let cohorts: Vec<Option<String>> = match &freeze.cohorts {
+                            Names::All => vec![None],
+                            Names::Listed(names) => names.iter().cloned().map(Some).collect(),
+                        };
+                        for cohort in cohorts {
+                            effective.freezes.insert((cohort, holder.clone()), reason.clone());
+                        }
+                    }
+                    Some(Action::DisableFlags(disable)) => {
+                        for key in &disable.keys {
+                            let hold = json!({ "run": id, "step": place + 1, "reason": reason });
+                            hold_flag(&mut effective.flags, key, run.held_flags.get(key), &hold);
+                        }
+                        effective.flag_holds.insert(holder);
+                    }
+                    Some(Action::RouteToFallback(_)) => {
+                        for key in self.held_keys(id, place) {
+                            if let Some(Value::Object(flag)) = effective.flags.get_mut(&key) {
+                                flag.insert("routed".to_owned(), Value::Bool(true));
+                            }
+                        }
+                        effective.flag_holds.insert(holder);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// Holds a flag at its safe variant; the oldest hold stays. One that was deleted or renamed is served from its kept definition.
+fn hold_flag(flags: &mut BTreeMap<String, Value>, key: &str, kept: Option<&Value>, hold: &Value) {
+    if !flags.contains_key(key) {
+        let Some(kept) = kept else { return };
+        flags.insert(key.to_owned(), kept.clone());
+    }
+    let Some(Value::Object(flag)) = flags.get_mut(key) else { return };
+    if flag.contains_key("hold") {
+        return;
+    }
+    // A commit can take the safe variant away while the flag is held: the one that was known when the hold began counts then.
+    let variants_have =
+        |flag: &Map<String, Value>, name: &str| flag.get("variants").is_some_and(|v| v.get(name).is_some());
+    let safe_of = |flag: &Map<String, Value>| flag.get("safeVariant").and_then(Value::as_str).map(str::to_owned);
+    let own = safe_of(flag).filter(|safe| variants_have(flag, safe));
+    let kept_flag = kept.and_then(Value::as_object);
+    let kept_safe = kept_flag.and_then(safe_of);
+    // The safe variant as it was when the hold began wins over a later commit's, which could name a dangerous one "safe".
+    let same_value = |safe: &str| {
+        kept_flag.is_some_and(|kept| kept["variants"].get(safe) == flag.get("variants").and_then(|v| v.get(safe)))
+    };
+    let variant = match kept_safe {
+        Some(safe) if same_value(&safe) => safe,
+        Some(safe) => {
+            if let Some(kept) = kept_flag {
+                *flag = kept.clone();
+            }
+            safe
+        }
+        None => match own {
+            Some(safe) => safe,
+            None => return,
+        },
+    };
+    let mut hold = hold.clone();
+    hold["variant"] = json!(variant);
+    flag.insert("hold".to_owned(), hold);
+}

@@ -1,0 +1,332 @@
+//! A run under way: its steps come into force strictly in order, and each is verified by a reading (seed 002, section 4).
+//!
+//! Must not know: how an effect is carried out; it is derived from the steps in force (see `effective`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Message, MessageKind, RunMemory, RunPhase, StepMemory, StepState, pass::Pass, trigger::just_after};
+use crate::resources::{Action, Names, OnFailure};
+
+/// The holder of the hold that a step of a run makes: `RUN/STEP`, steps counted from 1.
+pub fn holder(run: &str, place: usize) -> String {
+    format!("{run}/{}", place + 1)
+}
+
+impl StepMemory {
+    /// Whether its hold stands.
+    pub fn holds(&self) -> bool {
+        matches!(self.state, StepState::InForce | StepState::Verified | StepState::Overdue)
+    }
+}
+
+impl RunMemory {
+    /// Whether it holds reviews.
+    pub fn holds_reviews(&self) -> bool {
+        self.in_force() && self.steps.iter().any(|step| step.step.hold_reviews.is_some() && step.holds())
+    }
+}
+
+impl Pass<'_> {
+    /// Moves every run on: verification, the next step, lifting.
+    pub fn runs(&mut self) {
+        let ids: Vec<String> =
+            self.memory.runs.iter().filter(|(_, run)| run.in_force()).map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            self.guard_online(&id);
+            self.verify_steps(&id);
+            if self.memory.runs.get(&id).is_some_and(|run| run.lift_reason.is_none()) {
+                self.next_step(&id);
+            }
+            self.reopen(&id);
+            self.lift(&id);
+        }
+    }
+
+    fn verify_steps(&mut self, id: &str) {
+        let Some(run) = self.memory.runs.get(id) else { return };
+        let pending =
+            run.steps.iter().enumerate().filter(|(_, s)| matches!(s.state, StepState::InForce | StepState::Overdue));
+        let answers: Vec<(usize, Result<(), String>)> =
+            pending.map(|(place, step)| (place, self.verified(id, run, place, step))).collect();
+        let offline = self.offline_groups();
+        for (place, answer) in answers {
+            match answer {
+                Ok(()) => self.mark_verified(id, place, &offline),
+                Err(detail) => self.mark_unverified(id, place, detail),
+            }
+        }
+    }
+
+    fn mark_verified(&mut self, id: &str, place: usize, offline: &BTreeSet<String>) {
+        let now = self.now;
+        let Some(step) = self.step_mut(id, place) else { return };
+        step.state = StepState::Verified;
+        step.verified_at = Some(now);
+        step.detail = String::new();
+        step.offline.clone_from(offline);
+        let name = step.step.name();
+        self.event(format!("Rollback/{id}"), "StepVerified", format!("step {} {name}", place + 1));
+    }
+
+    fn mark_unverified(&mut self, id: &str, place: usize, detail: String) {
+        let now = self.now;
+        let started =
+            self.memory.runs.get(id).map_or(now, |run| run.episodes.last().map_or(run.started_at, |e| e.since));
+        let Some(step) = self.step_mut(id, place) else { return };
+        step.detail.clone_from(&detail);
+        let name = step.step.name();
+        // A note is due so long after the trigger; any other step so long after it came into force.
+        let base = if step.step.publish_note.is_some() { started } else { step.in_force_at.unwrap_or(now) };
+        let allowed = step.step.time_allowed();
+        let deadline = allowed.after(base);
+        // The owner at the deadline, the backup when as much time has passed again.
+        let backup_at = allowed.after(deadline);
+        let pages = if now <= deadline {
+            0
+        } else if now <= backup_at {
+            1
+        } else {
+            2
+        };
+        let first = pages > 0 && step.state == StepState::InForce;
+        if first {
+            step.state = StepState::Overdue;
+        }
+        let before = step.pages;
+        step.pages = pages.max(before);
+        self.look_again(just_after(if pages == 0 { deadline } else { backup_at }));
+        if first {
+            let text = format!("step {} {name} is overdue: {detail}", place + 1);
+            self.event(format!("Rollback/{id}"), "StepOverdue", text);
+        }
+        if pages > before {
+            let text = format!("rollback {id}: step {} {name} is not verified: {detail}", place + 1);
+            self.page_owners(&format!("{id}/{}/overdue", place + 1), &text, pages as usize);
+        }
+    }
+
+    fn step_mut(&mut self, id: &str, place: usize) -> Option<&mut StepMemory> {
+        self.memory.runs.get_mut(id)?.steps.get_mut(place)
+    }
+
+    /// Puts the next step in force when the one before it is verified, or overdue and not to stop.
+    fn next_step(&mut self, id: &str) {
+        let Some(run) = self.memory.runs.get(id) else { return };
+        let next = run.steps.iter().position(|step| step.state == StepState::Waiting);
+        let Some(place) = next else {
+            let settled = run
+                .steps
+                .iter()
+                .all(|step| matches!(step.state, StepState::Verified | StepState::Overdue | StepState::Lifted));
+            if settled && run.phase == RunPhase::Running {
+                self.event(format!("Rollback/{id}"), "Holding", "every step is in force");
+                if let Some(run) = self.memory.runs.get_mut(id) {
+                    run.phase = RunPhase::Holding;
+                }
+            }
+            return;
+        };
+        let free = run.steps[..place].iter().all(|step| match step.state {
+            StepState::Verified | StepState::Lifted => true,
+            StepState::Overdue => step.step.on_failure == OnFailure::GoOn,
+            StepState::Waiting | StepState::InForce => false,
+        });
+        if !free {
+            return;
+        }
+        let episodes: Vec<u64> = run.episodes.iter().map(|episode| episode.number).collect();
+        self.keep_definitions(id, place);
+        let now = self.now;
+        if let Some(step) = self.step_mut(id, place) {
+            step.state = StepState::InForce;
+            step.in_force_at = Some(now);
+            step.verified_at = None;
+            let name = step.step.name();
+            self.event(format!("Rollback/{id}"), "StepInForce", format!("step {} {name}", place + 1));
+        }
+        for episode in episodes {
+            self.send_step(id, place, episode);
+        }
+    }
+
+    /// Keeps the definitions of the flags that a step holds, so that deleting or renaming one cannot turn it on.
+    fn keep_definitions(&mut self, id: &str, place: usize) {
+        let kept: BTreeMap<_, _> = self
+            .held_keys(id, place)
+            .into_iter()
+            .filter_map(|key| {
+                let flag = self.program.flags.get(&key)?;
+                Some((key, self.definition(&flag.spec)))
+            })
+            .collect();
+        if let Some(run) = self.memory.runs.get_mut(id) {
+            run.held_flags.extend(kept);
+        }
+    }
+
+    /// The flags that a step holds or routes.
+    pub fn held_keys(&self, id: &str, place: usize) -> Vec<String> {
+        let Some(step) = self.memory.runs.get(id).and_then(|run| run.steps.get(place)) else { return Vec::new() };
+        match step.step.action() {
+            Some(Action::DisableFlags(disable)) => disable.keys.clone(),
+            Some(Action::RouteToFallback(route)) => {
+                let risky = self
+                    .program
+                    .flags
+                    .iter()
+                    .filter(|(_, flag)| flag.spec.risk >= route.risk && flag.spec.fallback.is_some());
+                risky.map(|(key, _)| key.clone()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What a step sends, for one episode: the effect key makes each go once.
+    pub fn send_step(&mut self, id: &str, place: usize, episode: u64) {
+        let Some(run) = self.memory.runs.get(id) else { return };
+        let Some(step) = run.steps.get(place) else { return };
+        let Some(about) = run.episodes.iter().find(|known| known.number == episode) else { return };
+        let base = effect_base(id, episode, place);
+        let mut messages = Vec::new();
+        match step.step.action() {
+            Some(Action::PublishNote(note)) => {
+                let mut variables = note.variables.clone();
+                for (name, value) in [
+                    ("program", self.program.name().to_owned()),
+                    ("run", id.to_owned()),
+                    ("plan", run.plan.clone()),
+                    ("episode", episode.to_string()),
+                    ("reason", about.reason.clone()),
+                    ("since", about.since.to_string()),
+                ] {
+                    variables.entry(name.to_owned()).or_insert(value);
+                }
+                let deadline = Some(step.step.time_allowed().after(about.since));
+                for channel in &note.to {
+                    let what = MessageKind::Note {
+                        channel: channel.clone(),
+                        template: note.template.clone(),
+                        variables: variables.clone(),
+                    };
+                    messages.push(Message { effect_key: format!("{base}/{channel}"), what, deadline });
+                }
+            }
+            Some(Action::CaptureRootCause(capture)) => {
+                let body = self.cause_document(id, run, episode);
+                let what = MessageKind::Document { run: id.to_owned(), owner: capture.owner.clone(), body };
+                messages.push(Message { effect_key: format!("{base}/document"), what, deadline: None });
+            }
+            _ => {}
+        }
+        self.messages.extend(messages);
+    }
+
+    /// Whether a reading says that a step has taken effect; else what it waits for.
+    fn verified(&self, id: &str, run: &RunMemory, place: usize, step: &StepMemory) -> Result<(), String> {
+        match step.step.action() {
+            Some(Action::FreezeInvites(freeze)) => {
+                let holder = holder(id, place);
+                let stands = |cohort: Option<&str>| {
+                    self.readings
+                        .freezes
+                        .iter()
+                        .any(|freeze| freeze.holder == holder && freeze.cohort.as_deref() == cohort)
+                };
+                let all = match &freeze.cohorts {
+                    Names::All => stands(None),
+                    Names::Listed(names) => names.iter().all(|name| stands(Some(name))),
+                };
+                if all { Ok(()) } else { Err("the freeze is not in the database yet".to_owned()) }
+            }
+            Some(Action::DisableFlags(_) | Action::RouteToFallback(_)) => self.served_everywhere(&holder(id, place)),
+            Some(Action::KeepOnline(groups)) => self.probed(groups, step),
+            Some(Action::PublishNote(note)) => {
+                let keys = note.to.iter().flat_map(|channel| {
+                    run.episodes.iter().map(move |e| format!("{}/{channel}", effect_base(id, e.number, place)))
+                });
+                self.receipted(keys)
+            }
+            Some(Action::CaptureRootCause(_)) => {
+                let keys = run.episodes.iter().map(|e| format!("{}/document", effect_base(id, e.number, place)));
+                let missing: Vec<_> = keys.filter(|key| !self.readings.documents.contains_key(key)).collect();
+                if missing.is_empty() { Ok(()) } else { Err("the cause document is not written yet".to_owned()) }
+            }
+            // Holding reviews is a decision, which this pass reads back from memory.
+            Some(Action::HoldReviews(_)) | None => Ok(()),
+        }
+    }
+
+    fn served_everywhere(&self, holder: &str) -> Result<(), String> {
+        if self.readings.api.is_empty() {
+            return Err("no API process is known".to_owned());
+        }
+        let behind =
+            self.readings.api.iter().filter(|api| !api.serves.as_ref().is_some_and(|holds| holds.contains(holder)));
+        let behind: Vec<_> = behind.map(|api| api.id.as_str()).collect();
+        if behind.is_empty() {
+            Ok(())
+        } else {
+            Err(format!(
+                "{} of {} API processes do not serve it yet: {}",
+                behind.len(),
+                self.readings.api.len(),
+                behind.join(", ")
+            ))
+        }
+    }
+
+    fn probed(&self, groups: &[String], step: &StepMemory) -> Result<(), String> {
+        let since = step.in_force_at.unwrap_or(self.now);
+        let down = groups
+            .iter()
+            .filter(|group| !self.readings.online.get(*group).is_some_and(|fact| fact.up && fact.at >= since));
+        let down: Vec<_> = down.map(String::as_str).collect();
+        if down.is_empty() { Ok(()) } else { Err(format!("no answer yet from {}", down.join(", "))) }
+    }
+
+    fn receipted(&self, keys: impl Iterator<Item = String>) -> Result<(), String> {
+        let mut waiting = Vec::new();
+        for key in keys {
+            match self.readings.receipts.get(&key) {
+                Some(receipt) if receipt.done => {}
+                Some(receipt) => waiting.push(receipt.error.clone().unwrap_or_else(|| "not sent yet".to_owned())),
+                None => waiting.push("not sent yet".to_owned()),
+            }
+        }
+        if waiting.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{} message(s) on their way: {}", waiting.len(), waiting[0]))
+        }
+    }
+
+    fn offline_groups(&self) -> BTreeSet<String> {
+        let groups = &self.program.program.spec.always_online;
+        groups.iter().filter(|group| self.readings.online.get(*group).is_some_and(|fact| !fact.up)).cloned().collect()
+    }
+
+    /// Always-online groups are watched from the run's first moment; one that does not answer is paged.
+    fn guard_online(&mut self, id: &str) {
+        for group in self.offline_groups() {
+            let text = format!("rollback {id}: route group {group} must stay online and does not answer");
+            let since = self.readings.online.get(&group).map(|fact| fact.at.as_second() / 3600).unwrap_or_default();
+            self.page_owners(&format!("{id}/online/{group}/{since}"), &text, 1);
+        }
+    }
+}
+
+/// What the effect keys of a step begin with: `RUN/EPISODE/STEP`.
+pub fn effect_base(run: &str, episode: u64, place: usize) -> String {
+    format!("{run}/{episode}/{}", place + 1)
+}
+
+impl RunMemory {
+    /// Its phase in a word.
+    pub fn phase_name(&self) -> &'static str {
+        match self.phase {
+            RunPhase::Running => "Running",
+            RunPhase::Holding => "Holding",
+            RunPhase::Lifted => "Lifted",
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Stages: when one may open, and what it waits for (product page, "Stages"; seed 002, sections 1 and 5).
+//!
+//! Must not know: how a cohort or a flag is opened.
+
+use super::{GateMemory, RolloutMemory, Verdict, Wait, pass::Pass};
+use crate::resources::{Edge, EnterGate, EnterSignoffs, RolloutSpec, Says, SignoffRule, SignoffSpec, Stage};
+
+impl Pass<'_> {
+    /// Opens, in every rollout, each next stage that nothing keeps closed. A stage never goes back by itself.
+    pub fn stages(&mut self) {
+        for (name, rollout) in &self.program.rollouts {
+            self.memory.rollouts.entry(name.clone()).or_default();
+            loop {
+                let Some(next) = self.next_stage(name, &rollout.spec) else { break };
+                let waits = self.stage_waits(name, &rollout.spec, next);
+                if !waits.is_empty() {
+                    break;
+                }
+                self.open_stage(name, next);
+            }
+        }
+    }
+
+    /// The stage after the one that is open. A current stage that was removed from the rollout starts nothing by itself.
+    pub fn next_stage<'r>(&self, rollout: &str, spec: &'r RolloutSpec) -> Option<&'r Stage> {
+        match self.memory.rollouts.get(rollout).and_then(|memory| memory.current.as_deref()) {
+            None => spec.stages.first(),
+            Some(current) => {
+                let place = spec.stages.iter().position(|stage| stage.name == current)?;
+                spec.stages.get(place + 1)
+            }
+        }
+    }
+
+    fn open_stage(&mut self, rollout: &str, stage: &Stage) {
+        let now = self.now;
+        let memory = self.memory.rollouts.entry(rollout.to_owned()).or_default();
+        memory.current = Some(stage.name.clone());
+        memory.opened.insert(stage.name.clone(), now);
+        memory.next_since = Some(now);
+        self.event(format!("Rollout/{rollout}"), "StageOpened", format!("stage {} is open", stage.name));
+    }
+
+    /// Everything a stage waits for, and who can give it.
+    pub fn stage_waits(&mut self, rollout: &str, spec: &RolloutSpec, stage: &Stage) -> Vec<Wait> {
+        let mut waits = Vec::new();
+        let first_seen = self.first_seen();
+        let memory = self.memory.rollouts.entry(rollout.to_owned()).or_default();
+        let since = *memory.next_since.get_or_insert(first_seen);
+        let opened = memory.current.as_ref().and_then(|current| memory.opened.get(current)).copied();
+        if let Some(suspend) = spec.suspend.as_ref().or(self.program.program.spec.suspend.as_ref()) {
+            let until = self.resolve(suspend.until, Edge::End);
+            self.look_again(until);
+            if self.now < until {
+                waits.push(wait(format!("suspended until {until}: {}", suspend.reason), &suspend.by));
+            }
+        }
+        if let Some(run) = self.run_in_force() {
+            waits
+                .push(wait(format!("rollback {run} is in force"), "its holds are lifted (betagate why rollback/NAME)"));
+        }
+        self.window_waits(rollout, stage, since, &mut waits);
+        let Some(enter) = &stage.enter else { return waits };
+        for gate in &enter.gates {
+            waits.extend(self.gate_wait(gate));
+        }
+        if let Some(signoffs) = &enter.signoffs {
+            self.signoff_waits(rollout, stage, signoffs, since, &mut waits);
+        }
+        if let (Some(soak), Some(opened)) = (enter.soak, opened) {
+            let until = soak.after(opened);
+            self.look_again(until);
+            if self.now < until {
+                waits.push(wait(format!("the stage before has been open for {soak} at {until}"), "time"));
+            }
+        }
+        waits.extend(self.no_go(rollout, stage, since));
+        waits
+    }
+
+    fn window_waits(&mut self, rollout: &str, stage: &Stage, since: jiff::Timestamp, waits: &mut Vec<Wait>) {
+        let Some(window) = stage.window else { return };
+        if let Some(from) = window.from {
+            let from = self.resolve(from, Edge::Start);
+            self.look_again(from);
+            if self.now < from {
+                waits.push(wait(format!("its window opens at {from}"), "time"));
+            }
+        }
+        if let Some(until) = window.until {
+            let until = self.resolve(until, Edge::End);
+            self.look_again(until);
+            if self.now >= until && self.gos(rollout, stage, since).is_empty() {
+                waits.push(wait(
+                    format!("overdue: its window ended at {until}; it needs a GO"),
+                    "anyone of the program's people",
+                ));
+            }
+        }
+    }
+
+    fn gate_wait(&self, wanted: &EnterGate) -> Option<Wait> {
+        let name = &wanted.name;
+        let Some(passes) = wanted.passes else {
+            return match self.verdict(name) {
+                Verdict::Pass | Verdict::Conditional => None,
+                verdict => {
+                    let reason = self.verdicts.get(name).map(|verdict| verdict.reason.clone()).unwrap_or_default();
+                    Some(wait(format!("gate {name} is {verdict} ({reason})"), &format!("betagate why gate/{name}")))
+                }
+            };
+        };
+        let have = self.memory.gates.get(name).map_or(0, |memory: &GateMemory| memory.passes_in_row);
+        let missing = have < passes;
+        missing.then(|| wait(format!("gate {name} has {have} of {passes} passed reviews in a row"), "the next review"))
+    }
+
+    fn gos(&self, rollout: &str, stage: &Stage, since: jiff::Timestamp) -> Vec<String> {
+        self.votes(rollout, stage, since).into_iter().filter(|(_, says)| *says == Says::Go).map(|(by, _)| by).collect()
+    }
+
+    /// Each person's latest word about a stage, of those first seen since it became the next one.
+    fn votes(&self, rollout: &str, stage: &Stage, since: jiff::Timestamp) -> Vec<(String, Says)> {
+        let about = |spec: &SignoffSpec| {
+            matches!(spec.says, Says::Go | Says::NoGo)
+                && spec.rollout.as_deref() == Some(rollout)
+                && spec.stage.as_deref() == Some(stage.name.as_str())
+        };
+        let words = self.words(about).into_iter().filter(|word| word.first_seen >= since);
+        words.map(|word| (word.spec.by.clone(), word.spec.says)).collect()
+    }
+
+    fn signoff_waits(
+        &mut self,
+        rollout: &str,
+        stage: &Stage,
+        wanted: &EnterSignoffs,
+        since: jiff::Timestamp,
+        waits: &mut Vec<Wait>,
+    ) {
+        let gos = self.gos(rollout, stage, since);
+        let silent: Vec<_> = wanted.from.iter().filter(|name| !gos.contains(name)).cloned().collect();
+        let enough = match wanted.rule {
+            SignoffRule::Unanimous => silent.is_empty(),
+            SignoffRule::Any => silent.len() < wanted.from.len(),
+        };
+        if !enough {
+            waits.push(wait(format!("GO from {}", silent.join(", ")), &silent.join(", ")));
+        }
+    }
+
+    /// Any standing NO-GO blocks.
+    fn no_go(&self, rollout: &str, stage: &Stage, since: jiff::Timestamp) -> Vec<Wait> {
+        let against = self.votes(rollout, stage, since).into_iter().filter(|(_, says)| *says == Says::NoGo);
+        against.map(|(by, _)| wait(format!("NO-GO from {by}"), &by)).collect()
+    }
+
+    /// The cohorts that the current stages list, in order of name.
+    pub fn open_cohorts(&self) -> Vec<String> {
+        let mut open: Vec<String> = Vec::new();
+        for (name, rollout) in &self.program.rollouts {
+            if let Some(stage) = current(self.memory.rollouts.get(name), &rollout.spec) {
+                open.extend(stage.cohorts.iter().cloned());
+            }
+        }
+        open.sort();
+        open.dedup();
+        open
+    }
+}
+
+/// The stage that is open.
+pub(super) fn current<'r>(memory: Option<&RolloutMemory>, spec: &'r RolloutSpec) -> Option<&'r Stage> {
+    let name = memory?.current.as_deref()?;
+    spec.stages.iter().find(|stage| stage.name == name)
+}
+
+fn wait(on: String, from: &str) -> Wait {
+    Wait { on, from: from.to_owned() }
+}

@@ -1,0 +1,164 @@
+//! The state of each object in a word and a line, and what it waits for: what `get`, `status` and `why` print.
+
+use super::{CheckState, ObjectState, RunPhase, StepState, Wait, pass::Pass, stage::current};
+use crate::resources::Edge;
+
+impl Pass<'_> {
+    /// Fills in the states of gates, rollouts, cohorts, plans and runs.
+    pub fn describe(&mut self) {
+        self.describe_gates();
+        self.describe_rollouts();
+        self.describe_cohorts();
+        self.describe_runs();
+        self.describe_program();
+    }
+
+    fn put(&mut self, object: String, state: impl Into<String>, summary: String, waits: Vec<Wait>) {
+        self.states.insert(object, ObjectState { state: state.into(), summary, waits });
+    }
+
+    fn describe_gates(&mut self) {
+        for (name, gate) in &self.program.gates {
+            let Some(verdict) = self.verdicts.get(name).cloned() else { continue };
+            let mut waits = Vec::new();
+            for (check, result) in gate.spec.checks.iter().zip(&verdict.checks) {
+                let from = match (&check.signoff, result.state) {
+                    (_, CheckState::Met | CheckState::NotDue | CheckState::Waived | CheckState::Mitigated) => continue,
+                    (Some(signoff), _) if !signoff.from.is_empty() => signoff.from.join(" or "),
+                    (Some(_), _) => "anyone of the program's people".to_owned(),
+                    (None, CheckState::Missed) => "a better reading, or a mitigation".to_owned(),
+                    (None, _) => "a reading".to_owned(),
+                };
+                waits.push(Wait { on: format!("{} {}: {}", result.state.mark(), check.name, result.detail), from });
+            }
+            let held = if gate.spec.review.is_some() && self.reviews_held() { "; reviews are held" } else { "" };
+            let passes = self.memory.gates.get(name).map_or(0, |memory| memory.passes_in_row);
+            let row = if gate.spec.review.is_some() {
+                format!("; {passes} passed review(s) in a row")
+            } else {
+                String::new()
+            };
+            self.put(
+                format!("Gate/{name}"),
+                verdict.verdict.to_string(),
+                format!("{}{held}{row}", verdict.reason),
+                waits,
+            );
+        }
+    }
+
+    fn describe_rollouts(&mut self) {
+        for (name, rollout) in &self.program.rollouts {
+            let next = self.next_stage(name, &rollout.spec);
+            let waits = next.map(|stage| self.stage_waits(name, &rollout.spec, stage)).unwrap_or_default();
+            let open = current(self.memory.rollouts.get(name), &rollout.spec).map(|stage| stage.name.clone());
+            let state = match (&open, self.run_in_force()) {
+                (_, Some(_)) => "Held",
+                (None, None) => "Waiting",
+                (Some(_), None) if next.is_none() => "Done",
+                (Some(_), None) => "Open",
+            };
+            let overdue = next.and_then(|stage| stage.window).and_then(|window| window.until);
+            let overdue = overdue.is_some_and(|until| self.now >= self.resolve(until, Edge::End));
+            let summary = match (&open, next) {
+                (Some(open), Some(next)) => {
+                    format!("stage {open} is open; {} waits for {} thing(s)", next.name, waits.len())
+                }
+                (Some(open), None) => format!("stage {open} is open; it is the last one"),
+                (None, Some(next)) => format!("stage {} waits for {} thing(s)", next.name, waits.len()),
+                (None, None) => "no stages".to_owned(),
+            };
+            let summary = if overdue { format!("{summary}; overdue") } else { summary };
+            self.put(format!("Rollout/{name}"), state, summary, waits);
+        }
+    }
+
+    fn describe_cohorts(&mut self) {
+        let open = self.open_cohorts();
+        for name in self.program.cohorts.keys() {
+            let frozen =
+                self.readings.freezes.iter().find(|freeze| freeze.cohort.as_ref().is_none_or(|cohort| cohort == name));
+            let is_open = open.contains(name);
+            let (state, summary, waits) = match (is_open, frozen) {
+                (_, Some(freeze)) => {
+                    let waits = vec![Wait {
+                        on: format!("freeze by {}", freeze.holder),
+                        from: "its hold is lifted".to_owned(),
+                    }];
+                    ("Frozen", freeze.reason.clone(), waits)
+                }
+                (true, None) => ("Open", "the current stage lists it".to_owned(), Vec::new()),
+                (false, None) => {
+                    let waits = vec![Wait { on: "a stage that lists it".to_owned(), from: "its rollout".to_owned() }];
+                    ("Closed", "no current stage lists it".to_owned(), waits)
+                }
+            };
+            self.put(format!("Cohort/{name}"), state, summary, waits);
+        }
+    }
+
+    fn describe_runs(&mut self) {
+        for name in self.program.plans.keys() {
+            let run =
+                self.memory.runs.iter().find(|(_, run)| run.plan == *name && run.in_force()).map(|(id, _)| id.clone());
+            let (state, summary) = match run {
+                Some(id) => ("InForce", format!("run {id} is in force")),
+                None => ("Armed", "no run is in force".to_owned()),
+            };
+            self.put(format!("RollbackPlan/{name}"), state, summary, Vec::new());
+        }
+        let runs: Vec<_> = self.memory.runs.keys().cloned().collect();
+        for id in runs {
+            let Some(run) = self.memory.runs.get(&id).cloned() else { continue };
+            let verified = run.steps.iter().filter(|step| step.state == StepState::Verified).count();
+            let reason = run.episodes.last().map(|episode| episode.reason.clone()).unwrap_or_default();
+            let summary = match run.phase {
+                RunPhase::Lifted => format!("lifted: {}", run.lift_reason.clone().unwrap_or_default()),
+                _ => format!("{verified} of {} steps verified; {reason}", run.steps.len()),
+            };
+            let waits = if run.phase == RunPhase::Lifted { Vec::new() } else { self.run_waits(&id, &run) };
+            self.put(format!("Rollback/{id}"), run.phase_name(), summary, waits);
+        }
+    }
+
+    fn run_waits(&self, id: &str, run: &super::RunMemory) -> Vec<Wait> {
+        let mut waits = Vec::new();
+        for (place, step) in run.steps.iter().enumerate() {
+            if matches!(step.state, StepState::InForce | StepState::Overdue) && !step.detail.is_empty() {
+                let on = format!("step {} {}: {}", place + 1, step.step.name(), step.detail);
+                waits.push(Wait { on, from: "betagate goes on trying".to_owned() });
+            }
+        }
+        for missing in self.documents_missing(id) {
+            waits.push(Wait {
+                on: format!("cause document: {missing}"),
+                from: "the owner of the cause step".to_owned(),
+            });
+        }
+        if let Some(hold) =
+            run.steps.iter().filter(|step| step.holds()).find_map(|step| step.step.hold_reviews.as_ref())
+        {
+            let have = crate::resources::Span::seconds(run.stability.at(self.now).as_secs());
+            let on = format!("{have} of {} stable", hold.until_stable_for);
+            waits.push(Wait { on, from: "time, without another breach".to_owned() });
+        } else if run.gates.is_empty() {
+            let from = format!("a person: betagate rollback lift {id}");
+            waits.push(Wait { on: "a word to lift it".to_owned(), from });
+        } else if run.phase == RunPhase::Holding {
+            let gates: Vec<_> = run.gates.iter().cloned().collect();
+            waits.push(Wait {
+                on: format!("a passed review of {}", gates.join(", ")),
+                from: "the re-opened review".to_owned(),
+            });
+        }
+        waits
+    }
+
+    fn describe_program(&mut self) {
+        let (state, summary) = match self.run_in_force() {
+            Some(run) => ("Held", format!("rollback {run} is in force")),
+            None => ("Running", format!("day 0 is {}", self.day0)),
+        };
+        self.put(format!("Program/{}", self.program.name()), state, summary, Vec::new());
+    }
+}
