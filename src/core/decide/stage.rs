@@ -10,8 +10,7 @@ impl Pass<'_> {
     pub fn stages(&mut self) {
         for (name, rollout) in &self.program.rollouts {
             self.memory.rollouts.entry(name.clone()).or_default();
-            loop {
-                let Some(next) = self.next_stage(name, &rollout.spec) else { break };
+            while let Some(next) = self.next_stage(name, &rollout.spec) {
                 let waits = self.stage_waits(name, &rollout.spec, next);
                 if !waits.is_empty() {
                     break;

@@ -1,1 +1,273 @@
-//! (see the head of the crate)
+//! The difference between what should be so and what is: ordered, guarded, readable actions.
+//!
+//! Knows the order in which differences may be made up, and how to say them. Must not know: I/O, why a difference is wanted.
+//!
+//! The order is part of the promise: what protects comes before what opens. Freezes first, then flags, then closing, then lists and opening,
+//! then thawing, then workloads.
+
+mod render;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::decide::Effective;
+
+pub use render::{markdown, text};
+
+/// What is so already, in one program.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// Cohorts that take redemptions now.
+    pub open_cohorts: BTreeSet<String>,
+    /// The freezes that stand.
+    pub freezes: BTreeSet<(Option<String>, String)>,
+    /// The flag definitions that are published, by key.
+    pub flags: BTreeMap<String, Value>,
+    /// What bringing each changed list in would do.
+    pub lists: BTreeMap<String, ListDelta>,
+    /// Revisions and replicas of workloads that run, by name.
+    pub workloads: BTreeMap<String, RunningWorkload>,
+}
+
+/// A workload as it should run, or runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningWorkload {
+    /// The digest of its settings.
+    pub revision: String,
+    /// How many.
+    pub replicas: u32,
+}
+
+/// What bringing a list in would do. A million rows never pass through here: counts, a digest, and the first twenty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListDelta {
+    /// The digest of the list's file.
+    pub digest: String,
+    /// Rows that are new.
+    pub added: u64,
+    /// Rows that are gone; their unused invites are revoked.
+    pub removed: u64,
+    /// Rows whose label, role or note changed.
+    pub changed: u64,
+    /// People who are in and whose row is gone: they stay in, with a warning.
+    pub members_removed: u64,
+    /// Rows after the change.
+    pub total: u64,
+    /// The first twenty lines of the change, `+ ada@example.com` and the like.
+    pub first: Vec<String>,
+    /// Why it waits for a person, where it does.
+    pub guard: Option<String>,
+}
+
+/// One difference to make up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Action {
+    /// No invite of the cohort (none: of any) can be redeemed or sent.
+    Freeze {
+        /// The cohort.
+        cohort: Option<String>,
+        /// Who holds it.
+        holder: String,
+        /// Why.
+        reason: String,
+    },
+    /// A flag is served otherwise.
+    SetFlag {
+        /// Its key.
+        key: String,
+        /// What changes, in words.
+        change: String,
+    },
+    /// A cohort takes no new redemptions.
+    CloseCohort {
+        /// Its name.
+        cohort: String,
+    },
+    /// A list is brought in.
+    SyncList {
+        /// The cohort.
+        cohort: String,
+        /// What that does.
+        delta: ListDelta,
+    },
+    /// A cohort takes redemptions.
+    OpenCohort {
+        /// Its name.
+        cohort: String,
+    },
+    /// A freeze is taken away.
+    Unfreeze {
+        /// The cohort.
+        cohort: Option<String>,
+        /// Who held it.
+        holder: String,
+    },
+    /// A workload is started, or replaced one by one.
+    SetWorkload {
+        /// Its name.
+        workload: String,
+        /// What runs now.
+        from: Option<RunningWorkload>,
+        /// What should run.
+        to: RunningWorkload,
+    },
+    /// A workload is stopped.
+    StopWorkload {
+        /// Its name.
+        workload: String,
+    },
+}
+
+/// Ordered actions for one program.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// In the order in which they are carried out.
+    pub actions: Vec<Action>,
+}
+
+impl Plan {
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+}
+
+/// The actions that make what is so into what should be so.
+pub fn plan(effective: &Effective, workloads: &BTreeMap<String, RunningWorkload>, observed: &Observed) -> Plan {
+    let mut actions = Vec::new();
+    for ((cohort, holder), reason) in &effective.freezes {
+        if !observed.freezes.contains(&(cohort.clone(), holder.clone())) {
+            actions.push(Action::Freeze { cohort: cohort.clone(), holder: holder.clone(), reason: reason.clone() });
+        }
+    }
+    actions.extend(flag_changes(&effective.flags, &observed.flags));
+    let open = |name: &String| effective.cohorts.get(name).is_some_and(|state| state.open);
+    actions.extend(
+        observed
+            .open_cohorts
+            .iter()
+            .filter(|name| !open(name))
+            .map(|name| Action::CloseCohort { cohort: name.clone() }),
+    );
+    for (cohort, delta) in &observed.lists {
+        actions.push(Action::SyncList { cohort: cohort.clone(), delta: delta.clone() });
+    }
+    for name in effective.cohorts.keys().filter(|name| open(name) && !observed.open_cohorts.contains(*name)) {
+        actions.push(Action::OpenCohort { cohort: name.clone() });
+    }
+    for (cohort, holder) in observed.freezes.iter().filter(|freeze| !effective.freezes.contains_key(*freeze)) {
+        actions.push(Action::Unfreeze { cohort: cohort.clone(), holder: holder.clone() });
+    }
+    for (name, to) in workloads {
+        let from = observed.workloads.get(name);
+        if from != Some(to) {
+            actions.push(Action::SetWorkload { workload: name.clone(), from: from.cloned(), to: to.clone() });
+        }
+    }
+    for name in observed.workloads.keys().filter(|name| !workloads.contains_key(*name)) {
+        actions.push(Action::StopWorkload { workload: name.clone() });
+    }
+    Plan { actions }
+}
+
+/// What changes between two sets of flag definitions. The commit a definition came with is no change of its own.
+fn flag_changes(wanted: &BTreeMap<String, Value>, published: &BTreeMap<String, Value>) -> Vec<Action> {
+    let mut changes = Vec::new();
+    for (key, flag) in wanted {
+        let change = match published.get(key) {
+            None => "new".to_owned(),
+            Some(before) => {
+                let fields = differing_fields(before, flag);
+                if fields.is_empty() {
+                    continue;
+                }
+                fields.join(", ")
+            }
+        };
+        changes.push(Action::SetFlag { key: key.clone(), change });
+    }
+    let gone = published.keys().filter(|key| !wanted.contains_key(*key));
+    changes.extend(gone.map(|key| Action::SetFlag { key: key.clone(), change: "served as not found".to_owned() }));
+    changes
+}
+
+fn differing_fields(before: &Value, after: &Value) -> Vec<String> {
+    let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else {
+        return vec!["definition".to_owned()];
+    };
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).filter(|name| *name != "commit").collect();
+    let differs = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
+    differs.map(|name| say(name, before.get(name), after.get(name))).collect()
+}
+
+fn say(name: &str, before: Option<&Value>, after: Option<&Value>) -> String {
+    match (name, before, after) {
+        ("hold", None, Some(hold)) => {
+            format!("held at {} by {}/{}", plain(&hold["variant"]), plain(&hold["run"]), hold["step"])
+        }
+        ("hold", Some(_), None) => "hold lifted".to_owned(),
+        ("routed", None, Some(_)) => "routed to its fallback".to_owned(),
+        ("routed", Some(_), None) => "no longer routed to its fallback".to_owned(),
+        ("defaultVariant" | "state" | "risk" | "fallback" | "safeVariant", Some(before), Some(after)) => {
+            format!("{name} {} → {}", plain(before), plain(after))
+        }
+        (_, None, Some(_)) => format!("{name} added"),
+        (_, Some(_), None) => format!("{name} removed"),
+        _ => format!("{name} changed"),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::decide::CohortState;
+
+    fn effective() -> Effective {
+        let mut effective = Effective::default();
+        effective.cohorts.insert("pavia".to_owned(), CohortState { open: true, opened_before: true });
+        effective.freezes.insert((None, "run-1/1".to_owned()), "sync".to_owned());
+        effective.flags.insert(
+            "boost".to_owned(),
+            json!({ "defaultVariant": "on", "hold": { "variant": "off", "run": "run-1", "step": 2 } }),
+        );
+        effective
+    }
+
+    #[test]
+    fn what_protects_comes_before_what_opens() {
+        let mut observed = Observed::default();
+        observed.freezes.insert((None, "old-1/1".to_owned()));
+        observed.open_cohorts.insert("lyon".to_owned());
+        let plan = plan(&effective(), &BTreeMap::new(), &observed);
+        let kinds: Vec<_> = plan
+            .actions
+            .iter()
+            .map(|action| serde_json::to_value(action).unwrap_or_default()["action"].clone())
+            .collect();
+        assert_eq!(kinds, ["freeze", "setFlag", "closeCohort", "openCohort", "unfreeze"]);
+    }
+
+    #[test]
+    fn a_plan_that_was_carried_out_is_empty_and_a_commit_alone_changes_no_flag() {
+        let effective = effective();
+        let mut flags = effective.flags.clone();
+        flags.entry("boost".to_owned()).and_modify(|flag| flag["commit"] = json!("abc"));
+        let observed = Observed {
+            open_cohorts: ["pavia".to_owned()].into(),
+            freezes: effective.freezes.keys().cloned().collect(),
+            flags,
+            ..Observed::default()
+        };
+        assert!(plan(&effective, &BTreeMap::new(), &observed).is_empty());
+    }
+}

@@ -1,0 +1,94 @@
+//! A plan as people read it: text for terminals, Markdown for pull requests.
+
+use std::fmt::Write as _;
+
+use super::{Action, ListDelta, Plan, RunningWorkload};
+
+/// A plan as text, one action a line.
+pub fn text(plan: &Plan) -> String {
+    let mut text = String::new();
+    for action in &plan.actions {
+        let _ = writeln!(text, "{} {}", sign(action), sentence(action));
+        for line in more(action) {
+            let _ = writeln!(text, "    {line}");
+        }
+    }
+    text
+}
+
+/// A plan as a Markdown list.
+pub fn markdown(plan: &Plan) -> String {
+    let mut text = String::new();
+    for action in &plan.actions {
+        let _ = writeln!(text, "- {}", sentence(action));
+        let more = more(action);
+        if !more.is_empty() {
+            let _ = writeln!(text, "  ```diff\n  {}\n  ```", more.join("\n  "));
+        }
+    }
+    text
+}
+
+fn sign(action: &Action) -> char {
+    match action {
+        Action::Freeze { .. } | Action::CloseCohort { .. } | Action::StopWorkload { .. } => '-',
+        Action::OpenCohort { .. } | Action::Unfreeze { .. } => '+',
+        Action::SetWorkload { from: None, .. } => '+',
+        Action::SetFlag { .. } | Action::SyncList { .. } | Action::SetWorkload { .. } => '~',
+    }
+}
+
+fn sentence(action: &Action) -> String {
+    let whose = |cohort: &Option<String>| {
+        cohort.clone().map_or_else(|| "all cohorts".to_owned(), |name| format!("cohort {name}"))
+    };
+    match action {
+        Action::Freeze { cohort, holder, reason } => {
+            format!("freeze invites of {} ({holder}: {reason})", whose(cohort))
+        }
+        Action::Unfreeze { cohort, holder } => format!("lift the freeze of {} held by {holder}", whose(cohort)),
+        Action::SetFlag { key, change } => format!("flag {key}: {change}"),
+        Action::CloseCohort { cohort } => format!("close cohort {cohort}: no new redemptions, its members stay"),
+        Action::OpenCohort { cohort } => format!("open cohort {cohort}"),
+        Action::SyncList { cohort, delta } => list_sentence(cohort, delta),
+        Action::SetWorkload { workload, from, to } => match from {
+            None => format!("start workload {workload}: {}", running(to)),
+            Some(from) => format!("change workload {workload}: {} → {}", running(from), running(to)),
+        },
+        Action::StopWorkload { workload } => format!("stop workload {workload}"),
+    }
+}
+
+fn list_sentence(cohort: &str, delta: &ListDelta) -> String {
+    let mut text = format!(
+        "list of cohort {cohort}: {} to add, {} to revoke, {} to change",
+        delta.added, delta.removed, delta.changed
+    );
+    if delta.members_removed > 0 {
+        let _ = write!(text, "; {} member(s) left the list and stay in", delta.members_removed);
+    }
+    if let Some(guard) = &delta.guard {
+        let _ = write!(text, "; waits: {guard} (digest {})", delta.digest);
+    }
+    text
+}
+
+fn more(action: &Action) -> Vec<String> {
+    match action {
+        Action::SyncList { delta, .. } => {
+            let mut lines = delta.first.clone();
+            let all = delta.added + delta.removed + delta.changed;
+            let shown = delta.first.len() as u64;
+            if all > shown {
+                lines.push(format!("… and {} more", all - shown));
+            }
+            lines
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn running(workload: &RunningWorkload) -> String {
+    let short: String = workload.revision.chars().take(8).collect();
+    format!("{} × {short}", workload.replicas)
+}
