@@ -10,11 +10,14 @@ mod arg;
 pub mod audit;
 mod error;
 pub mod freezes;
+pub mod jobs;
 pub mod leadership;
 pub mod memory;
 mod migrate;
+pub mod outbox;
 mod pool;
 mod row;
+mod states;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -25,3 +28,4 @@ pub use error::StoreError;
 pub use migrate::{Applied, Migrated};
 pub use pool::{Dialect, Store, Tx};
 pub use row::{Column, Row};
+pub use states::backoff;
