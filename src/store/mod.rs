@@ -9,19 +9,26 @@
 mod arg;
 pub mod audit;
 mod error;
+pub mod flags;
 pub mod freezes;
+pub mod incidents;
+pub mod intents;
 pub mod jobs;
 pub mod leadership;
 pub mod memory;
 mod migrate;
 pub mod outbox;
 mod pool;
+pub mod readings;
 mod row;
+pub mod signoffs;
 mod states;
+pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 
 pub use arg::{Arg, Kind};
 pub use error::StoreError;

@@ -93,7 +93,6 @@ impl Store {
         }
     }
 
-    #[allow(dead_code, reason = "for COPY and LISTEN")]
     /// The pool, where a function has a body of its own for PostgreSQL.
     pub(super) fn postgres(&self) -> Option<&PgPool> {
         match &*self.0 {

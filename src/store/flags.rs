@@ -1,0 +1,278 @@
+//! Flag snapshots, who serves which of them, and word that there is a newer one.
+//!
+//! Must not know: what a flag means.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::postgres::PgListener;
+use uuid::Uuid;
+
+use super::{Dialect, Row, Store, StoreError, Tx};
+use crate::args;
+
+/// The channel on which PostgreSQL says that there is a newer snapshot.
+const CHANNEL: &str = "betagate_flags";
+/// Snapshots kept behind the newest.
+const KEPT: i64 = 50;
+
+/// What API processes serve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Rises by one with every change.
+    pub revision: i64,
+    /// Names the content.
+    pub digest: String,
+    /// Definitions, with what holds and stages make of them.
+    pub body: Value,
+    /// The holds in it.
+    pub holds: Value,
+    /// The source's revision it was made from.
+    pub source_revision: String,
+    /// When it was published.
+    pub created_at: Timestamp,
+}
+
+/// What an API process says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Made anew with every start.
+    pub id: Uuid,
+    /// The workload it belongs to.
+    pub workload: String,
+    /// Its process id on its machine.
+    pub pid: i64,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it last said so.
+    pub reported_at: Timestamp,
+    /// The flag revision it serves; 0 while none.
+    pub flag_revision: i64,
+}
+
+/// Publishes a snapshot and tells whoever listens once the transaction commits. When the newest has the same digest
+/// nothing is written. Gives the revision to be served.
+pub async fn publish(
+    tx: &mut Tx,
+    body: &Value,
+    holds: &Value,
+    digest: &str,
+    source_revision: &str,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
+    let newest = "SELECT revision, digest FROM flag_snapshots ORDER BY revision DESC LIMIT 1";
+    let newest = tx.opt(newest, args![]).await?;
+    let revision = match &newest {
+        Some(row) if row.get::<String>("digest")? == digest => return row.get("revision"),
+        Some(row) => row.get::<i64>("revision")? + 1,
+        None => 1,
+    };
+    let insert = "INSERT INTO flag_snapshots (revision, digest, body, holds, source_revision, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6)";
+    tx.execute(insert, args![revision, digest, body, holds, source_revision, now]).await?;
+    tx.execute("DELETE FROM flag_snapshots WHERE revision < $1", args![revision - KEPT]).await?;
+    if tx.dialect() == Dialect::Postgres {
+        tx.one("SELECT pg_notify($1, $2) IS NULL AS told", args![CHANNEL, revision.to_string()]).await?;
+    }
+    Ok(revision)
+}
+
+/// The snapshot to be served; none before the first.
+pub async fn newest(store: &Store) -> Result<Option<Snapshot>, StoreError> {
+    let sql = "SELECT * FROM flag_snapshots ORDER BY revision DESC LIMIT 1";
+    store.opt(sql, args![]).await?.as_ref().map(snapshot).transpose()
+}
+
+/// The revision of the snapshot to be served; 0 before the first.
+pub async fn newest_revision(store: &Store) -> Result<i64, StoreError> {
+    let sql = "SELECT coalesce(max(revision), 0) AS revision FROM flag_snapshots";
+    store.one(sql, args![]).await?.get("revision")
+}
+
+/// Records what a process says of itself (every 5 s, and when it serves another revision).
+pub async fn report_process(store: &Store, process: &Process) -> Result<(), StoreError> {
+    let upsert = "INSERT INTO api_processes (id, workload, pid, started_at, reported_at, flag_revision)
+        VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (id) DO UPDATE SET reported_at = excluded.reported_at, flag_revision = excluded.flag_revision";
+    let Process { id, workload, pid, started_at, reported_at, flag_revision } = process;
+    store.execute(upsert, args![id, workload, *pid, *started_at, *reported_at, *flag_revision]).await?;
+    Ok(())
+}
+
+/// The processes that said something at or after `since`, by workload and age.
+pub async fn processes(store: &Store, since: Timestamp) -> Result<Vec<Process>, StoreError> {
+    let sql = "SELECT * FROM api_processes WHERE reported_at >= $1 ORDER BY workload, started_at, id";
+    store.all(sql, args![since]).await?.iter().map(process).collect()
+}
+
+/// Forgets a process that has ended.
+pub async fn forget_process(store: &Store, id: Uuid) -> Result<(), StoreError> {
+    store.execute("DELETE FROM api_processes WHERE id = $1", args![id]).await?;
+    Ok(())
+}
+
+/// Forgets the processes that have been silent since before `before`; says how many.
+pub async fn forget_silent(store: &Store, before: Timestamp) -> Result<u64, StoreError> {
+    store.execute("DELETE FROM api_processes WHERE reported_at < $1", args![before]).await
+}
+
+/// Waits for newer snapshots: pushed by PostgreSQL, asked for now and then on SQLite (where the supervisor's pipe is
+/// the push, by way of [`Changes::look`]) and whenever a push may have been missed.
+pub struct Changes {
+    store: Store,
+    seen: i64,
+    every: Duration,
+    listener: Option<PgListener>,
+}
+
+impl Changes {
+    /// Starts after revision `seen`; looks by itself at least every `every`.
+    pub fn after(store: Store, seen: i64, every: Duration) -> Self {
+        Self { store, seen, every, listener: None }
+    }
+
+    /// The next revision newer than the last one given. May be dropped while it waits; nothing is lost.
+    ///
+    /// # Errors
+    /// When the database does not answer; call again.
+    pub async fn next(&mut self) -> Result<i64, StoreError> {
+        loop {
+            // Listen first, look second: what is published in between is either seen or pushed.
+            self.listen().await;
+            if let Some(revision) = self.look().await? {
+                return Ok(revision);
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Looks now: a revision newer than the last one given, if there is one.
+    pub async fn look(&mut self) -> Result<Option<i64>, StoreError> {
+        let newest = newest_revision(&self.store).await?;
+        // Not only a higher one: a restored database may have gone back.
+        if newest == self.seen {
+            return Ok(None);
+        }
+        self.seen = newest;
+        Ok(Some(newest))
+    }
+
+    /// Without a listener the looking goes on by itself, so a failure is no error.
+    async fn listen(&mut self) {
+        let Some(pool) = self.store.postgres() else { return };
+        if self.listener.is_some() {
+            return;
+        }
+        let Ok(mut listener) = PgListener::connect_with(pool).await else { return };
+        if listener.listen(CHANNEL).await.is_ok() {
+            self.listener = Some(listener);
+        }
+    }
+
+    async fn wait(&mut self) {
+        let Some(listener) = &mut self.listener else {
+            return tokio::time::sleep(self.every).await;
+        };
+        // A lost connection is `Ok(None)` or an error: listen anew and look.
+        if let Ok(Ok(None) | Err(_)) = tokio::time::timeout(self.every, listener.try_recv()).await {
+            self.listener = None;
+            tokio::time::sleep(self.every.min(Duration::from_millis(200))).await;
+        }
+    }
+}
+
+fn snapshot(row: &Row) -> Result<Snapshot, StoreError> {
+    Ok(Snapshot {
+        revision: row.get("revision")?,
+        digest: row.get("digest")?,
+        body: row.get("body")?,
+        holds: row.get("holds")?,
+        source_revision: row.get("source_revision")?,
+        created_at: row.get("created_at")?,
+    })
+}
+
+fn process(row: &Row) -> Result<Process, StoreError> {
+    Ok(Process {
+        id: row.get("id")?,
+        workload: row.get("workload")?,
+        pid: row.get("pid")?,
+        started_at: row.get("started_at")?,
+        reported_at: row.get("reported_at")?,
+        flag_revision: row.get("flag_revision")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::super::testing::on_each;
+    use super::*;
+    use serde_json::json;
+
+    async fn publish_one(store: &Store, digest: &str) -> i64 {
+        let mut tx = store.begin().await.unwrap();
+        let body = json!({"flags": {"zeta": {"state": "ENABLED"}, "alpha": {}}});
+        let revision = publish(&mut tx, &body, &json!({}), digest, "abc123", Timestamp::UNIX_EPOCH).await.unwrap();
+        tx.commit().await.unwrap();
+        revision
+    }
+
+    #[tokio::test]
+    async fn the_same_digest_is_the_same_revision() {
+        on_each(async |store| {
+            assert_eq!(newest(&store).await.unwrap(), None);
+            assert_eq!(publish_one(&store, "a").await, 1);
+            assert_eq!(publish_one(&store, "a").await, 1);
+            assert_eq!(publish_one(&store, "b").await, 2);
+            assert_eq!(publish_one(&store, "a").await, 3);
+            assert_eq!(newest(&store).await.unwrap().unwrap().digest, "a");
+            for n in 0..60 {
+                publish_one(&store, &n.to_string()).await;
+            }
+            let kept = store.one("SELECT count(*) AS n FROM flag_snapshots", args![]).await.unwrap();
+            assert_eq!(kept.get::<i64>("n").unwrap(), KEPT + 1);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_told_of_a_newer_snapshot() {
+        on_each(async |store| {
+            // PostgreSQL must push: its fallback would come too late. SQLite has only the fallback.
+            let every = store.dialect().pick(Duration::from_secs(600), Duration::from_millis(5));
+            let mut changes = Changes::after(store.clone(), 0, every);
+            publish_one(&store, "a").await;
+            assert_eq!(changes.next().await.unwrap(), 1);
+            assert_eq!(changes.look().await.unwrap(), None);
+            let (waiting, published) = tokio::join!(changes.next(), publish_one(&store, "b"));
+            assert_eq!((waiting.unwrap(), published), (2, 2));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn processes_report_what_they_serve_and_are_forgotten() {
+        on_each(async |store| {
+            let at = |second| Timestamp::from_second(second).unwrap();
+            let mut one = Process {
+                id: Uuid::now_v7(),
+                workload: "api".into(),
+                pid: 41,
+                started_at: at(0),
+                reported_at: at(1),
+                flag_revision: 1,
+            };
+            report_process(&store, &one).await.unwrap();
+            (one.reported_at, one.flag_revision) = (at(6), 2);
+            report_process(&store, &one).await.unwrap();
+            assert_eq!(processes(&store, at(6)).await.unwrap(), [one.clone()]);
+            assert!(processes(&store, at(7)).await.unwrap().is_empty());
+            assert_eq!(forget_silent(&store, at(6)).await.unwrap(), 0);
+            forget_process(&store, one.id).await.unwrap();
+            assert!(processes(&store, at(0)).await.unwrap().is_empty());
+        })
+        .await;
+    }
+}

@@ -1,0 +1,153 @@
+//! People's words: given once, never changed, never deleted.
+//!
+//! Must not know: which words are needed where.
+
+use jiff::Timestamp;
+
+use super::{Row, Store, StoreError, Tx};
+use crate::args;
+
+/// A word given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signoff {
+    /// The program it is about.
+    pub program: String,
+    /// Its name, unique in the program.
+    pub name: String,
+    /// Who gave it.
+    pub by_person: String,
+    /// What was said (`met`, `go`, `no-go`, `lift`, …).
+    pub says: String,
+    /// The gate it is about.
+    pub gate: Option<String>,
+    /// The check of the gate.
+    pub check: Option<String>,
+    /// The rollout it is about.
+    pub rollout: Option<String>,
+    /// The stage of the rollout.
+    pub stage: Option<String>,
+    /// The rollback run it is about.
+    pub run: Option<String>,
+    /// Any other object (`cohort/pavia`).
+    pub object: Option<String>,
+    /// The digest of what was seen when it was given.
+    pub digest: Option<String>,
+    /// What else was said.
+    pub note: Option<String>,
+    /// Until when it counts.
+    pub until: Option<Timestamp>,
+    /// When it was first seen.
+    pub first_seen: Timestamp,
+    /// Whether it is proven who gave it.
+    pub verified: bool,
+    /// Where it comes from (`document`, `api`, `cli`).
+    pub source: String,
+}
+
+/// Records a word; says whether it was new. The same word again changes nothing.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when another word has that name: words are immutable.
+pub async fn record(tx: &mut Tx, word: &Signoff) -> Result<bool, StoreError> {
+    let insert = "INSERT INTO signoffs (program, name, by_person, says, gate, check_name, rollout, stage, run, object,
+            digest, note, until, first_seen, verified, source)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+        ON CONFLICT (program, name) DO NOTHING";
+    let bound = args![
+        &word.program,
+        &word.name,
+        &word.by_person,
+        &word.says,
+        &word.gate,
+        &word.check,
+        &word.rollout,
+        &word.stage,
+        &word.run,
+        &word.object,
+        &word.digest,
+        &word.note,
+        word.until,
+        word.first_seen,
+        word.verified,
+        &word.source,
+    ];
+    if tx.execute(insert, bound).await? > 0 {
+        return Ok(true);
+    }
+    let sql = "SELECT * FROM signoffs WHERE program = $1 AND name = $2";
+    let kept = read(&tx.one(sql, args![&word.program, &word.name]).await?)?;
+    // How it reached us may differ from one time to the next; what was said, and by whom, may not.
+    let seen_as =
+        Signoff { first_seen: kept.first_seen, verified: kept.verified, source: kept.source.clone(), ..word.clone() };
+    if seen_as == kept {
+        return Ok(false);
+    }
+    Err(StoreError::Conflict(format!("sign-off {} says something else already; give it another name", word.name)))
+}
+
+/// A program's words, oldest first.
+pub async fn list(store: &Store, program: &str) -> Result<Vec<Signoff>, StoreError> {
+    let sql = "SELECT * FROM signoffs WHERE program = $1 ORDER BY first_seen, name";
+    store.all(sql, args![program]).await?.iter().map(read).collect()
+}
+
+fn read(row: &Row) -> Result<Signoff, StoreError> {
+    Ok(Signoff {
+        program: row.get("program")?,
+        name: row.get("name")?,
+        by_person: row.get("by_person")?,
+        says: row.get("says")?,
+        gate: row.get("gate")?,
+        check: row.get("check_name")?,
+        rollout: row.get("rollout")?,
+        stage: row.get("stage")?,
+        run: row.get("run")?,
+        object: row.get("object")?,
+        digest: row.get("digest")?,
+        note: row.get("note")?,
+        until: row.get("until")?,
+        first_seen: row.get("first_seen")?,
+        verified: row.get("verified")?,
+        source: row.get("source")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::super::testing::on_each;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_word_once_given_cannot_be_turned() {
+        on_each(async |store| {
+            let word = Signoff {
+                program: "kruxt".into(),
+                name: "founder-go".into(),
+                by_person: "founder".into(),
+                says: "go".into(),
+                gate: None,
+                check: None,
+                rollout: Some("closed-beta".into()),
+                stage: Some("pilot".into()),
+                run: None,
+                object: None,
+                digest: None,
+                note: Some("ready".into()),
+                until: Some(Timestamp::from_second(9).unwrap()),
+                first_seen: Timestamp::from_second(5).unwrap(),
+                verified: false,
+                source: "document".into(),
+            };
+            let mut tx = store.begin().await.unwrap();
+            assert!(record(&mut tx, &word).await.unwrap());
+            let again = Signoff { first_seen: Timestamp::from_second(8).unwrap(), ..word.clone() };
+            assert!(!record(&mut tx, &again).await.unwrap());
+            let turned = Signoff { says: "no-go".into(), ..word.clone() };
+            assert!(matches!(record(&mut tx, &turned).await, Err(StoreError::Conflict(_))));
+            tx.commit().await.unwrap();
+            assert_eq!(list(&store, "kruxt").await.unwrap(), [word]);
+        })
+        .await;
+    }
+}

@@ -1,0 +1,219 @@
+//! What is kept of resources: their status, the last document that was accepted, and how far sources have been read.
+//!
+//! Must not know: what a status or a document says.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Row, Store, StoreError, Tx};
+use crate::args;
+
+/// A resource's status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResourceStatus {
+    /// The resource's kind.
+    pub kind: String,
+    /// Its name, unique by kind.
+    pub name: String,
+    /// The program it belongs to.
+    pub program: String,
+    /// Its conditions and the rest.
+    pub status: Value,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A document that was accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastGood {
+    /// The resource's kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The program it belongs to.
+    pub program: String,
+    /// The source's revision it came from.
+    pub revision: String,
+    /// The document.
+    pub body: Value,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+}
+
+/// How far a source has been read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceState {
+    /// The source's name.
+    pub name: String,
+    /// The last good revision; none before the first.
+    pub revision: Option<String>,
+    /// What else there is to say: errors, when it was last reached.
+    pub body: Value,
+    /// When it was written.
+    pub updated_at: Timestamp,
+}
+
+/// Writes a status when it differs from the one kept; says whether it did.
+pub async fn put(tx: &mut Tx, status: &ResourceStatus) -> Result<bool, StoreError> {
+    let ResourceStatus { kind, name, program, status, updated_at } = status;
+    let upsert = "INSERT INTO resource_status (kind, name, program, status, updated_at) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (kind, name) DO UPDATE SET program = excluded.program, status = excluded.status,
+            updated_at = excluded.updated_at
+        WHERE resource_status.status <> excluded.status OR resource_status.program <> excluded.program";
+    Ok(tx.execute(upsert, args![kind, name, program, status, *updated_at]).await? > 0)
+}
+
+/// Forgets a resource's status.
+pub async fn remove(tx: &mut Tx, kind: &str, name: &str) -> Result<bool, StoreError> {
+    Ok(tx.execute("DELETE FROM resource_status WHERE kind = $1 AND name = $2", args![kind, name]).await? > 0)
+}
+
+/// A resource's status.
+pub async fn get(store: &Store, kind: &str, name: &str) -> Result<Option<ResourceStatus>, StoreError> {
+    let sql = "SELECT * FROM resource_status WHERE kind = $1 AND name = $2";
+    store.opt(sql, args![kind, name]).await?.as_ref().map(status).transpose()
+}
+
+/// The statuses of a kind, or of all kinds, by kind and name.
+pub async fn list(store: &Store, kind: Option<&str>) -> Result<Vec<ResourceStatus>, StoreError> {
+    let sql = "SELECT * FROM resource_status WHERE $1 = '' OR kind = $1 ORDER BY kind, name";
+    store.all(sql, args![kind.unwrap_or_default()]).await?.iter().map(status).collect()
+}
+
+/// Keeps a document as the last accepted one.
+pub async fn keep_good(tx: &mut Tx, good: &LastGood) -> Result<(), StoreError> {
+    let LastGood { kind, name, program, revision, body, accepted_at } = good;
+    let upsert = "INSERT INTO last_good (kind, name, program, revision, body, accepted_at)
+        VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (kind, name) DO UPDATE SET program = excluded.program, revision = excluded.revision,
+            body = excluded.body, accepted_at = excluded.accepted_at";
+    tx.execute(upsert, args![kind, name, program, revision, body, *accepted_at]).await?;
+    Ok(())
+}
+
+/// Forgets the last accepted document of a resource that is gone.
+pub async fn drop_good(tx: &mut Tx, kind: &str, name: &str) -> Result<bool, StoreError> {
+    Ok(tx.execute("DELETE FROM last_good WHERE kind = $1 AND name = $2", args![kind, name]).await? > 0)
+}
+
+/// The last accepted documents, by kind and name.
+pub async fn all_good(store: &Store) -> Result<Vec<LastGood>, StoreError> {
+    let rows = store.all("SELECT * FROM last_good ORDER BY kind, name", args![]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(LastGood {
+                kind: row.get("kind")?,
+                name: row.get("name")?,
+                program: row.get("program")?,
+                revision: row.get("revision")?,
+                body: row.get("body")?,
+                accepted_at: row.get("accepted_at")?,
+            })
+        })
+        .collect()
+}
+
+/// Records how far a source has been read.
+pub async fn put_source(tx: &mut Tx, source: &SourceState) -> Result<(), StoreError> {
+    let SourceState { name, revision, body, updated_at } = source;
+    let upsert = "INSERT INTO source_state (name, revision, body, updated_at) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (name) DO UPDATE SET revision = excluded.revision, body = excluded.body,
+            updated_at = excluded.updated_at";
+    tx.execute(upsert, args![name, revision, body, *updated_at]).await?;
+    Ok(())
+}
+
+/// How far each source has been read, by name.
+pub async fn sources(store: &Store) -> Result<Vec<SourceState>, StoreError> {
+    let rows = store.all("SELECT * FROM source_state ORDER BY name", args![]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(SourceState {
+                name: row.get("name")?,
+                revision: row.get("revision")?,
+                body: row.get("body")?,
+                updated_at: row.get("updated_at")?,
+            })
+        })
+        .collect()
+}
+
+fn status(row: &Row) -> Result<ResourceStatus, StoreError> {
+    Ok(ResourceStatus {
+        kind: row.get("kind")?,
+        name: row.get("name")?,
+        program: row.get("program")?,
+        status: row.get("status")?,
+        updated_at: row.get("updated_at")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::super::testing::on_each;
+    use super::*;
+    use serde_json::json;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_status_is_written_only_when_it_differs() {
+        on_each(async |store| {
+            let mut one = ResourceStatus {
+                kind: "Gate".into(),
+                name: "weekly".into(),
+                program: "kruxt".into(),
+                status: json!({"verdict": "Pass", "rows": [1, 2]}),
+                updated_at: at(1),
+            };
+            let mut tx = store.begin().await.unwrap();
+            assert!(put(&mut tx, &one).await.unwrap());
+            assert!(!put(&mut tx, &ResourceStatus { updated_at: at(2), ..one.clone() }).await.unwrap());
+            tx.commit().await.unwrap();
+            assert_eq!(get(&store, "Gate", "weekly").await.unwrap(), Some(one.clone()));
+            one.status = json!({"verdict": "Fail"});
+            let mut tx = store.begin().await.unwrap();
+            assert!(put(&mut tx, &one).await.unwrap());
+            tx.commit().await.unwrap();
+            assert_eq!(list(&store, None).await.unwrap(), [one]);
+            assert!(list(&store, Some("Flag")).await.unwrap().is_empty());
+            let mut tx = store.begin().await.unwrap();
+            assert!(remove(&mut tx, "Gate", "weekly").await.unwrap());
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn the_last_good_document_and_the_sources_state_are_replaced_whole() {
+        on_each(async |store| {
+            for (revision, n) in [("a", 1), ("b", 2)] {
+                let good = LastGood {
+                    kind: "Cohort".into(),
+                    name: "pavia".into(),
+                    program: "kruxt".into(),
+                    revision: revision.into(),
+                    body: json!({"spec": {"n": n}}),
+                    accepted_at: at(n),
+                };
+                let source = SourceState {
+                    name: "default".into(),
+                    revision: Some(revision.into()),
+                    body: json!({"reached": n}),
+                    updated_at: at(n),
+                };
+                let mut tx = store.begin().await.unwrap();
+                keep_good(&mut tx, &good).await.unwrap();
+                put_source(&mut tx, &source).await.unwrap();
+                tx.commit().await.unwrap();
+                assert_eq!(all_good(&store).await.unwrap(), [good]);
+                assert_eq!(sources(&store).await.unwrap(), [source]);
+            }
+            let mut tx = store.begin().await.unwrap();
+            assert!(drop_good(&mut tx, "Cohort", "pavia").await.unwrap());
+        })
+        .await;
+    }
+}
