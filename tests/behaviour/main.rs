@@ -8,4 +8,5 @@
 mod support;
 
 mod each_test_has_a_database_of_its_own;
+mod the_repositorys_own_lists_and_messages_are_ready_to_send;
 mod the_repositorys_own_programs_are_what_their_plans_say;
