@@ -1,3 +1,5 @@
 //! Carries a plan out, one file a target; idempotent; the inverse is knowable.
 //!
 //! Must not know: why an action is wanted.
+
+pub mod processes;

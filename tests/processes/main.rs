@@ -1,10 +1,23 @@
 //! The real binary as processes of this machine: started, asked, killed, started again.
+//!
+//! The children of these tests are this test binary itself (see `child`) or `sh`; shims are the `betagate` binary.
 
-// A test that cannot set itself up has nothing better to do than panic.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot set itself up has nothing better to do than panic, and a test child reports on its output"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
+
+mod child;
+mod data_folder;
+mod no_request_is_lost;
+mod nothing_is_left_running;
+mod supervision;
+mod workloads;
 
 use support::Betagate;
 
