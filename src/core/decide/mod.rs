@@ -20,6 +20,8 @@ mod review;
 mod run;
 mod stage;
 mod state;
+#[cfg(test)]
+mod tests;
 mod trigger;
 
 pub use decision::*;
