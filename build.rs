@@ -29,9 +29,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A migration's number, name and file.
+type Numbered = (i64, String, PathBuf);
+
 /// The files `NNN_name.sql` of a folder, by number. A name that does not fit, or a number used twice, stops the build.
-fn numbered(folder: &Path) -> Result<Vec<(i64, String, PathBuf)>, Box<dyn Error>> {
-    let mut found: Vec<(i64, String, PathBuf)> = Vec::new();
+fn numbered(folder: &Path) -> Result<Vec<Numbered>, Box<dyn Error>> {
+    let mut found: Vec<Numbered> = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.extension().is_none_or(|ext| ext != "sql") {
