@@ -26,6 +26,7 @@ pub mod cli;
 pub mod clock;
 pub mod coach;
 pub mod controller;
+pub mod keys;
 pub mod outbox;
 pub mod pages;
 pub mod signals;

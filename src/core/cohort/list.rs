@@ -49,7 +49,7 @@ pub struct ListRow {
 }
 
 /// Tells two versions of a list apart, row by row: which person, and what is said of them.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowDigest(pub [u8; 32]);
 
 impl RowDigest {
@@ -112,7 +112,7 @@ pub enum Entry {
 ///
 /// Each item is an error only when reading itself fails; what is wrong with the list comes as [`Entry::Problem`].
 pub fn rows<R: Read>(input: R, addresses: AddressRules) -> Rows<R> {
-    Rows { lines: Lines::new(input), columns: None, addresses, pending: Vec::new(), ended: false }
+    Rows { lines: Lines::new(input), columns: None, addresses, wanted: None, pending: Vec::new(), ended: false }
 }
 
 /// The iterator of [`rows`].
@@ -120,6 +120,7 @@ pub struct Rows<R> {
     lines: Lines<R>,
     columns: Option<Columns>,
     addresses: AddressRules,
+    wanted: Option<std::iter::Peekable<std::vec::IntoIter<u32>>>,
     pending: Vec<Problem>,
     ended: bool,
 }
@@ -148,11 +149,24 @@ impl<R: Read> Iterator for Rows<R> {
 }
 
 impl<R: Read> Rows<R> {
+    /// Only what stands on these lines, which come in ascending order; the rest is skipped unread.
+    #[must_use]
+    pub fn only_at(mut self, lines: Vec<u32>) -> Self {
+        self.wanted = Some(lines.into_iter().peekable());
+        self
+    }
+
     fn step(&mut self) -> io::Result<Option<Entry>> {
         let Some((line, text)) = self.lines.next()? else {
             self.ended = true;
             return Ok(None);
         };
+        if let (Some(wanted), Some(_)) = (&mut self.wanted, &self.columns)
+            && wanted.next_if(|at| u64::from(*at) == line).is_none()
+        {
+            self.ended = wanted.peek().is_none();
+            return Ok(None);
+        }
         let text = match text {
             Ok(text) => text,
             Err(fault) => return Ok(Some(Entry::Problem(Problem::at(line, unreadable(fault))))),
@@ -162,7 +176,13 @@ impl<R: Read> Rows<R> {
         let columns = match self.columns {
             Some(columns) => columns,
             None => match Columns::from_first(&parts) {
-                None => *self.columns.insert(Columns::HEADERLESS),
+                None => {
+                    self.columns = Some(Columns::HEADERLESS);
+                    if self.wanted.as_mut().is_some_and(|wanted| wanted.next_if(|at| u64::from(*at) == line).is_none()) {
+                        return Ok(None);
+                    }
+                    Columns::HEADERLESS
+                }
                 Some(Ok(columns)) => {
                     self.columns = Some(columns);
                     return Ok(None);

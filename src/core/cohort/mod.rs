@@ -4,6 +4,7 @@
 //! database: a list is a [`std::io::Read`], a key is bytes.
 
 mod address;
+mod buckets;
 mod code;
 mod columns;
 mod difference;
@@ -15,8 +16,9 @@ mod report;
 mod tests;
 
 pub use address::{AddressFault, AddressRules, normalise};
+pub use buckets::{BUCKETS, Buckets};
 pub use code::InviteCode;
 pub use difference::{RowDifference, row_difference};
 pub use disposable::is_disposable;
-pub use list::{Entry, ListOptions, ListRow, RowDigest, rows};
-pub use report::{BUCKETS, Buckets, Fault, ListReport, Needs, Outcome, Problem, Severity, Survey, parse_list, survey};
+pub use list::{Entry, ListOptions, ListRow, RowDigest, Rows, rows};
+pub use report::{Digesting, Fault, ListReport, Needs, Outcome, Problem, Severity, Survey, parse_list, survey};

@@ -3,12 +3,13 @@
 //! Errors (malformed, duplicate, empty) stop a list; warnings (too few of something, throw-away domains) need an
 //! acknowledgement. Texts never hold an address.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
-use super::address::AddressFault;
+use super::address::{AddressFault, AddressRules};
+use super::buckets::Buckets;
 use super::disposable::is_disposable;
 use super::list::{Entry, ListOptions, ListRow, RowDigest, rows};
 
@@ -191,56 +192,6 @@ impl Outcome {
     }
 }
 
-/// How many parts a list is summed up in, so that a changed row is looked for in one of them only.
-pub const BUCKETS: usize = 256;
-
-/// One sum a bucket, over the digests of its rows in whatever order they stand.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Buckets([u128; BUCKETS]);
-
-impl Default for Buckets {
-    fn default() -> Self {
-        Self([0; BUCKETS])
-    }
-}
-
-impl std::fmt::Debug for Buckets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Buckets(…)")
-    }
-}
-
-impl Buckets {
-    fn add(&mut self, digest: RowDigest) {
-        let half = |at: usize| digest.0[at..at + 16].iter().fold(0_u128, |sum, byte| (sum << 8) | u128::from(*byte));
-        // Person and words are bound together, or two people could swap their rows unseen.
-        let sum = &mut self.0[usize::from(digest.bucket())];
-        *sum = sum.wrapping_add(half(0).rotate_left(41) ^ half(16));
-    }
-
-    /// The buckets in which the two lists differ.
-    pub fn differing(&self, other: &Self) -> Vec<u8> {
-        (0..=u8::MAX).filter(|bucket| self.0[usize::from(*bucket)] != other.0[usize::from(*bucket)]).collect()
-    }
-
-    /// 4096 bytes, to be stored.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|sum| sum.to_be_bytes()).collect()
-    }
-
-    /// What [`Self::to_bytes`] gave; `None` for anything else.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() != BUCKETS * 16 {
-            return None;
-        }
-        let mut buckets = Self::default();
-        for (sum, chunk) in buckets.0.iter_mut().zip(bytes.chunks_exact(16)) {
-            *sum = u128::from_be_bytes(chunk.try_into().ok()?);
-        }
-        Some(buckets)
-    }
-}
-
 /// A list summed up, without its rows.
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
@@ -262,6 +213,8 @@ pub struct Survey {
     pub first: Vec<ListRow>,
     /// The sums by which a later version is compared.
     pub buckets: Buckets,
+    /// Everyone, sorted by digest, with the line each stands on.
+    pub people: Vec<(RowDigest, u32)>,
 }
 
 impl Survey {
@@ -290,9 +243,11 @@ impl Survey {
         }
     }
 
-    fn count(&mut self, row: &ListRow, digest: RowDigest) {
+    fn count(&mut self, row: &ListRow) {
+        let digest = row.digest();
         self.rows += 1;
         self.buckets.add(digest);
+        self.people.push((digest, u32::try_from(row.line).unwrap_or(u32::MAX)));
         for (counts, name) in [(&mut self.labels, &row.label), (&mut self.roles, &row.role)] {
             if let Some(count) = counts.get_mut(name) {
                 *count += 1;
@@ -303,6 +258,29 @@ impl Survey {
         if self.first.len() < SHOWN {
             self.first.push(row.clone());
         }
+    }
+
+    /// Reports everyone who is there again, and takes the repeats out.
+    fn find_duplicates(&mut self) {
+        self.people.sort_unstable_by_key(|(digest, line)| (digest.person(), *line));
+        let mut duplicates = Vec::new();
+        let mut first: Option<([u8; 16], u32)> = None;
+        self.people.retain(|(digest, line)| match first {
+            Some((person, first_line)) if person == digest.person() => {
+                duplicates.push((u64::from(*line), u64::from(first_line)));
+                false
+            }
+            _ => {
+                first = Some((digest.person(), *line));
+                true
+            }
+        });
+        duplicates.sort_unstable();
+        self.rows -= duplicates.len() as u64;
+        for (line, first) in duplicates {
+            self.report(Problem::at(line, Fault::Duplicate { first }));
+        }
+        self.problems.sort_by_key(|problem| problem.line);
     }
 
     fn weigh(&mut self, needs: &Needs) {
@@ -343,10 +321,12 @@ pub fn parse_list(bytes: &[u8], options: &ListOptions) -> ListReport {
     let mut rows = Vec::new();
     // Reading from memory does not fail.
     let survey = survey_with(bytes, options, |row| rows.push(row)).unwrap_or_default();
+    let lines: std::collections::HashSet<u64> = survey.people.iter().map(|(_, line)| u64::from(*line)).collect();
+    rows.retain(|row: &ListRow| lines.contains(&row.line));
     ListReport { rows, survey }
 }
 
-/// Checks a list of any length. Memory: 16 bytes and a line number for each row, for finding duplicates.
+/// Checks a list of any length. Memory: 36 bytes for each row, in [`Survey::people`].
 ///
 /// # Errors
 /// When reading fails; what is wrong with the list is in the survey.
@@ -356,45 +336,51 @@ pub fn survey<R: Read>(input: R, options: &ListOptions) -> io::Result<Survey> {
 
 fn survey_with<R: Read>(input: R, options: &ListOptions, mut keep: impl FnMut(ListRow)) -> io::Result<Survey> {
     let mut survey = Survey::default();
-    let mut seen: HashMap<[u8; 16], u32> = HashMap::new();
-    let mut input = Hashing { input, sha: Sha256::new() };
-    let rules = options.addresses;
-    input.sha.update([1, u8::from(rules.ignore_dots), u8::from(rules.ignore_plus)]);
-    for entry in rows(&mut input, rules) {
-        let row = match entry? {
-            Entry::Row(row) => row,
-            Entry::Problem(problem) => {
-                survey.report(problem);
-                continue;
+    let mut input = Digesting::new(input, options.addresses);
+    for entry in rows(&mut input, options.addresses) {
+        match entry? {
+            Entry::Problem(problem) => survey.report(problem),
+            Entry::Row(row) => {
+                if is_disposable(row.domain(), &options.disposable) {
+                    survey.report(Problem::at(row.line, Fault::Disposable { domain: row.domain().to_owned() }));
+                }
+                survey.count(&row);
+                keep(row);
             }
-        };
-        let digest = row.digest();
-        let line = u32::try_from(row.line).unwrap_or(u32::MAX);
-        if let Some(first) = seen.get(&digest.person()) {
-            survey.report(Problem::at(row.line, Fault::Duplicate { first: u64::from(*first) }));
-            continue;
         }
-        seen.insert(digest.person(), line);
-        if is_disposable(row.domain(), &options.disposable) {
-            survey.report(Problem::at(row.line, Fault::Disposable { domain: row.domain().to_owned() }));
-        }
-        survey.count(&row, digest);
-        keep(row);
     }
     // A header that can't be read ends the rows early; the digest is over the whole file all the same.
-    io::copy(&mut input, &mut io::sink())?;
-    survey.digest = input.sha.finalize().into();
+    survey.digest = input.finish()?;
+    survey.find_duplicates();
     survey.weigh(&options.needs);
     Ok(survey)
 }
 
-/// Takes the digest of what is read through it.
-struct Hashing<R> {
+/// Takes the digest of a list that is read through it.
+pub struct Digesting<R> {
     input: R,
     sha: Sha256,
 }
 
-impl<R: Read> Read for Hashing<R> {
+impl<R: Read> Digesting<R> {
+    /// Begins; how addresses are compared is part of what a list is.
+    pub fn new(input: R, addresses: AddressRules) -> Self {
+        let mut sha = Sha256::new();
+        sha.update([1, u8::from(addresses.ignore_dots), u8::from(addresses.ignore_plus)]);
+        Self { input, sha }
+    }
+
+    /// Reads what is left, and gives the digest of all of it: [`Survey::digest`] of the same list.
+    ///
+    /// # Errors
+    /// When reading fails.
+    pub fn finish(mut self) -> io::Result<[u8; 32]> {
+        io::copy(&mut self, &mut io::sink())?;
+        Ok(self.sha.finalize().into())
+    }
+}
+
+impl<R: Read> Read for Digesting<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.input.read(into)?;
         self.sha.update(&into[..read]);

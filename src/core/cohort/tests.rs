@@ -138,6 +138,19 @@ fn one_changed_row_shows_in_one_bucket_whatever_the_order() {
 }
 
 #[test]
+fn single_rows_are_found_again_by_their_lines() {
+    let text = "a@example.com,x\n\nb@example.com,\"y\nz\"\nc@example.com,z\nd@example.com,z\n";
+    let at = |text: &str, lines: Vec<u32>| -> Vec<String> {
+        let found = rows(text.as_bytes(), AddressRules::default()).only_at(lines);
+        found.filter_map(|entry| match entry { Ok(Entry::Row(row)) => Some(row.email), _ => None }).collect()
+    };
+    assert_eq!(at(text, vec![1, 5]), ["a@example.com", "c@example.com"]);
+    assert_eq!(at(text, vec![6]), ["d@example.com"]);
+    assert_eq!(at(&format!("email,label\n{text}"), vec![2, 7]), ["a@example.com", "d@example.com"]);
+    assert!(at(text, vec![]).is_empty());
+}
+
+#[test]
 fn two_people_who_swap_their_rows_are_seen() {
     let before = check("a@example.com,x\nb@example.com,y\n");
     let after = check("a@example.com,y\nb@example.com,x\n");

@@ -1,0 +1,40 @@
+-- One row for each person invited to a cohort. The name and `used_at` are seed 004's; its checks run on this table.
+--
+-- States: waiting (over capacity), pending, sent, opened, used; expired, revoked. A row that a list holds has a
+-- row_digest: 16 bytes of the person's, 16 of the row's. An erased person's row stays, blank, under `erased:ID`.
+CREATE TABLE beta_invites (
+    id uuid PRIMARY KEY,
+    program text NOT NULL,
+    cohort text NOT NULL,
+    email text,
+    email_norm text NOT NULL,
+    label text NOT NULL DEFAULT '',
+    role text NOT NULL DEFAULT '',
+    invited_by text NOT NULL DEFAULT '',
+    locale text NOT NULL DEFAULT '',
+    note text NOT NULL DEFAULT '',
+    state text NOT NULL CHECK (state IN ('waiting', 'pending', 'sent', 'opened', 'used', 'expired', 'revoked')),
+    code_digest text,
+    generation bigint NOT NULL DEFAULT 1,
+    position bigint NOT NULL,
+    source text NOT NULL CHECK (source IN ('list', 'resource', 'admin')),
+    row_digest bytea,
+    created_at timestamptz NOT NULL,
+    rendered_at timestamptz,
+    sent_at timestamptz,
+    opened_at timestamptz,
+    used_at timestamptz,
+    used_by uuid,
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    revoke_reason text
+);
+-- By address first: it also answers which invites a person has.
+CREATE UNIQUE INDEX beta_invites_person ON beta_invites (email_norm, program, cohort);
+CREATE UNIQUE INDEX beta_invites_code ON beta_invites (code_digest) WHERE code_digest IS NOT NULL;
+-- What is still to be let in, and to be sent, in order.
+CREATE INDEX beta_invites_queue ON beta_invites (program, cohort, state, position)
+    WHERE state IN ('waiting', 'pending') AND rendered_at IS NULL;
+CREATE INDEX beta_invites_expiring ON beta_invites (expires_at)
+    WHERE expires_at IS NOT NULL AND state IN ('pending', 'sent', 'opened');
+CREATE INDEX beta_invites_used_by ON beta_invites (used_by) WHERE used_by IS NOT NULL;

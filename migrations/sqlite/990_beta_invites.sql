@@ -1,0 +1,40 @@
+-- One row for each person invited to a cohort. The name and `used_at` are seed 004's; its checks run on this table.
+--
+-- States: waiting (over capacity), pending, sent, opened, used; expired, revoked. A row that a list holds has a
+-- row_digest: 16 bytes of the person's, 16 of the row's. An erased person's row stays, blank, under `erased:ID`.
+CREATE TABLE beta_invites (
+    id TEXT PRIMARY KEY,
+    program TEXT NOT NULL,
+    cohort TEXT NOT NULL,
+    email TEXT,
+    email_norm TEXT NOT NULL,
+    label TEXT NOT NULL DEFAULT '',
+    role TEXT NOT NULL DEFAULT '',
+    invited_by TEXT NOT NULL DEFAULT '',
+    locale TEXT NOT NULL DEFAULT '',
+    note TEXT NOT NULL DEFAULT '',
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'pending', 'sent', 'opened', 'used', 'expired', 'revoked')),
+    code_digest TEXT,
+    generation INTEGER NOT NULL DEFAULT 1,
+    position INTEGER NOT NULL,
+    source TEXT NOT NULL CHECK (source IN ('list', 'resource', 'admin')),
+    row_digest BLOB,
+    created_at INTEGER NOT NULL,
+    rendered_at INTEGER,
+    sent_at INTEGER,
+    opened_at INTEGER,
+    used_at INTEGER,
+    used_by TEXT,
+    expires_at INTEGER,
+    revoked_at INTEGER,
+    revoke_reason TEXT
+) STRICT;
+-- By address first: it also answers which invites a person has.
+CREATE UNIQUE INDEX beta_invites_person ON beta_invites (email_norm, program, cohort);
+CREATE UNIQUE INDEX beta_invites_code ON beta_invites (code_digest) WHERE code_digest IS NOT NULL;
+-- What is still to be let in, and to be sent, in order.
+CREATE INDEX beta_invites_queue ON beta_invites (program, cohort, state, position)
+    WHERE state IN ('waiting', 'pending') AND rendered_at IS NULL;
+CREATE INDEX beta_invites_expiring ON beta_invites (expires_at)
+    WHERE expires_at IS NOT NULL AND state IN ('pending', 'sent', 'opened');
+CREATE INDEX beta_invites_used_by ON beta_invites (used_by) WHERE used_by IS NOT NULL;

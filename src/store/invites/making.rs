@@ -1,0 +1,318 @@
+//! Making invites one by one, sending them again, taking them back, letting them run out.
+//!
+//! Must not know: lists, mail.
+
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::super::people::entry;
+use super::super::{StoreError, Tx, audit, sessions};
+use super::cohorts::{lock_cohort, promote, reserve_positions, seated};
+use super::{COLUMNS, Invite, Origin, State, invite, locked_with_cohort};
+use crate::args;
+use crate::core::cohort::{AddressFault, AddressRules, normalise};
+use crate::keys::Keys;
+
+/// Someone to invite outside a list.
+#[derive(Clone, Debug)]
+pub struct NewInvite<'a> {
+    /// The program.
+    pub program: &'a str,
+    /// The cohort.
+    pub cohort: &'a str,
+    /// The address.
+    pub email: &'a str,
+    /// A label, as in a list.
+    pub label: &'a str,
+    /// A role, as in a list.
+    pub role: &'a str,
+    /// Who asks.
+    pub invited_by: &'a str,
+    /// The language for mail.
+    pub locale: &'a str,
+    /// Why this person.
+    pub note: &'a str,
+    /// A document or an administrator.
+    pub source: Origin,
+}
+
+/// What [`create`] came to.
+#[derive(Clone, Debug)]
+pub enum Made {
+    /// There was none.
+    New(Invite),
+    /// There was one that had run out or been taken back; it works again, with a new code.
+    Again(Invite),
+    /// There is one that works or was used; nothing changed.
+    Already(Invite),
+}
+
+impl Made {
+    /// The invite, whichever it was.
+    pub fn invite(&self) -> &Invite {
+        let (Self::New(invite) | Self::Again(invite) | Self::Already(invite)) = self;
+        invite
+    }
+}
+
+/// Why an invite is not made or changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InviteError {
+    /// The address can't be one.
+    #[error("{0}")]
+    Address(#[from] AddressFault),
+    /// The person asked to be erased; no one brings them back.
+    #[error("the person asked to be erased")]
+    Erased,
+    /// No such invite.
+    #[error("no such invite")]
+    Missing,
+    /// The person is in, or the invite was taken back: there is nothing to send again.
+    #[error("an invite that is {} can't be sent again", .0.as_str())]
+    Settled(State),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Invites someone. Gives a seat when there is one, else a place in the waiting list.
+///
+/// # Errors
+/// [`InviteError::Address`], [`InviteError::Erased`], or the database's.
+pub async fn create(tx: &mut Tx, keys: &Keys, new: &NewInvite<'_>, actor: &str, now: Timestamp) -> Result<Made, InviteError> {
+    let state = lock_cohort(tx, new.program, new.cohort).await?;
+    let email_norm = normalise(new.email, state.addresses)?;
+    if super::super::people::is_suppressed(tx, keys, &email_norm).await? {
+        return Err(InviteError::Erased);
+    }
+    let lock = tx.dialect().pick("FOR UPDATE", "");
+    let sql = format!("SELECT {COLUMNS} FROM beta_invites WHERE email_norm = $1 AND program = $2 AND cohort = $3 {lock}");
+    let found = tx.opt(&sql, args![&email_norm, new.program, new.cohort]).await?.as_ref().map(invite).transpose()?;
+    if let Some(found) = &found
+        && (found.state.is_active() || found.state == State::Used)
+    {
+        return Ok(Made::Already(found.clone()));
+    }
+    let free = match state.capacity {
+        None => true,
+        Some(capacity) => seated(tx, new.program, new.cohort).await? < capacity,
+    };
+    let seat = if free { State::Pending } else { State::Waiting };
+    let position = reserve_positions(tx, new.program, new.cohort, 1).await?;
+    let id = match &found {
+        Some(found) => reinstate(tx, found.id, new, seat, position).await?,
+        None => insert(tx, new, &email_norm, seat, position, now).await?,
+    };
+    let made = invite(&tx.one(&format!("SELECT {COLUMNS} FROM beta_invites WHERE id = $1"), args![id]).await?)?;
+    let detail = json!({ "cohort": new.cohort, "state": seat.as_str(), "again": found.is_some() });
+    audit::append(tx, entry(new.program, actor, "invite.created", made.object(), detail, now)).await?;
+    Ok(if found.is_some() { Made::Again(made) } else { Made::New(made) })
+}
+
+async fn insert(tx: &mut Tx, new: &NewInvite<'_>, email_norm: &str, seat: State, position: i64, now: Timestamp) -> Result<Uuid, StoreError> {
+    let id = Uuid::now_v7();
+    tx.execute(
+        "INSERT INTO beta_invites (id, program, cohort, email, email_norm, label, role, invited_by, locale, note, state,
+            position, source, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        args![
+            id,
+            new.program,
+            new.cohort,
+            new.email.trim(),
+            email_norm,
+            new.label,
+            new.role,
+            new.invited_by,
+            new.locale,
+            new.note,
+            seat.as_str(),
+            position,
+            new.source.as_str(),
+            now
+        ],
+    )
+    .await?;
+    Ok(id)
+}
+
+async fn reinstate(tx: &mut Tx, id: Uuid, new: &NewInvite<'_>, seat: State, position: i64) -> Result<Uuid, StoreError> {
+    tx.execute(
+        "UPDATE beta_invites SET state = $2, position = $3, source = $4, note = $5, generation = generation + 1,
+            code_digest = NULL, rendered_at = NULL, sent_at = NULL, opened_at = NULL, expires_at = NULL, revoked_at = NULL,
+            revoke_reason = NULL, used_at = NULL, used_by = NULL
+         WHERE id = $1",
+        args![id, seat.as_str(), position, new.source.as_str(), new.note],
+    )
+    .await?;
+    Ok(id)
+}
+
+/// Raises the generation, so that the old code stops working, and lets the invite be rendered and sent again, good until
+/// `expires_at`. An expired one needs a free seat and else waits.
+///
+/// # Errors
+/// [`InviteError::Missing`], [`InviteError::Settled`] for a used or revoked one, or the database's.
+pub async fn resend(tx: &mut Tx, id: Uuid, expires_at: Timestamp, actor: &str, now: Timestamp) -> Result<Invite, InviteError> {
+    let (cohort, found) = locked_with_cohort(tx, id).await?.ok_or(InviteError::Missing)?;
+    if matches!(found.state, State::Used | State::Revoked) || found.email.is_none() {
+        return Err(InviteError::Settled(found.state));
+    }
+    let free = match (found.state, cohort.capacity) {
+        (State::Waiting, _) => false,
+        (State::Expired, Some(capacity)) => seated(tx, &found.program, &found.cohort).await? < capacity,
+        _ => true,
+    };
+    let seat = if free { State::Pending } else { State::Waiting };
+    tx.execute(
+        "UPDATE beta_invites SET generation = generation + 1, state = $2, expires_at = $3, code_digest = NULL,
+            rendered_at = NULL WHERE id = $1",
+        args![id, seat.as_str(), expires_at],
+    )
+    .await?;
+    let detail = json!({ "generation": found.generation + 1, "state": seat.as_str() });
+    audit::append(tx, entry(&found.program, actor, "invite.resent", found.object(), detail, now)).await?;
+    Ok(super::locked(tx, id).await?.ok_or(InviteError::Missing)?)
+}
+
+/// How an invite is taken back.
+#[derive(Clone, Copy, Debug)]
+pub struct Revocation<'a> {
+    /// Why.
+    pub reason: &'a str,
+    /// Who does it.
+    pub actor: &'a str,
+    /// Whether someone who is in goes out, with every session; else a used invite is left as it is.
+    pub end_membership: bool,
+}
+
+/// What taking back an invite came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// It was unused and lets nobody in any more.
+    Unused,
+    /// The person was in and is out.
+    Member,
+    /// The person is in and stays.
+    StaysIn,
+    /// It had been taken back before.
+    Already,
+}
+
+/// Takes an invite back; a waiting one gets the free seat.
+///
+/// # Errors
+/// [`InviteError::Missing`], or the database's.
+pub async fn revoke(tx: &mut Tx, id: Uuid, how: Revocation<'_>, now: Timestamp) -> Result<Revoked, InviteError> {
+    let (_, found) = locked_with_cohort(tx, id).await?.ok_or(InviteError::Missing)?;
+    let outcome = match found.state {
+        State::Revoked => return Ok(Revoked::Already),
+        State::Used if !how.end_membership => return Ok(Revoked::StaysIn),
+        State::Used => Revoked::Member,
+        _ => Revoked::Unused,
+    };
+    tx.execute(
+        "UPDATE beta_invites SET state = 'revoked', revoked_at = $2, revoke_reason = $3 WHERE id = $1",
+        args![id, now, how.reason],
+    )
+    .await?;
+    if let (Revoked::Member, Some(user_id)) = (outcome, found.used_by) {
+        let sql = "DELETE FROM cohort_members WHERE program = $1 AND cohort = $2 AND user_id = $3";
+        tx.execute(sql, args![&found.program, &found.cohort, user_id]).await?;
+        sessions::end_all(tx, user_id, now).await?;
+    }
+    let detail = json!({ "reason": how.reason, "member": outcome == Revoked::Member });
+    audit::append(tx, entry(&found.program, how.actor, "invite.revoked", found.object(), detail, now)).await?;
+    promote(tx, &found.program, &found.cohort, now).await?;
+    Ok(outcome)
+}
+
+/// Takes back every invite that an address has, in one program or in all (seed 000: `POST /v1/admin/invites/revoke`).
+/// Says what became of each; nothing when there was none.
+pub async fn revoke_address(
+    tx: &mut Tx,
+    program: Option<&str>,
+    email: &str,
+    how: Revocation<'_>,
+    now: Timestamp,
+) -> Result<Vec<(Uuid, Revoked)>, InviteError> {
+    let mut outcomes = Vec::new();
+    for id in of_address(tx, program, email).await? {
+        outcomes.push((id, revoke(tx, id, how, now).await?));
+    }
+    Ok(outcomes)
+}
+
+/// The invites of an address, compared by each cohort's own rules, in the order in which their cohorts are locked.
+pub(super) async fn of_address(tx: &mut Tx, program: Option<&str>, email: &str) -> Result<Vec<Uuid>, InviteError> {
+    let mut ids = Vec::new();
+    for (ignore_dots, ignore_plus) in [(false, false), (false, true), (true, false), (true, true)] {
+        let email_norm = normalise(email, AddressRules { ignore_dots, ignore_plus })?;
+        let rows = tx
+            .all(
+                "SELECT i.id, i.program, i.cohort FROM beta_invites i JOIN cohort_state c ON c.program = i.program AND c.cohort = i.cohort
+                 WHERE i.email_norm = $1 AND (i.program = $2 OR $2 = '') AND c.ignore_dots = $3 AND c.ignore_plus = $4",
+                args![email_norm, program.unwrap_or_default(), ignore_dots, ignore_plus],
+            )
+            .await?;
+        for row in rows {
+            ids.push((row.get::<String>("program")?, row.get::<String>("cohort")?, row.get("id")?));
+        }
+    }
+    ids.sort();
+    Ok(ids.into_iter().map(|(_, _, id)| id).collect())
+}
+
+/// Takes back every unused invite of a cohort, or of all of a program's, in one go (seed 000, "Rollback / safety
+/// levers"). Nobody waiting is let in instead. Says how many.
+pub async fn revoke_unused(
+    tx: &mut Tx,
+    program: &str,
+    cohort: Option<&str>,
+    how: Revocation<'_>,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let revoked = tx
+        .execute(
+            "UPDATE beta_invites SET state = 'revoked', revoked_at = $3, revoke_reason = $4
+             WHERE program = $1 AND (cohort = $2 OR $2 = '') AND state IN ('waiting', 'pending', 'sent', 'opened')",
+            args![program, cohort.unwrap_or_default(), now, how.reason],
+        )
+        .await?;
+    if revoked > 0 {
+        let object = cohort.map_or_else(|| format!("program/{program}"), |cohort| format!("cohort/{cohort}"));
+        let detail = json!({ "reason": how.reason, "invites": revoked });
+        audit::append(tx, entry(program, how.actor, "invites.revoked", object, detail, now)).await?;
+    }
+    Ok(revoked)
+}
+
+/// Marks what ran out by `now`, at most `limit` at once, and lets waiting people in. A code stops working at its
+/// `expires_at` whether or not this has run. Says how many.
+pub async fn expire_due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
+    let due = tx
+        .all(
+            "SELECT DISTINCT program, cohort FROM (SELECT program, cohort FROM beta_invites
+                WHERE expires_at <= $1 AND state IN ('pending', 'sent', 'opened') ORDER BY expires_at LIMIT $2) AS due
+             ORDER BY program, cohort",
+            args![now, limit],
+        )
+        .await?;
+    let mut expired = 0;
+    for row in due {
+        let (program, cohort): (String, String) = (row.get("program")?, row.get("cohort")?);
+        lock_cohort(tx, &program, &cohort).await?;
+        let sql = "UPDATE beta_invites SET state = 'expired' WHERE state IN ('pending', 'sent', 'opened') AND id IN (
+            SELECT id FROM beta_invites WHERE expires_at <= $1 AND state IN ('pending', 'sent', 'opened')
+                AND program = $2 AND cohort = $3 LIMIT $4)";
+        let count = tx.execute(sql, args![now, &program, &cohort, limit]).await?;
+        if count > 0 {
+            let detail = json!({ "invites": count });
+            let done = entry(&program, "controller", "invites.expired", format!("cohort/{cohort}"), detail, now);
+            audit::append(tx, done).await?;
+            promote(tx, &program, &cohort, now).await?;
+        }
+        expired += count;
+    }
+    Ok(expired)
+}

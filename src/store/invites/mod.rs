@@ -1,0 +1,267 @@
+//! Invites: who was asked in, how far each got, and the one transaction in which a code lets a person in.
+//!
+//! Knows the table `beta_invites` and the states of its rows. Must not know: mail, HTTP, where a list comes from
+//! ([`super::cohort_lists`] brings lists in). Codes are never kept, only made again ([`InviteCode`]); addresses and codes
+//! stand in no error and no audit entry.
+//!
+//! Locks are taken in one order everywhere, so that nobody waits in a circle: the program's freeze, the cohort's row,
+//! the invites' rows.
+
+mod cohorts;
+mod making;
+mod redeem;
+mod sending;
+#[cfg(test)]
+mod tests;
+
+pub use cohorts::{CohortState, Funnel, cohort_state, cohorts, funnel, open_cohorts, promote, set_cohort};
+pub use making::{
+    InviteError, Made, NewInvite, Revocation, Revoked, create, expire_due, resend, revoke, revoke_address, revoke_unused,
+};
+pub use redeem::{RedeemError, Redeemed, Refusal, Registered, Registration, join, open_invites, redeem, register, register_in};
+pub use sending::{Clearance, Rendered, clear_to_send, mark_opened, mark_sent, render, take_to_render};
+
+pub(super) use cohorts::{lock_cohort, reserve_positions};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Row, Store, StoreError, Tx};
+use crate::args;
+use crate::core::cohort::InviteCode;
+use crate::keys::Keys;
+
+/// Why a list's unused invite is revoked when its row goes; such an invite comes back with its row.
+pub const REMOVED_FROM_LIST: &str = "removed from the list";
+
+/// How far an invite got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Over capacity.
+    Waiting,
+    /// Has a seat; not sent.
+    Pending,
+    /// Handed to a mail server.
+    Sent,
+    /// The person looked at the sign-up page.
+    Opened,
+    /// The person is in.
+    Used,
+    /// Ran out.
+    Expired,
+    /// Taken back.
+    Revoked,
+}
+
+impl State {
+    /// As it stands in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Pending => "pending",
+            Self::Sent => "sent",
+            Self::Opened => "opened",
+            Self::Used => "used",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, StoreError> {
+        let all = [Self::Waiting, Self::Pending, Self::Sent, Self::Opened, Self::Used, Self::Expired, Self::Revoked];
+        let found = all.into_iter().find(|state| state.as_str() == text);
+        found.ok_or_else(|| StoreError::Invalid(format!("no state of an invite: {text}")))
+    }
+
+    /// Whether the invite can still let somebody in.
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Waiting | Self::Pending | Self::Sent | Self::Opened)
+    }
+}
+
+/// Where an invite comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A row of a cohort's list.
+    List,
+    /// An `Invite` document.
+    Resource,
+    /// An administrator, over the API or the command line.
+    Admin,
+}
+
+impl Origin {
+    /// As it stands in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Resource => "resource",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// One person's invite to one cohort.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Invite {
+    /// Its id, by which the audit log names it.
+    pub id: Uuid,
+    /// The program.
+    pub program: String,
+    /// The cohort it lets into.
+    pub cohort: String,
+    /// The address as it was given; `None` once the person was erased.
+    pub email: Option<String>,
+    /// The address as it is compared.
+    pub(crate) email_norm: String,
+    /// The label of its list row.
+    pub label: String,
+    /// The role.
+    pub role: String,
+    /// Who asked for this person.
+    pub invited_by: String,
+    /// The language for mail.
+    pub locale: String,
+    /// Anything else.
+    pub note: String,
+    /// How far it got.
+    pub state: State,
+    /// Counts up with each resending; only the newest generation's code works.
+    pub generation: u32,
+    /// `list`, `resource` or `admin`.
+    pub source: String,
+    /// Since when there is a row.
+    pub created_at: Timestamp,
+    /// When its message was last rendered.
+    pub rendered_at: Option<Timestamp>,
+    /// When it was last handed to a mail server.
+    pub sent_at: Option<Timestamp>,
+    /// When its page was first looked at.
+    pub opened_at: Option<Timestamp>,
+    /// When the person came in.
+    pub used_at: Option<Timestamp>,
+    /// Who came in.
+    pub used_by: Option<Uuid>,
+    /// From when on it no longer works; `None` before it is rendered.
+    pub expires_at: Option<Timestamp>,
+    /// When it was taken back.
+    pub revoked_at: Option<Timestamp>,
+    /// Why.
+    pub revoke_reason: Option<String>,
+}
+
+impl std::fmt::Debug for Invite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Invite")
+            .field("id", &self.id)
+            .field("cohort", &self.cohort)
+            .field("state", &self.state)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Invite {
+    /// The code that works now. Made anew each time; hand it to the person and keep it nowhere.
+    pub fn code(&self, keys: &Keys) -> InviteCode {
+        InviteCode::make(keys.invite.expose(), *self.id.as_bytes(), self.generation)
+    }
+
+    /// How it is named in the audit log.
+    fn object(&self) -> String {
+        format!("invite/{}", self.id)
+    }
+}
+
+/// Which invites to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of one program.
+    pub program: Option<String>,
+    /// Of one cohort.
+    pub cohort: Option<String>,
+    /// In one state.
+    pub state: Option<State>,
+    /// Only those that can still let somebody in (seed 000: `active_only`).
+    pub active_only: bool,
+    /// Of one address, in whatever spelling of case.
+    pub email: Option<String>,
+    /// Those after this one: the last id of the page before.
+    pub after: Option<Uuid>,
+    /// At most so many; 1 to 1000.
+    pub limit: i64,
+}
+
+const COLUMNS: &str = "id, program, cohort, email, email_norm, label, role, invited_by, locale, note, state, generation, source,
+    created_at, rendered_at, sent_at, opened_at, used_at, used_by, expires_at, revoked_at, revoke_reason";
+
+/// Lists invites, oldest first, page by page.
+pub async fn list(store: &Store, filter: &Filter) -> Result<Vec<Invite>, StoreError> {
+    let mut sql = format!("SELECT {COLUMNS} FROM beta_invites WHERE id > $1");
+    let mut bound = vec![super::Arg::from(filter.after.unwrap_or(Uuid::nil()))];
+    let email = filter.email.as_deref().map(|email| super::people::account_address(email).unwrap_or_default());
+    let state = filter.state.map(State::as_str).map(str::to_owned);
+    let conditions = [("program", &filter.program), ("cohort", &filter.cohort), ("state", &state), ("email_norm", &email)];
+    for (column, value) in conditions {
+        if let Some(value) = value {
+            bound.push(value.into());
+            sql.push_str(&format!(" AND {column} = ${}", bound.len()));
+        }
+    }
+    if filter.active_only {
+        sql.push_str(" AND state IN ('waiting', 'pending', 'sent', 'opened')");
+    }
+    bound.push(filter.limit.clamp(1, 1000).into());
+    sql.push_str(&format!(" ORDER BY id LIMIT ${}", bound.len()));
+    store.all(&sql, &bound).await?.iter().map(invite).collect()
+}
+
+/// An invite by its id.
+pub async fn get(store: &Store, id: Uuid) -> Result<Option<Invite>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM beta_invites WHERE id = $1");
+    store.opt(&sql, args![id]).await?.as_ref().map(invite).transpose()
+}
+
+/// Reads an invite and keeps others from changing it until the transaction ends.
+async fn locked(tx: &mut Tx, id: Uuid) -> Result<Option<Invite>, StoreError> {
+    let lock = tx.dialect().pick("FOR UPDATE", "");
+    let sql = format!("SELECT {COLUMNS} FROM beta_invites WHERE id = $1 {lock}");
+    tx.opt(&sql, args![id]).await?.as_ref().map(invite).transpose()
+}
+
+/// Reads the invite, locks its cohort and then itself: the order that everyone keeps.
+async fn locked_with_cohort(tx: &mut Tx, id: Uuid) -> Result<Option<(CohortState, Invite)>, StoreError> {
+    let Some(row) = tx.opt("SELECT program, cohort FROM beta_invites WHERE id = $1", args![id]).await? else {
+        return Ok(None);
+    };
+    let (program, cohort): (String, String) = (row.get("program")?, row.get("cohort")?);
+    let state = lock_cohort(tx, &program, &cohort).await?;
+    Ok(locked(tx, id).await?.map(|invite| (state, invite)))
+}
+
+fn invite(row: &Row) -> Result<Invite, StoreError> {
+    Ok(Invite {
+        id: row.get("id")?,
+        program: row.get("program")?,
+        cohort: row.get("cohort")?,
+        email: row.get("email")?,
+        email_norm: row.get("email_norm")?,
+        label: row.get("label")?,
+        role: row.get("role")?,
+        invited_by: row.get("invited_by")?,
+        locale: row.get("locale")?,
+        note: row.get("note")?,
+        state: State::read(&row.get::<String>("state")?)?,
+        generation: u32::try_from(row.get::<i64>("generation")?).unwrap_or(u32::MAX),
+        source: row.get("source")?,
+        created_at: row.get("created_at")?,
+        rendered_at: row.get("rendered_at")?,
+        sent_at: row.get("sent_at")?,
+        opened_at: row.get("opened_at")?,
+        used_at: row.get("used_at")?,
+        used_by: row.get("used_by")?,
+        expires_at: row.get("expires_at")?,
+        revoked_at: row.get("revoked_at")?,
+        revoke_reason: row.get("revoke_reason")?,
+    })
+}
