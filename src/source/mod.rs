@@ -1,3 +1,208 @@
 //! Where documents come from: a folder or a Git repository, as a Snapshot.
 //!
+//! A [`Source`] says when to look again ([`Source::next_change`]) and what is there ([`Source::snapshot`]); when looking
+//! fails, the last good snapshot goes on and [`Source::state`] says what is wrong. For one look without a loop around it
+//! there are [`read_folder`] and [`at`].
+//!
 //! Must not know: what the documents mean.
+
+mod error;
+mod folder;
+mod git;
+mod git_fetch;
+mod git_read;
+pub mod hook;
+mod select;
+mod snapshot;
+mod state;
+mod wake;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub use error::SourceError;
+pub use folder::read as read_folder;
+pub use git::GitSettings;
+pub use git_fetch::{Credentials, ReadCredentials};
+pub use git_read::{Change, at, changed_files};
+pub use select::is_document;
+pub use snapshot::{Author, File, Revision, Snapshot};
+pub use state::{Failure, SourceState};
+
+use crate::clock::Clock;
+use folder::Folder;
+use git::Git;
+use wake::Wake;
+
+/// A watched folder is looked through this often all the same: not every file system tells.
+const FOLDER_RESCAN: Duration = Duration::from_secs(30);
+/// A folder that cannot be watched is looked through this often.
+const FOLDER_POLL: Duration = Duration::from_secs(2);
+/// A failing remote is asked again after this, twice as long each time up to [`SLOWEST`].
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+const SLOWEST: Duration = Duration::from_secs(300);
+
+/// A folder or a Git repository that is looked at again and again. Shared by reference; all calls may run at once.
+pub struct Source {
+    kind: Arc<Kind>,
+    clock: Clock,
+    wake: Arc<Wake>,
+    usual: Duration,
+    state: Mutex<SourceState>,
+    last: Mutex<Option<Arc<Snapshot>>>,
+}
+
+enum Kind {
+    Folder(Folder),
+    Git(Git),
+}
+
+impl Source {
+    /// A folder, watched from now on. It need not be there yet.
+    pub fn folder(path: impl Into<PathBuf>, clock: Clock) -> Self {
+        let folder = Folder::new(path.into());
+        let wake = Arc::new(Wake::new());
+        let usual = if folder.watch(wake.clone()) { FOLDER_RESCAN } else { FOLDER_POLL };
+        let place = folder.path().display().to_string();
+        Self::new(Kind::Folder(folder), place, usual, wake, clock)
+    }
+
+    /// A branch of a Git repository.
+    pub fn git(settings: GitSettings, clock: Clock) -> Self {
+        let git = Git::new(settings);
+        let (place, usual) = (git.place(), git.settings().poll);
+        Self::new(Kind::Git(git), place, usual, Arc::new(Wake::new()), clock)
+    }
+
+    fn new(kind: Kind, place: String, usual: Duration, wake: Arc<Wake>, clock: Clock) -> Self {
+        let state = Mutex::new(SourceState::new(place));
+        Self { kind: Arc::new(kind), clock, wake, usual, state, last: Mutex::default() }
+    }
+
+    /// Waits until there is a reason to take a new snapshot: a file changed, [`Source::trigger`] was called, or it is time
+    /// to ask again. May be dropped and called again without losing anything. Follow it with [`Source::snapshot`].
+    pub async fn next_change(&self) {
+        self.wake.next(self.usual).await;
+    }
+
+    /// Ends [`Source::next_change`] now (a webhook, `betagate apply`).
+    pub fn trigger(&self) {
+        self.wake.mark();
+    }
+
+    /// Looks, and gives what is there. If looking fails: the last good snapshot, or after a restart what was fetched before
+    /// it; [`Source::state`] then has the failure. The same snapshot (by [`Arc::ptr_eq`]) if a repository has not moved.
+    ///
+    /// # Errors
+    /// Any [`SourceError`], if there has never been a good snapshot.
+    pub async fn snapshot(&self) -> Result<Arc<Snapshot>, SourceError> {
+        let (kind, before) = (self.kind.clone(), self.last_good());
+        let looked = self.blocking(move || match &*kind {
+            Kind::Folder(folder) => folder.read().map(Arc::new),
+            Kind::Git(git) => git.read(before.as_ref()),
+        });
+        let now = self.clock.now();
+        match looked.await {
+            Ok(snapshot) => {
+                *lock(&self.last) = Some(snapshot.clone());
+                lock(&self.state).worked(self.clock.now(), &snapshot.revision);
+                self.wake.due_in(self.usual);
+                Ok(snapshot)
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "the source cannot be read");
+                let attempts = {
+                    let mut state = lock(&self.state);
+                    state.failed(now, &error);
+                    state.failure.as_ref().map_or(1, |failure| failure.attempts)
+                };
+                self.wake.due_in(self.retry_after(attempts));
+                self.fall_back().await.ok_or(error)
+            }
+        }
+    }
+
+    /// The last good snapshot, without looking.
+    pub fn last_good(&self) -> Option<Arc<Snapshot>> {
+        lock(&self.last).clone()
+    }
+
+    /// How the source is doing.
+    pub fn state(&self) -> SourceState {
+        lock(&self.state).clone()
+    }
+
+    /// The snapshot of an older revision: of the repository, or of the one whose work tree the folder is.
+    ///
+    /// # Errors
+    /// [`SourceError::NoRevision`], [`SourceError::Git`].
+    pub async fn at(&self, revision: &str) -> Result<Arc<Snapshot>, SourceError> {
+        let (kind, revision) = (self.kind.clone(), revision.to_owned());
+        self.blocking(move || match &*kind {
+            Kind::Folder(folder) => {
+                at(folder.path(), &revision, &folder::within_repository(folder.path())?).map(Arc::new)
+            }
+            Kind::Git(git) => git.at(&revision),
+        })
+        .await
+    }
+
+    /// The files that differ between two revisions, by path within the repository.
+    ///
+    /// # Errors
+    /// [`SourceError::NoRevision`], [`SourceError::Git`].
+    pub async fn changed_files(&self, from: &str, to: &str) -> Result<BTreeMap<String, Change>, SourceError> {
+        let (kind, from, to) = (self.kind.clone(), from.to_owned(), to.to_owned());
+        self.blocking(move || match &*kind {
+            Kind::Folder(folder) => {
+                changed_files(folder.path(), &from, &to, &folder::within_repository(folder.path())?)
+            }
+            Kind::Git(git) => changed_files(git.cache(), &from, &to, &git.settings().path),
+        })
+        .await
+    }
+
+    async fn fall_back(&self) -> Option<Arc<Snapshot>> {
+        if let Some(good) = self.last_good() {
+            return Some(good);
+        }
+        let kind = self.kind.clone();
+        let held = self.blocking(move || match &*kind {
+            Kind::Folder(_) => Ok(None),
+            Kind::Git(git) => Ok(git.held()),
+        });
+        let held = held.await.ok().flatten()?;
+        *lock(&self.last) = Some(held.clone());
+        lock(&self.state).revision = Some(held.revision.clone());
+        Some(held)
+    }
+
+    /// Twice as long each time, a fifth more or less so that many do not come at once.
+    fn retry_after(&self, attempts: u32) -> Duration {
+        let doubled = FIRST_RETRY.saturating_mul(1 << attempts.saturating_sub(1).min(10));
+        let longest = if matches!(*self.kind, Kind::Git(_)) { SLOWEST } else { self.usual };
+        doubled.min(longest).mul_f64(0.8 + 0.4 * rand::random::<f64>())
+    }
+
+    /// Runs what may block on a thread of its own, and no longer than a fetch may take.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+    ) -> Result<T, SourceError> {
+        let allowed = match &*self.kind {
+            Kind::Git(git) => git.settings().timeout + Duration::from_secs(5),
+            Kind::Folder(_) => SLOWEST,
+        };
+        match tokio::time::timeout(allowed, tokio::task::spawn_blocking(work)).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(SourceError::Git("reading the source was broken off".to_owned())),
+            Err(_) => Err(SourceError::TimedOut(allowed.as_secs())),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
