@@ -8,6 +8,7 @@
 
 mod arg;
 pub mod audit;
+pub mod backup;
 mod error;
 pub mod flags;
 pub mod freezes;

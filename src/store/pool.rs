@@ -18,7 +18,9 @@ const POSTGRES_CONNECTIONS: u32 = 10;
 /// Most readers one process opens on a SQLite file, beside its single writer.
 const SQLITE_READERS: u32 = 4;
 /// How long a call waits for a connection before it says that the database is not available.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a write waits for its turn on SQLite: a bulk load may be before it.
+const TURN: Duration = Duration::from_secs(30);
 
 /// Which database a store speaks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +121,16 @@ impl Store {
         }))
     }
 
+    /// Begins a transaction that sees the database as it is now, whatever others write meanwhile, and only reads.
+    pub(super) async fn snapshot(&self) -> Result<Tx, StoreError> {
+        Ok(Tx(match &*self.0 {
+            Pools::Postgres { pool, .. } => {
+                Open::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+            }
+            Pools::Sqlite { readers, .. } => Open::Sqlite(readers.begin().await?),
+        }))
+    }
+
     /// Reads all rows, outside any transaction.
     pub async fn all(&self, sql: &str, args: &[Arg]) -> Result<Vec<Row>, StoreError> {
         match &*self.0 {
@@ -213,18 +225,25 @@ impl Tx {
     /// Runs several statements without arguments (migrations).
     pub(super) async fn script(&mut self, sql: &str) -> Result<(), StoreError> {
         match &mut self.0 {
-            Open::Postgres(tx) => drop(sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **tx).await?),
-            Open::Sqlite(tx) => drop(sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **tx).await?),
+            Open::Postgres(tx) => sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **tx).await.map(|_| ())?,
+            Open::Sqlite(tx) => sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **tx).await.map(|_| ())?,
         }
         Ok(())
     }
 
-    #[allow(dead_code, reason = "for COPY")]
     /// The connection, where a function has a body of its own for PostgreSQL (`COPY`).
     pub(super) fn postgres(&mut self) -> Option<&mut sqlx::PgConnection> {
         match &mut self.0 {
             Open::Postgres(tx) => Some(tx),
             Open::Sqlite(_) => None,
+        }
+    }
+
+    /// The connection, where a function has a body of its own for SQLite.
+    pub(super) fn sqlite(&mut self) -> Option<&mut sqlx::SqliteConnection> {
+        match &mut self.0 {
+            Open::Postgres(_) => None,
+            Open::Sqlite(tx) => Some(tx),
         }
     }
 
@@ -315,10 +334,10 @@ async fn open_sqlite(url: &str) -> Result<Store, StoreError> {
         // A receipt that is lost in a power cut would send a message twice.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        .busy_timeout(PATIENCE);
+        .busy_timeout(TURN);
     let writer = SqlitePoolOptions::new()
         .max_connections(1)
-        .acquire_timeout(PATIENCE)
+        .acquire_timeout(TURN)
         .idle_timeout(None)
         .max_lifetime(None)
         .connect_with(options.clone())

@@ -156,3 +156,23 @@ async fn readers_of_sqlite_do_not_wait_for_the_writer() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn lost_connections_are_opened_again() {
+    on_each(async |store| {
+        if store.dialect() != Dialect::Postgres {
+            return;
+        }
+        let mut tx = store.begin().await.unwrap();
+        let mine = tx.one("SELECT pg_backend_pid() AS pid", args![]).await.unwrap().get::<i64>("pid").unwrap();
+        store.one("SELECT pg_terminate_backend($1::int4)", args![mine]).await.unwrap();
+        let lost = tx.execute("UPDATE leadership SET epoch = 9", args![]).await.unwrap_err();
+        assert!(lost.retryable(), "{lost:?}");
+        drop(tx);
+        for _ in 0..10 {
+            store.one("SELECT epoch FROM leadership WHERE epoch = 0", args![]).await.unwrap();
+            store.execute("UPDATE leadership SET holder = 'a'", args![]).await.unwrap();
+        }
+    })
+    .await;
+}
