@@ -2,13 +2,19 @@
 //!
 //! Must not know: where the text came from, or what time it is.
 
+mod build;
 pub mod error;
 mod model;
 pub mod nearest;
 pub mod parse;
 mod parse_node;
+mod rules;
 pub mod shape;
 mod shape_choice;
 mod shape_scalar;
 
+pub use build::{BuildOptions, Built, build};
 pub use model::*;
+
+#[cfg(test)]
+mod build_tests;

@@ -1,0 +1,166 @@
+//! Gates: what checks name, and the order in which gates seal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Rules;
+use crate::{
+    desired::{ProgramDesired, build::Documents, error::Problem},
+    resources::{Check, Kind},
+};
+
+/// The KPIs of seed 002, section 2.
+pub const KPIS: &[&str] = &[
+    "workout_repeat_rate_w2",
+    "feed_interactions_per_active_user",
+    "class_booking_completion",
+    "retention_w4",
+    "chain_survival_rate",
+    "gym_weekly_active_staff_rate",
+    "sync_success_rate",
+    "sev1_incidents",
+];
+
+/// What betagate itself knows, for `fact:` checks.
+pub const FACTS: &[&str] = &[
+    "audit.intact",
+    "cohort.outcome",
+    "compliance.breaches",
+    "dataset.published",
+    "duty.holes",
+    "flag.value",
+    "funnel.opened",
+    "funnel.used",
+    "invites.failed",
+    "invites.sent",
+    "migration.applied",
+    "rehearsal.age",
+    "workload.ready",
+];
+
+/// Gates in the order in which they seal: one that reads another comes after it. Cycles are named.
+pub(super) fn order(program: &ProgramDesired, documents: &Documents, problems: &mut Vec<Problem>) -> Vec<String> {
+    let mut waiting: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (name, gate) in &program.gates {
+        let read = gate.spec.checks.iter().filter_map(|check| check.gate.as_ref().map(|gate| gate.name.as_str()));
+        waiting.insert(name, read.filter(|other| program.gates.contains_key(*other)).collect());
+    }
+    let mut order: Vec<String> = Vec::new();
+    while let Some(next) =
+        waiting.iter().find(|(_, needs)| needs.iter().all(|need| !waiting.contains_key(need))).map(|(n, _)| *n)
+    {
+        waiting.remove(next);
+        order.push(next.to_owned());
+    }
+    if !waiting.is_empty() {
+        let names: Vec<&str> = waiting.keys().copied().collect();
+        for name in &names {
+            if let Some(document) = documents.get(Kind::Gate, name) {
+                let message = format!("gates read each other in a circle: {}", names.join(", "));
+                problems.push(document.problem("/spec/checks", message));
+            }
+        }
+    }
+    order
+}
+
+impl Rules<'_> {
+    pub(super) fn gates(&mut self) {
+        for (name, gate) in &self.program.gates {
+            let document = self.document(Kind::Gate, name);
+            if let Some(owner) = &gate.spec.owner {
+                self.person(document, "/spec/owner", owner);
+            }
+            for (place, cohort) in gate.spec.cohorts.iter().enumerate() {
+                self.resource(document, &format!("/spec/cohorts/{place}"), Kind::Cohort, cohort);
+            }
+            let mut seen = BTreeSet::new();
+            for (place, check) in gate.spec.checks.iter().enumerate() {
+                let pointer = format!("/spec/checks/{place}");
+                if !seen.insert(check.name.as_str()) {
+                    self.problem(
+                        document,
+                        &format!("{pointer}/name"),
+                        format!("there is already a check '{}' in this gate", check.name),
+                    );
+                }
+                self.check(name, check, &pointer);
+            }
+        }
+    }
+
+    fn check(&mut self, gate: &str, check: &Check, pointer: &str) {
+        let document = self.document(Kind::Gate, gate);
+        let kinds = [
+            check.kpi.is_some(),
+            check.sql.is_some(),
+            check.prometheus.is_some(),
+            check.http.is_some(),
+            check.incidents.is_some(),
+            check.gate.is_some(),
+            check.job.is_some(),
+            check.fact.is_some(),
+            check.signoff.is_some(),
+        ];
+        let count = kinds.iter().filter(|given| **given).count();
+        if count != 1 {
+            let message = format!(
+                "check '{}' is {count} kinds; it is exactly one of kpi, sql, prometheus, http, incidents, gate, job, fact, signoff",
+                check.name
+            );
+            self.problem(document, pointer, message);
+        }
+        if check.pass.is_none() && check.gate.is_none() && check.signoff.is_none() && check.job.is_none() && count == 1
+        {
+            self.problem(document, pointer, format!("check '{}' needs pass, such as \">= 45%\"", check.name));
+        }
+        if check.lasting.is_some() && !check.critical {
+            self.problem(
+                document,
+                &format!("{pointer}/for"),
+                "`for` is only for critical checks: it says how long a miss lasts before it is Fail",
+            );
+        }
+        if let Some(kpi) = &check.kpi {
+            self.known(document, &format!("{pointer}/kpi"), "KPI", kpi, KPIS.iter().copied());
+        }
+        if let Some(fact) = &check.fact {
+            self.known(document, &format!("{pointer}/fact"), "fact", fact, FACTS.iter().copied());
+        }
+        if let Some(sql) = check.sql.as_ref().filter(|sql| sql.source != "betagate") {
+            self.source(document, &format!("{pointer}/sql/source"), &sql.source, "a database", |source| {
+                source.database.is_some()
+            });
+        }
+        if let Some(http) = &check.http {
+            self.source(document, &format!("{pointer}/http/source"), &http.source, "an HTTP host", |source| {
+                source.http.is_some()
+            });
+        }
+        if check.prometheus.is_some() {
+            self.prometheus(gate, check, pointer);
+        }
+        if let Some(other) = &check.gate {
+            self.resource(document, &format!("{pointer}/gate/name"), Kind::Gate, &other.name);
+        }
+        for (place, person) in check.signoff.iter().flat_map(|signoff| signoff.from.iter().enumerate()) {
+            self.person(document, &format!("{pointer}/signoff/from/{place}"), person);
+        }
+    }
+
+    fn prometheus(&mut self, gate: &str, check: &Check, pointer: &str) {
+        let document = self.document(Kind::Gate, gate);
+        let sources = &self.program.program.spec.sources;
+        if let Some(name) = &check.source {
+            self.source(document, &format!("{pointer}/source"), name, "a Prometheus server", |source| {
+                source.prometheus.is_some()
+            });
+        } else {
+            let known = sources.values().filter(|source| source.prometheus.is_some()).count();
+            if known > 1 {
+                self.problem(document, pointer, "the program has several Prometheus sources: name one with `source`");
+            } else if known == 0 && !self.options.default_prometheus {
+                self.problem(document, pointer, "the program has no Prometheus source, and PROM_URL is not set");
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Rollback plans: triggers and steps. A plan that would touch what must stay online is refused here, when it is written.
+
+use super::{ROUTE_GROUPS, Rules};
+use crate::resources::{Action, Kind, Names, RollbackPlanSpec, Step};
+
+impl Rules<'_> {
+    pub(super) fn plans(&mut self) {
+        for (name, plan) in &self.program.plans {
+            self.triggers(name, &plan.spec);
+            for (place, step) in plan.spec.steps.iter().enumerate() {
+                self.step(name, step, &format!("/spec/steps/{place}"));
+            }
+        }
+    }
+
+    fn triggers(&mut self, name: &str, plan: &RollbackPlanSpec) {
+        let document = self.document(Kind::RollbackPlan, name);
+        for (place, trigger) in plan.when.iter().enumerate() {
+            let pointer = format!("/spec/when/{place}");
+            if trigger.incident.is_some() == trigger.gate.is_some() {
+                self.problem(document, &pointer, "a trigger is exactly one of incident, gate");
+            }
+            if let Some(gate) = &trigger.gate {
+                self.resource(document, &format!("{pointer}/gate/name"), Kind::Gate, &gate.name);
+                let has = self
+                    .program
+                    .gates
+                    .get(&gate.name)
+                    .is_none_or(|gate| gate.spec.checks.iter().any(|check| check.critical));
+                if gate.critical && !has {
+                    self.problem(
+                        document,
+                        &format!("{pointer}/gate/critical"),
+                        format!("gate '{}' has no critical check", gate.name),
+                    );
+                }
+            }
+            if let Some(incident) = trigger.incident.as_ref().filter(|incident| !is_severity(&incident.severity)) {
+                let message = format!("'{}' is no severity: sev-1 to sev-4", incident.severity);
+                self.problem(document, &format!("{pointer}/incident/severity"), message);
+            }
+        }
+    }
+
+    fn step(&mut self, plan: &str, step: &Step, pointer: &str) {
+        let document = self.document(Kind::RollbackPlan, plan);
+        let given = [
+            step.freeze_invites.is_some(),
+            step.disable_flags.is_some(),
+            step.keep_online.is_some(),
+            step.route_to_fallback.is_some(),
+            step.publish_note.is_some(),
+            step.capture_root_cause.is_some(),
+            step.hold_reviews.is_some(),
+        ];
+        if given.iter().filter(|given| **given).count() != 1 {
+            self.problem(document, pointer, "a step is exactly one action");
+        }
+        match step.action() {
+            Some(Action::FreezeInvites(freeze)) => {
+                if let Names::Listed(names) = &freeze.cohorts {
+                    for (place, cohort) in names.iter().enumerate() {
+                        self.resource(
+                            document,
+                            &format!("{pointer}/freezeInvites/cohorts/{place}"),
+                            Kind::Cohort,
+                            cohort,
+                        );
+                    }
+                }
+            }
+            Some(Action::DisableFlags(disable)) => {
+                for (place, key) in disable.keys.iter().enumerate() {
+                    self.disabled_flag(plan, key, &format!("{pointer}/disableFlags/keys/{place}"));
+                }
+            }
+            Some(Action::KeepOnline(groups)) => {
+                for (place, group) in groups.iter().enumerate() {
+                    self.known(
+                        document,
+                        &format!("{pointer}/keepOnline/{place}"),
+                        "route group",
+                        group,
+                        ROUTE_GROUPS.iter().copied(),
+                    );
+                }
+            }
+            Some(Action::RouteToFallback(route)) => {
+                let routed = self
+                    .program
+                    .flags
+                    .values()
+                    .filter(|flag| flag.spec.risk >= route.risk && flag.spec.fallback.is_some());
+                if routed.count() == 0 {
+                    let message = format!("no flag of risk {:?} or more has a fallback", route.risk).to_lowercase();
+                    self.problem(document, &format!("{pointer}/routeToFallback/risk"), message);
+                }
+                self.fallbacks_stay_clear(plan, route.risk, &format!("{pointer}/routeToFallback"));
+            }
+            Some(Action::PublishNote(note)) => {
+                let channels: Vec<&str> = self.program.program.spec.channels.keys().map(String::as_str).collect();
+                for (place, channel) in note.to.iter().enumerate() {
+                    self.known(
+                        document,
+                        &format!("{pointer}/publishNote/to/{place}"),
+                        "channel",
+                        channel,
+                        channels.iter().copied(),
+                    );
+                }
+                self.template(document, &format!("{pointer}/publishNote/template"), &note.template);
+            }
+            Some(Action::CaptureRootCause(capture)) => {
+                self.person(document, &format!("{pointer}/captureRootCause/owner"), &capture.owner)
+            }
+            Some(Action::HoldReviews(hold)) if !is_severity(&hold.severity) => {
+                let message = format!("'{}' is no severity: sev-1 to sev-4", hold.severity);
+                self.problem(document, &format!("{pointer}/holdReviews/severity"), message);
+            }
+            Some(Action::HoldReviews(_)) | None => {}
+        }
+    }
+
+    fn disabled_flag(&mut self, plan: &str, key: &str, pointer: &str) {
+        let document = self.document(Kind::RollbackPlan, plan);
+        if !self.resource(document, pointer, Kind::Flag, key) {
+            return;
+        }
+        let Some(flag) = self.program.flags.get(key) else { return };
+        let Some(safe) = &flag.spec.safe_variant else {
+            self.problem(document, pointer, format!("flag '{key}' has no safeVariant, so it cannot be disabled"));
+            return;
+        };
+        let invariant = self.program.program.spec.invariants.iter().find(|invariant| invariant.flag == key);
+        if invariant.is_some_and(|invariant| flag.spec.variants.get(safe) != Some(&invariant.is)) {
+            self.problem(
+                document,
+                pointer,
+                format!("the program's invariant for '{key}' forbids its safe variant '{safe}'"),
+            );
+        }
+    }
+
+    /// A fallback that lies on an always-online group's path would take that group's place.
+    fn fallbacks_stay_clear(&mut self, plan: &str, risk: crate::resources::Risk, pointer: &str) {
+        let document = self.document(Kind::RollbackPlan, plan);
+        for (key, flag) in self.program.flags.iter().filter(|(_, flag)| flag.spec.risk >= risk) {
+            let Some(path) = &flag.spec.fallback else { continue };
+            let first = path.trim_start_matches('/').trim_start_matches("v1/").split('/').next().unwrap_or_default();
+            if self.program.program.spec.always_online.iter().any(|group| group == first) {
+                let message = format!(
+                    "it would route flag '{key}' to '{path}', which belongs to the always-online group '{first}'"
+                );
+                self.problem(document, pointer, message);
+            }
+        }
+    }
+}
+
+fn is_severity(text: &str) -> bool {
+    matches!(text, "sev-1" | "sev-2" | "sev-3" | "sev-4")
+}

@@ -1,0 +1,108 @@
+//! Incidents, sign-offs, workloads and datasets.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Rules;
+use crate::resources::{Component, Kind, Says, SignoffSpec};
+
+impl Rules<'_> {
+    pub(super) fn records(&mut self) {
+        for (name, incident) in &self.program.incidents {
+            if incident.spec.resolved_at.is_some_and(|resolved| resolved < incident.spec.started_at) {
+                self.problem(
+                    self.document(Kind::Incident, name),
+                    "/spec/resolvedAt",
+                    "it is resolved before it started",
+                );
+            }
+        }
+        for (name, signoff) in &self.program.signoffs {
+            self.signoff(name, &signoff.spec);
+        }
+        self.workloads();
+        for (name, dataset) in &self.program.datasets {
+            self.file(self.document(Kind::Dataset, name), "/spec/file", &dataset.spec.file);
+        }
+    }
+
+    fn signoff(&mut self, name: &str, spec: &SignoffSpec) {
+        let document = self.document(Kind::Signoff, name);
+        self.person(document, "/spec/by", &spec.by);
+        let wanted: &[(&str, bool)] = match spec.says {
+            Says::Done => &[("gate", spec.gate.is_none()), ("check", spec.check.is_none())],
+            Says::Waive | Says::AcceptMitigation => &[
+                ("gate", spec.gate.is_none()),
+                ("check", spec.check.is_none()),
+                ("note", spec.note.is_none()),
+                ("until", spec.until.is_none()),
+            ],
+            Says::Go | Says::NoGo => &[("rollout", spec.rollout.is_none()), ("stage", spec.stage.is_none())],
+            Says::Lift => &[("run", spec.run.is_none())],
+            Says::Acknowledge => &[("object", spec.object.is_none()), ("digest", spec.digest.is_none())],
+        };
+        let says = serde_json::to_value(spec.says).unwrap_or_default();
+        for (field, _) in wanted.iter().filter(|(_, missing)| *missing) {
+            self.problem(
+                document,
+                "/spec/says",
+                format!("a sign-off that says {} names {field}", says.as_str().unwrap_or_default()),
+            );
+        }
+        if let Some(gate) = &spec.gate
+            && self.resource(document, "/spec/gate", Kind::Gate, gate)
+            && let (Some(check), Some(gate)) = (&spec.check, self.program.gates.get(gate))
+        {
+            self.known(
+                document,
+                "/spec/check",
+                "check in that gate",
+                check,
+                gate.spec.checks.iter().map(|check| check.name.as_str()),
+            );
+        }
+        if let Some(rollout) = &spec.rollout
+            && self.resource(document, "/spec/rollout", Kind::Rollout, rollout)
+            && let (Some(stage), Some(rollout)) = (&spec.stage, self.program.rollouts.get(rollout))
+        {
+            self.known(
+                document,
+                "/spec/stage",
+                "stage in that rollout",
+                stage,
+                rollout.spec.stages.iter().map(|stage| stage.name.as_str()),
+            );
+        }
+    }
+
+    fn workloads(&mut self) {
+        let mut ports: BTreeMap<u16, &str> = BTreeMap::new();
+        for (name, workload) in &self.program.workloads {
+            let document = self.document(Kind::Workload, name);
+            let spec = &workload.spec;
+            let own = spec.image.is_none() && spec.command.is_none();
+            if own && spec.component == Component::Web {
+                self.problem(document, "/spec/component", "a web workload needs an image or a command");
+            }
+            if spec.command.as_ref().is_some_and(Vec::is_empty) {
+                self.problem(document, "/spec/command", "the command is empty");
+            }
+            for (variable, value) in &spec.env {
+                if matches!(value, Value::Object(_) | Value::Array(_) | Value::Null) {
+                    self.problem(
+                        document,
+                        &format!("/spec/env/{variable}"),
+                        "a setting is a string, a number or a boolean",
+                    );
+                }
+            }
+            if let Some(port) = spec.port {
+                let other = ports.entry(port).or_insert(name);
+                if other != name {
+                    self.problem(document, "/spec/port", format!("workload '{other}' has port {port} already"));
+                }
+            }
+        }
+    }
+}

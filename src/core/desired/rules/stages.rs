@@ -1,0 +1,91 @@
+//! Rollouts: what stages name, and what they may set.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Rules;
+use crate::resources::{Kind, Moment, Stage};
+
+impl Rules<'_> {
+    pub(super) fn stages(&mut self) {
+        let mut set_by: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, rollout) in &self.program.rollouts {
+            let document = self.document(Kind::Rollout, name);
+            let mut seen = BTreeSet::new();
+            for (place, stage) in rollout.spec.stages.iter().enumerate() {
+                let pointer = format!("/spec/stages/{place}");
+                if !seen.insert(stage.name.as_str()) {
+                    self.problem(
+                        document,
+                        &format!("{pointer}/name"),
+                        format!("there is already a stage '{}' in this rollout", stage.name),
+                    );
+                }
+                self.stage(name, stage, &pointer);
+                for key in stage.flags.keys() {
+                    let other = set_by.entry(key).or_insert(name);
+                    if other != name {
+                        let message = format!(
+                            "rollout '{other}' sets flag '{key}' already; two rollouts may not set the same flag"
+                        );
+                        self.problem(document, &format!("{pointer}/flags/{key}"), message);
+                    }
+                }
+            }
+        }
+    }
+
+    fn stage(&mut self, rollout: &str, stage: &Stage, pointer: &str) {
+        let document = self.document(Kind::Rollout, rollout);
+        if let Some((from, until)) = stage.window.and_then(|window| Some((window.from?, window.until?))) {
+            let wrong = match (from, until) {
+                (Moment::Relative(from), Moment::Relative(until)) => until < from,
+                (Moment::Date(from), Moment::Date(until)) => until < from,
+                (Moment::Instant(from), Moment::Instant(until)) => until <= from,
+                _ => false,
+            };
+            if wrong {
+                self.problem(
+                    document,
+                    &format!("{pointer}/window/until"),
+                    format!("the window ends ({until}) before it begins ({from})"),
+                );
+            }
+        }
+        for (place, cohort) in stage.cohorts.iter().enumerate() {
+            self.resource(document, &format!("{pointer}/cohorts/{place}"), Kind::Cohort, cohort);
+        }
+        for workload in stage.workloads.keys() {
+            self.resource(document, &format!("{pointer}/workloads/{workload}"), Kind::Workload, workload);
+        }
+        for (key, variant) in &stage.flags {
+            self.stage_flag(rollout, key, variant, &format!("{pointer}/flags/{key}"));
+        }
+        let Some(enter) = &stage.enter else { return };
+        for (place, gate) in enter.gates.iter().enumerate() {
+            let at = format!("{pointer}/enter/gates/{place}");
+            self.resource(document, &format!("{at}/name"), Kind::Gate, &gate.name);
+            let reviewed = self.program.gates.get(&gate.name).is_none_or(|gate| gate.spec.review.is_some());
+            if gate.passes.is_some() && !reviewed {
+                self.problem(document, &format!("{at}/passes"), format!("gate '{}' has no review to pass", gate.name));
+            }
+        }
+        for (place, person) in enter.signoffs.iter().flat_map(|signoffs| signoffs.from.iter().enumerate()) {
+            self.person(document, &format!("{pointer}/enter/signoffs/from/{place}"), person);
+        }
+    }
+
+    fn stage_flag(&mut self, rollout: &str, key: &str, variant: &str, pointer: &str) {
+        let document = self.document(Kind::Rollout, rollout);
+        if !self.resource(document, pointer, Kind::Flag, key) {
+            return;
+        }
+        let Some(flag) = self.program.flags.get(key) else { return };
+        if !self.known(document, pointer, "variant", variant, flag.spec.variants.keys().map(String::as_str)) {
+            return;
+        }
+        let invariant = self.program.program.spec.invariants.iter().find(|invariant| invariant.flag == key);
+        if invariant.is_some_and(|invariant| flag.spec.variants.get(variant) != Some(&invariant.is)) {
+            self.problem(document, pointer, format!("the program's invariant for '{key}' forbids it"));
+        }
+    }
+}
