@@ -137,7 +137,7 @@ FROM checks_weeks w
 JOIN program_days b ON b.program = w.program AND b.day = w.from_day
 JOIN program_days e ON e.program = w.program AND e.day = w.to_day + 1
 LEFT JOIN incidents i ON i.program = w.program AND i.severity = 'sev-1' AND i.started_at < e.starts_at
-    AND (i.resolved_at IS NULL OR i.resolved_at >= b.starts_at)
+    AND (i.resolved_at IS NULL OR i.resolved_at > b.starts_at OR i.started_at >= b.starts_at)
 GROUP BY w.program, w.week, w.from_day, w.to_day;
 
 -- Incidents as checks may count them: no titles.

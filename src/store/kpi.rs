@@ -294,7 +294,8 @@ impl Statement {
         let weeks = (query.to - query.from + 7) / 7;
         self.args = vec![(&query.program).into(), from.into(), until.into(), weeks.into()];
         self.sql = "SELECT COUNT(*) AS numerator, CAST($4 AS bigint) AS denominator FROM incidents
-            WHERE program = $1 AND severity = 'sev-1' AND started_at < $3 AND (resolved_at IS NULL OR resolved_at >= $2)"
+            WHERE program = $1 AND severity = 'sev-1' AND started_at < $3
+                AND (resolved_at IS NULL OR resolved_at > $2 OR started_at >= $2)"
             .into();
         self
     }

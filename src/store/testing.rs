@@ -20,7 +20,7 @@ pub(crate) async fn on_each<F: AsyncFn(Store)>(test: F) {
         let store = Store::open(&format!("{address}{join}schema={schema}")).await.unwrap();
         store.migrate().await.unwrap();
         test(store.clone()).await;
-        store.execute(&format!("DROP SCHEMA {schema} CASCADE"), &[]).await.unwrap();
+        store.execute(&format!("DROP SCHEMA {schema}, {schema}_checks CASCADE"), &[]).await.unwrap();
         store.close().await;
     }
 }

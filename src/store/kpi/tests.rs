@@ -110,11 +110,11 @@ fn world(seed: u64) -> World {
         }
     }
     let mut incidents = Vec::new();
-    for _ in 0..6 {
+    for n in 0..6 {
         let day = first_day + dice.below(7 * WEEKS as u64) as i64;
         let started = instant(&mut dice, day);
         let resolved = dice.chance(80).then(|| started + SignedDuration::from_hours(dice.below(200) as i64));
-        incidents.push((["sev-1", "sev-2"][dice.below(2) as usize].to_owned(), started, resolved));
+        incidents.push((["sev-1", "sev-2"][n % 2].to_owned(), started, resolved));
     }
     World { zone, first_day, members, staff, events, incidents }
 }
@@ -292,7 +292,7 @@ impl<'a> Naive<'a> {
                 let begin = start_of_day(from, &self.world.zone).unwrap();
                 let end = start_of_day(to + 1, &self.world.zone).unwrap();
                 let open = |(severity, started, resolved): &&(String, Timestamp, Option<Timestamp>)| {
-                    severity == "sev-1" && *started < end && resolved.is_none_or(|at| at >= begin)
+                    severity == "sev-1" && *started < end && resolved.is_none_or(|at| at > begin || *started >= begin)
                 };
                 (self.world.incidents.iter().filter(open).count() as i64, (to - from).div_euclid(7) + 1)
             }
