@@ -131,10 +131,11 @@ fn create(folder: &Path, path: &Path) -> Result<(), KeyError> {
     let draft = folder.join(format!(".{}", uuid::Uuid::now_v7()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(at(&draft))?;
     let key = HEXLOWER.encode(&rand::random::<[u8; 32]>());
-    let made = writeln!(file, "{key}").and_then(|()| file.sync_all()).and_then(|()| match fs::hard_link(&draft, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    });
+    let made =
+        writeln!(file, "{key}").and_then(|()| file.sync_all()).and_then(|()| match fs::hard_link(&draft, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        });
     let tidied = fs::remove_file(&draft);
     made.and(tidied).map_err(at(path))?;
     fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
@@ -166,7 +167,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let made: Vec<String> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| Keys::load_or_create(path).unwrap().invite.id)).collect();
+            let threads: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| Keys::load_or_create(path).unwrap().invite.id)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(made.windows(2).all(|pair| pair[0] == pair[1]), "{made:?}");

@@ -95,12 +95,12 @@ pub async fn claim(
     tx.execute(&lost, args![kinds, now]).await?;
     let skip = tx.dialect().pick("FOR UPDATE SKIP LOCKED", "");
     let take = format!(
-        "UPDATE jobs SET state = 'running', attempts = attempts + 1, claimed_by = $3, lease_until = $4
-         WHERE id IN (
+        "WITH due AS MATERIALIZED (
             SELECT id FROM jobs WHERE {any} AND run_at <= $2
               AND (state = 'waiting' OR (state = 'running' AND lease_until <= $2))
             ORDER BY run_at, id LIMIT $5 {skip})
-         RETURNING *"
+         UPDATE jobs SET state = 'running', attempts = attempts + 1, claimed_by = $3, lease_until = $4
+         WHERE id IN (SELECT id FROM due) RETURNING *"
     );
     let rows = tx.all(&take, args![kinds, now, by, after(now, lease)?, limit]).await?;
     let mut jobs: Vec<Job> = rows.iter().map(read).collect::<Result<_, _>>()?;

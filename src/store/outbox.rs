@@ -123,19 +123,22 @@ pub async fn claim(tx: &mut Tx, claim: &Claim<'_>, now: Timestamp) -> Result<Vec
     let programs: Vec<String> = programs.iter().map(|row| row.get("program")).collect::<Result<_, _>>()?;
     freezes::hold_still(tx, &programs).await?;
     let skip = tx.dialect().pick("FOR UPDATE OF o SKIP LOCKED", "");
+    // The rows are chosen once, in a CTE: a subquery of IN may be run again and then locks more than its limit.
+    let locked = tx.dialect().any("o.program", "$6");
     let take = format!(
-        "UPDATE outbox SET state = 'claimed', attempts = attempts + 1, claimed_at = $2, claimed_by = $3, lease_until = $4
-         WHERE id IN (
+        "WITH due AS MATERIALIZED (
             SELECT o.id FROM outbox o
             WHERE {due} AND o.next_at <= $2
               AND (o.state = 'waiting' OR (o.state = 'claimed' AND o.lease_until <= $2))
-              AND (o.cohort IS NULL OR NOT EXISTS (
-                SELECT 1 FROM freezes f WHERE f.program = o.program AND (f.cohort = '' OR f.cohort = o.cohort)))
+              AND (o.cohort IS NULL OR ({locked} AND NOT EXISTS (
+                SELECT 1 FROM freezes f WHERE f.program = o.program AND (f.cohort = '' OR f.cohort = o.cohort))))
             ORDER BY o.next_at, o.id LIMIT $5 {skip})
-         RETURNING *"
+         UPDATE outbox SET state = 'claimed', attempts = attempts + 1, claimed_at = $2, claimed_by = $3,
+            lease_until = $4
+         WHERE id IN (SELECT id FROM due) RETURNING *"
     );
     let lease_until = after(now, claim.lease)?;
-    let rows = tx.all(&take, args![claim.kinds, now, claim.by, lease_until, claim.limit]).await?;
+    let rows = tx.all(&take, args![claim.kinds, now, claim.by, lease_until, claim.limit, programs]).await?;
     let mut claimed: Vec<Message> = rows.iter().map(message).collect::<Result<_, _>>()?;
     claimed.sort_by_key(|message| (message.intent.not_before, message.id));
     Ok(claimed)

@@ -65,7 +65,13 @@ pub(super) fn account_address(email: &str) -> Option<String> {
 ///
 /// # Errors
 /// [`StoreError::Conflict`] when the address has one already, [`StoreError::Invalid`] when it is no address.
-pub async fn create(tx: &mut Tx, email: &str, password_hash: &str, is_admin: bool, now: Timestamp) -> Result<User, StoreError> {
+pub async fn create(
+    tx: &mut Tx,
+    email: &str,
+    password_hash: &str,
+    is_admin: bool,
+    now: Timestamp,
+) -> Result<User, StoreError> {
     let email = email.trim();
     let email_norm = account_address(email).ok_or_else(|| StoreError::Invalid("not a mail address".into()))?;
     let id = Uuid::now_v7();
@@ -135,7 +141,8 @@ pub async fn set_password(tx: &mut Tx, id: Uuid, password_hash: &str, now: Times
 
 /// The cohorts a person is in.
 pub async fn memberships(store: &Store, user_id: Uuid) -> Result<Vec<Membership>, StoreError> {
-    let sql = "SELECT program, cohort, user_id, joined_at FROM cohort_members WHERE user_id = $1 ORDER BY program, cohort";
+    let sql =
+        "SELECT program, cohort, user_id, joined_at FROM cohort_members WHERE user_id = $1 ORDER BY program, cohort";
     store.all(sql, args![user_id]).await?.iter().map(membership).collect()
 }
 
@@ -147,7 +154,14 @@ pub async fn member_count(store: &Store, program: &str, cohort: &str) -> Result<
 
 /// Takes a person's name out of everything, and leaves a keyed entry so that no list brings the person back. The
 /// account and used invites stay as blank rows: counts and the audit chain still add up. Says whether there was an account.
-pub async fn erase(tx: &mut Tx, keys: &Keys, id: Uuid, reason: &str, actor: &str, now: Timestamp) -> Result<bool, StoreError> {
+pub async fn erase(
+    tx: &mut Tx,
+    keys: &Keys,
+    id: Uuid,
+    reason: &str,
+    actor: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let Some(row) = tx.opt(&format!("{USER} WHERE id = $1 AND erased_at IS NULL"), args![id]).await? else {
         return Ok(false);
     };
@@ -175,7 +189,14 @@ pub async fn erase(tx: &mut Tx, keys: &Keys, id: Uuid, reason: &str, actor: &str
 }
 
 /// Erases an invited address that has no account: the invite is revoked and blank, and no list brings it back.
-pub async fn erase_address(tx: &mut Tx, keys: &Keys, email_norm: &str, reason: &str, actor: &str, now: Timestamp) -> Result<(), StoreError> {
+pub async fn erase_address(
+    tx: &mut Tx,
+    keys: &Keys,
+    email_norm: &str,
+    reason: &str,
+    actor: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     suppress(tx, keys, email_norm, reason, now).await?;
     let blanked = blank_invites(tx, email_norm, now).await?;
     let detail = json!({ "invites": blanked });

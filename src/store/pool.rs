@@ -112,8 +112,8 @@ impl Store {
         }
     }
 
-    /// Begins a transaction that may write. On SQLite it waits here for its turn (`BEGIN IMMEDIATE`).
-    /// It is rolled back when dropped.
+    /// Begins a transaction that may write; it is rolled back when dropped. On SQLite it waits here for its turn
+    /// (`BEGIN IMMEDIATE`), so whoever holds one must not begin another.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(Tx(match &*self.0 {
             Pools::Postgres { pool, .. } => Open::Postgres(pool.begin().await?),
@@ -327,9 +327,9 @@ async fn open_sqlite(url: &str) -> Result<Store, StoreError> {
     if path.is_empty() || path == ":memory:" {
         return Err(StoreError::Invalid("a SQLite address names a file: `sqlite:PATH`".into()));
     }
+    make_private(std::path::Path::new(path))?;
     let options = SqliteConnectOptions::new()
         .filename(path)
-        .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         // A receipt that is lost in a power cut would send a message twice.
         .synchronous(SqliteSynchronous::Full)
@@ -347,6 +347,14 @@ async fn open_sqlite(url: &str) -> Result<Store, StoreError> {
         .acquire_timeout(PATIENCE)
         .idle_timeout(Duration::from_secs(60))
         .max_lifetime(None)
-        .connect_lazy_with(options.pragma("query_only", "ON"));
+        .connect_lazy_with(options.pragma("query_only", "ON").pragma("cache_size", "-1024"));
     Ok(Store(Arc::new(Pools::Sqlite { writer, readers })))
+}
+
+/// Makes the file when it is missing, readable by its owner only; SQLite gives its companions the same rights.
+fn make_private(path: &std::path::Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    let made = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    made.map(drop).map_err(|error| StoreError::Invalid(format!("{}: {error}", path.display())))
 }

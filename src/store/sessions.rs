@@ -280,7 +280,9 @@ mod tests {
             let token = tokens.refresh.expose_secret().to_owned();
             let tries = (0..20).map(|_| {
                 let (store, token) = (store.clone(), token.clone());
-                tokio::spawn(async move { refresh(&store, &token, Lifetimes::default(), noon()).await.unwrap().is_ok() })
+                tokio::spawn(
+                    async move { refresh(&store, &token, Lifetimes::default(), noon()).await.unwrap().is_ok() },
+                )
             });
             let done = futures_util::future::join_all(tries).await;
             assert_eq!(done.into_iter().filter(|one| *one.as_ref().unwrap()).count(), 1);

@@ -176,3 +176,24 @@ async fn lost_connections_are_opened_again() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_sqlite_file_is_its_owners_and_what_is_no_database_is_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("betagate.db");
+    let store = Store::open(&format!("sqlite:{}", path.display())).await.unwrap();
+    assert!(store.migrations().await.unwrap().is_empty());
+    assert!(!store.is_current().await.unwrap());
+    store.migrate().await.unwrap();
+    for file in ["betagate.db", "betagate.db-wal"] {
+        let mode = std::fs::metadata(folder.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    let missing = Store::open(&format!("sqlite:{}/no/such.db", folder.path().display())).await;
+    assert!(matches!(missing, Err(StoreError::Invalid(_))), "{missing:?}");
+    let text = folder.path().join("text");
+    std::fs::write(&text, "this is no database, but long enough to look at. ".repeat(100)).unwrap();
+    let wrong = Store::open(&format!("sqlite:{}", text.display())).await;
+    assert!(matches!(wrong, Err(StoreError::Database(_))), "{wrong:?}");
+}

@@ -178,7 +178,8 @@ impl<R: Read> Rows<R> {
             None => match Columns::from_first(&parts) {
                 None => {
                     self.columns = Some(Columns::HEADERLESS);
-                    if self.wanted.as_mut().is_some_and(|wanted| wanted.next_if(|at| u64::from(*at) == line).is_none()) {
+                    if self.wanted.as_mut().is_some_and(|wanted| wanted.next_if(|at| u64::from(*at) == line).is_none())
+                    {
                         return Ok(None);
                     }
                     Columns::HEADERLESS

@@ -142,7 +142,12 @@ fn single_rows_are_found_again_by_their_lines() {
     let text = "a@example.com,x\n\nb@example.com,\"y\nz\"\nc@example.com,z\nd@example.com,z\n";
     let at = |text: &str, lines: Vec<u32>| -> Vec<String> {
         let found = rows(text.as_bytes(), AddressRules::default()).only_at(lines);
-        found.filter_map(|entry| match entry { Ok(Entry::Row(row)) => Some(row.email), _ => None }).collect()
+        found
+            .filter_map(|entry| match entry {
+                Ok(Entry::Row(row)) => Some(row.email),
+                _ => None,
+            })
+            .collect()
     };
     assert_eq!(at(text, vec![1, 5]), ["a@example.com", "c@example.com"]);
     assert_eq!(at(text, vec![6]), ["d@example.com"]);

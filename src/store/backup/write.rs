@@ -40,7 +40,7 @@ pub(super) async fn vacuum(store: &Store, path: &Path) -> Result<Extent, StoreEr
     .await;
     connection.close().await?;
     filled?;
-    let mut tx = store.begin().await?;
+    let mut tx = store.snapshot().await?;
     let mut extent = Extent::default();
     for table in tables::all(&mut tx).await? {
         let count = format!("SELECT count(*) AS n FROM {}", table.quoted());

@@ -35,7 +35,12 @@ const SEATED: &str = "('pending', 'sent', 'opened', 'used')";
 
 /// Makes a cohort open or closed, with so many seats; lets waiting people in when there is room. Says whether anything
 /// changed, and how many were let in.
-pub async fn set_cohort(tx: &mut Tx, wanted: &CohortState, actor: &str, now: Timestamp) -> Result<(bool, u64), StoreError> {
+pub async fn set_cohort(
+    tx: &mut Tx,
+    wanted: &CohortState,
+    actor: &str,
+    now: Timestamp,
+) -> Result<(bool, u64), StoreError> {
     let CohortState { program, cohort, open, capacity, addresses, .. } = wanted;
     let had = lock_cohort(tx, program, cohort).await?;
     let same = had.open == *open && had.capacity == *capacity && had.addresses == *addresses;
@@ -102,7 +107,8 @@ pub async fn promote(tx: &mut Tx, program: &str, cohort: &str, now: Timestamp) -
 
 /// How many seats are taken.
 pub(super) async fn seated(tx: &mut Tx, program: &str, cohort: &str) -> Result<i64, StoreError> {
-    let sql = format!("SELECT count(*) AS seats FROM beta_invites WHERE program = $1 AND cohort = $2 AND state IN {SEATED}");
+    let sql =
+        format!("SELECT count(*) AS seats FROM beta_invites WHERE program = $1 AND cohort = $2 AND state IN {SEATED}");
     tx.one(&sql, args![program, cohort]).await?.get("seats")
 }
 
@@ -135,7 +141,12 @@ pub(super) async fn hold_cohort(tx: &mut Tx, program: &str, cohort: &str) -> Res
 }
 
 /// Sets aside `count` places in the cohort's order and gives the first.
-pub(in crate::store) async fn reserve_positions(tx: &mut Tx, program: &str, cohort: &str, count: i64) -> Result<i64, StoreError> {
+pub(in crate::store) async fn reserve_positions(
+    tx: &mut Tx,
+    program: &str,
+    cohort: &str,
+    count: i64,
+) -> Result<i64, StoreError> {
     let sql = "UPDATE cohort_state SET next_position = next_position + $3 WHERE program = $1 AND cohort = $2
         RETURNING next_position - $3 AS first";
     tx.one(sql, args![program, cohort, count]).await?.get("first")
@@ -166,7 +177,8 @@ pub struct Funnel {
 
 /// The funnel of a cohort.
 pub async fn funnel(store: &Store, program: &str, cohort: &str) -> Result<Funnel, StoreError> {
-    let sum = |condition: &str, name: &str| format!("coalesce(sum(CASE WHEN {condition} THEN 1 ELSE 0 END), 0) AS {name}");
+    let sum =
+        |condition: &str, name: &str| format!("coalesce(sum(CASE WHEN {condition} THEN 1 ELSE 0 END), 0) AS {name}");
     let sums = [
         sum("state <> 'revoked' OR used_at IS NOT NULL", "invited"),
         sum("rendered_at IS NOT NULL", "rendered"),

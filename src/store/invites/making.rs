@@ -80,14 +80,21 @@ pub enum InviteError {
 ///
 /// # Errors
 /// [`InviteError::Address`], [`InviteError::Erased`], or the database's.
-pub async fn create(tx: &mut Tx, keys: &Keys, new: &NewInvite<'_>, actor: &str, now: Timestamp) -> Result<Made, InviteError> {
+pub async fn create(
+    tx: &mut Tx,
+    keys: &Keys,
+    new: &NewInvite<'_>,
+    actor: &str,
+    now: Timestamp,
+) -> Result<Made, InviteError> {
     let state = lock_cohort(tx, new.program, new.cohort).await?;
     let email_norm = normalise(new.email, state.addresses)?;
     if super::super::people::is_suppressed(tx, keys, &email_norm).await? {
         return Err(InviteError::Erased);
     }
     let lock = tx.dialect().pick("FOR UPDATE", "");
-    let sql = format!("SELECT {COLUMNS} FROM beta_invites WHERE email_norm = $1 AND program = $2 AND cohort = $3 {lock}");
+    let sql =
+        format!("SELECT {COLUMNS} FROM beta_invites WHERE email_norm = $1 AND program = $2 AND cohort = $3 {lock}");
     let found = tx.opt(&sql, args![&email_norm, new.program, new.cohort]).await?.as_ref().map(invite).transpose()?;
     if let Some(found) = &found
         && (found.state.is_active() || found.state == State::Used)
@@ -110,7 +117,14 @@ pub async fn create(tx: &mut Tx, keys: &Keys, new: &NewInvite<'_>, actor: &str, 
     Ok(if found.is_some() { Made::Again(made) } else { Made::New(made) })
 }
 
-async fn insert(tx: &mut Tx, new: &NewInvite<'_>, email_norm: &str, seat: State, position: i64, now: Timestamp) -> Result<Uuid, StoreError> {
+async fn insert(
+    tx: &mut Tx,
+    new: &NewInvite<'_>,
+    email_norm: &str,
+    seat: State,
+    position: i64,
+    now: Timestamp,
+) -> Result<Uuid, StoreError> {
     let id = Uuid::now_v7();
     tx.execute(
         "INSERT INTO beta_invites (id, program, cohort, email, email_norm, label, role, invited_by, locale, note, state,
@@ -153,7 +167,13 @@ async fn reinstate(tx: &mut Tx, id: Uuid, new: &NewInvite<'_>, seat: State, posi
 ///
 /// # Errors
 /// [`InviteError::Missing`], [`InviteError::Settled`] for a used or revoked one, or the database's.
-pub async fn resend(tx: &mut Tx, id: Uuid, expires_at: Timestamp, actor: &str, now: Timestamp) -> Result<Invite, InviteError> {
+pub async fn resend(
+    tx: &mut Tx,
+    id: Uuid,
+    expires_at: Timestamp,
+    actor: &str,
+    now: Timestamp,
+) -> Result<Invite, InviteError> {
     let (cohort, found) = locked_with_cohort(tx, id).await?.ok_or(InviteError::Missing)?;
     if matches!(found.state, State::Used | State::Revoked) || found.email.is_none() {
         return Err(InviteError::Settled(found.state));

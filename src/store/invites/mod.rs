@@ -16,9 +16,12 @@ mod tests;
 
 pub use cohorts::{CohortState, Funnel, cohort_state, cohorts, funnel, open_cohorts, promote, set_cohort};
 pub use making::{
-    InviteError, Made, NewInvite, Revocation, Revoked, create, expire_due, resend, revoke, revoke_address, revoke_unused,
+    InviteError, Made, NewInvite, Revocation, Revoked, create, expire_due, resend, revoke, revoke_address,
+    revoke_unused,
 };
-pub use redeem::{RedeemError, Redeemed, Refusal, Registered, Registration, join, open_invites, redeem, register, register_in};
+pub use redeem::{
+    RedeemError, Redeemed, Refusal, Registered, Registration, join, open_invites, redeem, register, register_in,
+};
 pub use sending::{Clearance, Rendered, clear_to_send, mark_opened, mark_sent, render, take_to_render};
 
 pub(super) use cohorts::{lock_cohort, reserve_positions};
@@ -192,7 +195,8 @@ pub struct Filter {
     pub limit: i64,
 }
 
-const COLUMNS: &str = "id, program, cohort, email, email_norm, label, role, invited_by, locale, note, state, generation, source,
+const COLUMNS: &str =
+    "id, program, cohort, email, email_norm, label, role, invited_by, locale, note, state, generation, source,
     created_at, rendered_at, sent_at, opened_at, used_at, used_by, expires_at, revoked_at, revoke_reason";
 
 /// Lists invites, oldest first, page by page.
@@ -201,7 +205,8 @@ pub async fn list(store: &Store, filter: &Filter) -> Result<Vec<Invite>, StoreEr
     let mut bound = vec![super::Arg::from(filter.after.unwrap_or(Uuid::nil()))];
     let email = filter.email.as_deref().map(|email| super::people::account_address(email).unwrap_or_default());
     let state = filter.state.map(State::as_str).map(str::to_owned);
-    let conditions = [("program", &filter.program), ("cohort", &filter.cohort), ("state", &state), ("email_norm", &email)];
+    let conditions =
+        [("program", &filter.program), ("cohort", &filter.cohort), ("state", &state), ("email_norm", &email)];
     for (column, value) in conditions {
         if let Some(value) = value {
             bound.push(value.into());

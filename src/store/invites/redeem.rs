@@ -115,7 +115,12 @@ pub async fn redeem(
 ///
 /// # Errors
 /// [`RedeemError::Refused`], or the database's.
-pub async fn register(store: &Store, keys: &Keys, person: Registration<'_>, now: Timestamp) -> Result<Registered, RedeemError> {
+pub async fn register(
+    store: &Store,
+    keys: &Keys,
+    person: Registration<'_>,
+    now: Timestamp,
+) -> Result<Registered, RedeemError> {
     let mut tx = store.begin().await?;
     let registered = register_in(&mut tx, keys, person, now).await?;
     tx.commit().await?;
@@ -127,7 +132,12 @@ pub async fn register(store: &Store, keys: &Keys, person: Registration<'_>, now:
 ///
 /// # Errors
 /// [`RedeemError::Refused`], or the database's.
-pub async fn register_in(tx: &mut Tx, keys: &Keys, person: Registration<'_>, now: Timestamp) -> Result<Registered, RedeemError> {
+pub async fn register_in(
+    tx: &mut Tx,
+    keys: &Keys,
+    person: Registration<'_>,
+    now: Timestamp,
+) -> Result<Registered, RedeemError> {
     match person.code.map(str::trim).filter(|code| !code.is_empty()) {
         Some(code) => {
             let (invite, state) = admissible(tx, keys, code, person.email, now).await?;
@@ -153,7 +163,13 @@ pub async fn register_in(tx: &mut Tx, keys: &Keys, person: Registration<'_>, now
 ///
 /// # Errors
 /// [`RedeemError::Refused`], or the database's.
-pub async fn join(tx: &mut Tx, keys: &Keys, code: &str, user_id: Uuid, now: Timestamp) -> Result<Redeemed, RedeemError> {
+pub async fn join(
+    tx: &mut Tx,
+    keys: &Keys,
+    code: &str,
+    user_id: Uuid,
+    now: Timestamp,
+) -> Result<Redeemed, RedeemError> {
     let sql = "SELECT email FROM users WHERE id = $1 AND erased_at IS NULL";
     let Some(row) = tx.opt(sql, args![user_id]).await? else { return Err(Refusal::Invalid.into()) };
     let email: String = row.get("email")?;
@@ -231,7 +247,13 @@ async fn make_account(tx: &mut Tx, person: Registration<'_>, now: Timestamp) -> 
     })
 }
 
-async fn let_in(tx: &mut Tx, invite: &Invite, state: &CohortState, user_id: Uuid, now: Timestamp) -> Result<Redeemed, RedeemError> {
+async fn let_in(
+    tx: &mut Tx,
+    invite: &Invite,
+    state: &CohortState,
+    user_id: Uuid,
+    now: Timestamp,
+) -> Result<Redeemed, RedeemError> {
     let used = tx
         .execute(
             "UPDATE beta_invites SET state = 'used', used_at = $2, used_by = $3
@@ -251,12 +273,7 @@ async fn let_in(tx: &mut Tx, invite: &Invite, state: &CohortState, user_id: Uuid
     let by = format!("person/{user_id}");
     let detail = json!({ "cohort": state.cohort, "generation": invite.generation });
     audit::append(tx, entry(&state.program, &by, "invite.used", invite.object(), detail, now)).await?;
-    Ok(Redeemed {
-        invite_id: invite.id,
-        user_id,
-        program: state.program.clone(),
-        cohort: state.cohort.clone(),
-    })
+    Ok(Redeemed { invite_id: invite.id, user_id, program: state.program.clone(), cohort: state.cohort.clone() })
 }
 
 /// Whether the address was taken back somewhere (seed 000: removed from a cohort), and has no invite that works.

@@ -103,7 +103,13 @@ pub enum Clearance {
 
 /// Asked by the sender in the transaction in which it claims the message. Until that ends nobody can freeze the cohort or
 /// revoke the invite.
-pub async fn clear_to_send(tx: &mut Tx, keys: &Keys, id: Uuid, generation: u32, now: Timestamp) -> Result<Clearance, StoreError> {
+pub async fn clear_to_send(
+    tx: &mut Tx,
+    keys: &Keys,
+    id: Uuid,
+    generation: u32,
+    now: Timestamp,
+) -> Result<Clearance, StoreError> {
     let Some(row) = tx.opt("SELECT program, cohort FROM beta_invites WHERE id = $1", args![id]).await? else {
         return Ok(Clearance::Overtaken);
     };
