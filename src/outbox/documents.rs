@@ -1,0 +1,220 @@
+//! Cause documents: Markdown files that the controller begins and people complete.
+//!
+//! A document is written once and then belongs to its readers: it is never written over. It is complete when its root cause is filled in
+//! and every action item has an owner (seed 002, section 4, step 6).
+//!
+//! Must not know: what happened, or what completeness allows.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::{DeliveryError, Receipt, effect_digest, files};
+
+/// The longest document that is read, in bytes.
+const MOST_BYTES: u64 = 1 << 20;
+/// Words that stand where an owner should, and are none.
+const NOBODY: [&str; 8] = ["", "?", "tbd", "todo", "none", "nobody", "unknown", "name"];
+
+/// A document to be begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CauseDocument {
+    /// What makes it the same document.
+    pub effect_key: String,
+    /// The run it is about; names the file.
+    pub run: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// What is known from the start, in Markdown.
+    pub body: String,
+    /// When it was begun.
+    pub at: Timestamp,
+}
+
+/// Whether a document is complete, and what is missing, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completeness {
+    /// Root cause filled in, at least one action item, an owner for each.
+    pub complete: bool,
+    /// What is still missing.
+    pub missing: Vec<String>,
+}
+
+/// The folder of cause documents.
+#[derive(Clone, Debug)]
+pub struct Documents {
+    folder: PathBuf,
+}
+
+impl Documents {
+    /// The documents of a data folder.
+    pub fn of(data: &Path) -> Self {
+        Self { folder: data.join("documents") }
+    }
+
+    /// Where the document of an effect is.
+    pub fn path(&self, run: &str, effect_key: &str) -> PathBuf {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
+        let name: String = run.chars().take(100).map(plain).collect();
+        self.folder.join(format!("{name}-{}.md", &effect_digest(effect_key)[..8]))
+    }
+
+    /// Begins a document, unless it has been begun already: then it is left as it is.
+    ///
+    /// # Errors
+    /// [`DeliveryError::Later`] when the file can't be written.
+    pub async fn deliver(&self, document: &CauseDocument) -> Result<Receipt, DeliveryError> {
+        let path = self.path(&document.run, &document.effect_key);
+        let written = files::folder(&self.folder).and_then(|()| files::create(&path, document.text().as_bytes()));
+        written.map_err(|error| DeliveryError::later(format!("{}: {error}", path.display())))?;
+        Ok(Receipt { way: "document".into(), reference: path.display().to_string(), at: document.at })
+    }
+
+    /// What a document says of itself now; `None` when it has not been begun.
+    ///
+    /// # Errors
+    /// When it is there and can't be read, is no text, or is larger than a mebibyte.
+    pub fn read(&self, run: &str, effect_key: &str) -> io::Result<Option<Completeness>> {
+        let path = self.path(run, effect_key);
+        match fs::metadata(&path) {
+            Ok(about) if about.len() > MOST_BYTES => Err(io::ErrorKind::FileTooLarge.into()),
+            Ok(_) => Ok(Some(completeness(&fs::read_to_string(&path)?))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl CauseDocument {
+    fn text(&self) -> String {
+        let Self { run, owner, body, .. } = self;
+        format!(
+            "# Cause of {run}\n\n- Owner: {owner}\n{}\n\n## Root cause\n\n<!-- What caused it, and why it was not noticed earlier. -->\n\n\
+             ## Action items\n\n<!-- One a line: - [ ] What is to be done (owner: name) -->\n",
+            body.trim_end()
+        )
+    }
+}
+
+/// Reads a document: what people filled in, and what they still have to.
+pub fn completeness(text: &str) -> Completeness {
+    let visible = without_comments(text);
+    let mut missing = Vec::new();
+    let cause = section(&visible, "root cause");
+    if cause.is_none_or(|lines| lines.iter().all(|line| line.trim().is_empty())) {
+        missing.push("the root cause is not filled in".to_owned());
+    }
+    let items: Vec<&str> = section(&visible, "action items").unwrap_or_default().into_iter().filter_map(item).collect();
+    if items.is_empty() {
+        missing.push("there is no action item".to_owned());
+    }
+    let unowned = items.iter().filter(|text| owner(text).is_none());
+    missing.extend(unowned.map(|text| format!("an action item has no owner: {}", shortened(text))));
+    Completeness { complete: missing.is_empty(), missing }
+}
+
+fn without_comments(text: &str) -> String {
+    let mut visible = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, comment)) = rest.split_once("<!--") {
+        visible.push_str(before);
+        // An open comment hides everything after it, as it does where Markdown is shown.
+        rest = comment.split_once("-->").map_or("", |(_, after)| after);
+    }
+    visible.push_str(rest);
+    visible
+}
+
+/// The lines below the heading of that name, up to the next heading of its level or above.
+fn section<'a>(text: &'a str, name: &str) -> Option<Vec<&'a str>> {
+    let level = |line: &str| line.chars().take_while(|c| *c == '#').count();
+    let heading = |line: &str| line.starts_with('#') && line.trim_matches(['#', ' ', '\t']).eq_ignore_ascii_case(name);
+    let mut lines = text.lines().skip_while(|line| !heading(line));
+    let depth = level(lines.next()?);
+    Some(lines.take_while(|line| !(1..=depth).contains(&level(line))).collect())
+}
+
+/// The text of a list item, without its mark and box; `None` for a line that is none, or an empty one.
+fn item(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let text = ["- ", "* ", "+ "].iter().find_map(|mark| line.strip_prefix(mark)).map(str::trim)?;
+    let text = ["[ ]", "[x]", "[X]"].iter().find_map(|mark| text.strip_prefix(mark)).map_or(text, str::trim);
+    (!text.is_empty()).then_some(text)
+}
+
+/// Who owns an item: `owner: name` anywhere in it, or `@name`.
+fn owner(item: &str) -> Option<&str> {
+    let lower = item.to_ascii_lowercase();
+    let named = lower.find("owner:").map(|at| &item[at + "owner:".len()..]);
+    let named = named.map(|rest| rest.split([')', ',', ';', '|']).next().unwrap_or_default());
+    let mentioned = || item.split_whitespace().find_map(|word| word.strip_prefix('@'));
+    let name = named.or_else(mentioned)?.trim_matches([' ', '\t', '.', '*', '_', '@', '<', '>']);
+    (!NOBODY.contains(&name.to_ascii_lowercase().as_str())).then_some(name)
+}
+
+fn shortened(text: &str) -> String {
+    let mut short: String = text.chars().take(60).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+    use super::*;
+
+    fn document() -> CauseDocument {
+        CauseDocument {
+            effect_key: "closed-beta-1/1/6/document".into(),
+            run: "closed-beta/1".into(),
+            owner: "founder".into(),
+            body: "- Run: closed-beta-1\n\n## Timeline\n\n- 16:00 step 1 in force\n".into(),
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_document_is_begun_once_and_then_left_to_people() {
+        let data = tempfile::tempdir().unwrap();
+        let documents = Documents::of(data.path());
+        let (run, key) = ("closed-beta/1", "closed-beta-1/1/6/document");
+        assert_eq!(documents.read(run, key).unwrap(), None);
+        let receipt = documents.deliver(&document()).await.unwrap();
+        let begun = documents.read(run, key).unwrap().unwrap();
+        assert_eq!(begun.missing, ["the root cause is not filled in", "there is no action item"]);
+        let path = documents.path(run, key);
+        assert_eq!(receipt.reference, path.display().to_string());
+        assert_eq!(path.parent().unwrap(), data.path().join("documents"));
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# Cause of closed-beta/1\n\n- Owner: founder\n- Run: closed-beta-1\n"), "{text}");
+        let filled = text.replace("## Root cause\n", "## Root cause\n\nA token expired.\n")
+            + "- [ ] Renew it earlier (owner: ana)\n- [x] Tell the gyms @ops-lead\n";
+        fs::write(&path, &filled).unwrap();
+        assert!(documents.read(run, key).unwrap().unwrap().complete);
+        documents.deliver(&document()).await.unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), filled, "it was not written over");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_item_without_an_owner_is_named() {
+        let text = "# x\n## Root cause\nit broke\n## Action items\n- [ ] fix it (owner: TBD)\n- watch it (Owner: @ana)\n* [ ]\n\nwords\n## More\n- no item\n";
+        assert_eq!(completeness(text).missing, ["an action item has no owner: fix it (owner: TBD)"]);
+    }
+
+    #[test]
+    fn what_is_commented_out_or_missing_does_not_count() {
+        let hidden = "## Root cause\n<!-- it broke -->\n## Action items\n<!--\n- fix it (owner: ana)\n-->\n";
+        assert_eq!(completeness(hidden).missing.len(), 2);
+        assert_eq!(completeness("").missing.len(), 2);
+        assert_eq!(
+            completeness("## Root cause\n### Why\nit broke\n## Action items\n- a (owner: ana)").missing,
+            Vec::<String>::new()
+        );
+    }
+}
