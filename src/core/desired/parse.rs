@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{Error as YamlError, MessageFormatter, UserMessageFormatter};
@@ -65,6 +66,40 @@ pub struct Parsed {
     pub broken: Vec<Broken>,
     /// What is wrong, by place.
     pub problems: Vec<Problem>,
+}
+
+/// Reads many files, on as many threads as there are processors; the answers are in the order of the files.
+pub fn parse_files(files: &[(&str, &[u8])]) -> Vec<Parsed> {
+    let most = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    let bytes: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+    // Below this, starting threads takes longer than it saves.
+    if most == 1 || bytes < 64 << 10 {
+        return files.iter().map(|(file, bytes)| parse_bytes(file, bytes)).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut read = Vec::new();
+        // A few at a time, so that one large file does not leave the other threads idle.
+        while let Some(start) = Some(next.fetch_add(16, Ordering::Relaxed)).filter(|start| *start < files.len()) {
+            for (index, (file, bytes)) in files.iter().enumerate().skip(start).take(16) {
+                read.push((index, parse_bytes(file, bytes)));
+            }
+        }
+        read
+    };
+    let mut read = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..most).map(|_| scope.spawn(work)).collect();
+        let mut read = work();
+        for other in others {
+            match other.join() {
+                Ok(more) => read.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        read
+    });
+    read.sort_unstable_by_key(|(index, _)| *index);
+    read.into_iter().map(|(_, parsed)| parsed).collect()
 }
 
 /// Reads all documents of a file's bytes; text that is not UTF-8 is one problem.

@@ -2,7 +2,7 @@
 //!
 //! Must not know: what the fields mean, or which file they came from.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
@@ -161,7 +161,9 @@ pub fn dotted(pointer: &str) -> String {
 
 /// Appends `.key`, or `["key"]` where the key itself has dots, slashes or the like.
 pub(super) fn push_key(path: &mut String, key: &str) {
-    if !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '$')) {
+    if !key.is_empty()
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'$') || !b.is_ascii())
+    {
         if !path.is_empty() {
             path.push('.');
         }
@@ -173,7 +175,8 @@ pub(super) fn push_key(path: &mut String, key: &str) {
 
 /// Appends `[index]`.
 pub(super) fn push_index(path: &mut String, index: impl fmt::Display) {
-    path.push_str(&format!("[{index}]"));
+    // Writing to a string cannot fail.
+    let _ = write!(path, "[{index}]");
 }
 
 fn tokens(pointer: &str) -> impl Iterator<Item = String> {

@@ -197,3 +197,13 @@ fn text_that_is_not_utf8_is_named_with_its_place() {
     let parsed = parse_bytes("a.yaml", b"kind: A\nv: \xff\n");
     assert_eq!(parsed.problems[0].to_string(), "a.yaml:2:4: the file is not UTF-8 text");
 }
+
+#[test]
+fn many_files_are_read_in_order() {
+    let texts: Vec<String> =
+        (0..1000).map(|i| format!("kind: K{i}\nmetadata: {{name: {}}}\n", "n".repeat(80))).collect();
+    let files: Vec<(&str, &[u8])> = texts.iter().map(|text| ("a.yaml", text.as_bytes())).collect();
+    let parsed = parse_files(&files);
+    assert_eq!(parsed.len(), 1000);
+    assert!(parsed.iter().enumerate().all(|(i, parsed)| parsed.documents[0].kind == format!("K{i}")));
+}

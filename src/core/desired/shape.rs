@@ -118,14 +118,14 @@ impl<'a> Walk<'a> {
             self.value(branch, node, named, Unknown::Passed);
         }
         for (word, exclusive) in [("anyOf", false), ("oneOf", true)] {
-            if rules.contains_key(word) {
+            if rule(rules, word).is_some() {
                 self.choice(branches(rules, word), exclusive, rules, node, named);
             }
         }
     }
 
     fn list(&mut self, rules: &'a Map<String, Json>, items: &[Node], named: Position) {
-        let limit = |word: &str| rules.get(word).and_then(Json::as_u64);
+        let limit = |word: &str| rule(rules, word).and_then(Json::as_u64);
         let length = items.len() as u64;
         if let Some(least) = limit("minItems").filter(|least| length < *least) {
             let message = if length == 0 { "the list is empty".to_owned() } else { format!("only {length} items") };
@@ -136,7 +136,7 @@ impl<'a> Walk<'a> {
                 Problem::new(self.file, named, "", format!("{length} items")).expected(format!("at most {most}")),
             );
         }
-        let Some(schema) = rules.get("items") else { return };
+        let Some(schema) = rule(rules, "items") else { return };
         for (index, item) in items.iter().enumerate() {
             let length = self.path.len();
             push_index(&mut self.path, index);
@@ -146,12 +146,12 @@ impl<'a> Walk<'a> {
     }
 
     fn map(&mut self, rules: &'a Map<String, Json>, node: &Node, named: Position, unknown: Unknown<'_>) {
-        let own = rules.get("properties").and_then(Json::as_object);
+        let own = rule(rules, "properties").and_then(Json::as_object);
         let mut elsewhere = Vec::new();
         for branch in ["allOf", "anyOf", "oneOf"].into_iter().flat_map(|word| branches(rules, word)) {
             self.named_fields(branch, &mut elsewhere);
         }
-        let more = rules.get("additionalProperties");
+        let more = rule(rules, "additionalProperties");
         let open = matches!(more, Some(Json::Bool(true))) || keeps_unknown(rules);
         let closed = own.is_some() || !elsewhere.is_empty() || matches!(more, Some(Json::Bool(false)));
         let mut unknown_seen = false;
@@ -168,7 +168,7 @@ impl<'a> Walk<'a> {
                 unknown_seen = true;
             }
         }
-        for field in strings(rules.get("required")) {
+        for field in strings(rule(rules, "required")) {
             if node.get(field).is_none() {
                 self.missing(field, own.and_then(|own| own.get(field)).unwrap_or(&Json::Null), named);
             }
@@ -180,7 +180,7 @@ impl<'a> Walk<'a> {
 
     /// Reads the rule `exactly one of a, b, c` from the message of a CEL validation, so that it is found with its place.
     fn exactly_one(&mut self, rules: &Map<String, Json>, node: &Node, named: Position) {
-        let Some(validations) = rules.get("x-kubernetes-validations").and_then(Json::as_array) else { return };
+        let Some(validations) = rule(rules, "x-kubernetes-validations").and_then(Json::as_array) else { return };
         for validation in validations {
             let message = validation.get("message").and_then(Json::as_str).unwrap_or_default();
             let Some((_, names)) = message.split_once("exactly one of ") else { continue };
@@ -205,7 +205,7 @@ impl<'a> Walk<'a> {
 
     /// Whether the value is in the schema's `enum` or `const`, if it has one; says so if not.
     fn enumerated(&mut self, rules: &Map<String, Json>, node: &Node) -> bool {
-        let allowed: &[Json] = match (rules.get("enum"), rules.get("const")) {
+        let allowed: &[Json] = match (rule(rules, "enum"), rule(rules, "const")) {
             (Some(Json::Array(allowed)), _) => allowed,
             (_, Some(only)) => std::slice::from_ref(only),
             _ => return true,
@@ -274,7 +274,7 @@ impl<'a> Walk<'a> {
     pub(super) fn named_fields(&self, branch: &'a Json, names: &mut Vec<&'a str>) {
         let Some(rules) = self.resolved(branch).as_object() else { return };
         names.extend(
-            rules.get("properties").and_then(Json::as_object).into_iter().flat_map(Map::keys).map(String::as_str),
+            rule(rules, "properties").and_then(Json::as_object).into_iter().flat_map(Map::keys).map(String::as_str),
         );
         for branch in ["allOf", "anyOf", "oneOf"].into_iter().flat_map(|word| branches(rules, word)) {
             self.named_fields(branch, names);
@@ -308,30 +308,35 @@ impl<'a> Walk<'a> {
 fn accepts_null<'a>(walk: &Walk<'a>, schema: &'a Json) -> bool {
     let schema = walk.resolved(schema);
     let Some(rules) = schema.as_object() else { return true };
-    let typed = match rules.get("type") {
+    let typed = match rule(rules, "type") {
         Some(Json::String(only)) => only == "null",
         Some(Json::Array(several)) => several.iter().any(|one| one == "null"),
         _ => {
             let choices: Vec<&Json> = ["anyOf", "oneOf"].into_iter().flat_map(|word| branches(rules, word)).collect();
-            let free = !rules.contains_key("enum") && !rules.contains_key("const") && !int_or_string(rules);
+            let free = rule(rules, "enum").is_none() && rule(rules, "const").is_none() && !int_or_string(rules);
             free && (choices.is_empty() || choices.into_iter().any(|branch| accepts_null(walk, branch)))
         }
     };
     typed
-        || rules.get("nullable") == Some(&Json::Bool(true))
-        || rules.get("enum").and_then(Json::as_array).is_some_and(|values| values.iter().any(Json::is_null))
+        || rule(rules, "nullable") == Some(&Json::Bool(true))
+        || rule(rules, "enum").and_then(Json::as_array).is_some_and(|values| values.iter().any(Json::is_null))
 }
 
 fn keeps_unknown(rules: &Map<String, Json>) -> bool {
-    rules.get("x-kubernetes-preserve-unknown-fields") == Some(&Json::Bool(true))
+    rule(rules, "x-kubernetes-preserve-unknown-fields") == Some(&Json::Bool(true))
 }
 
 pub(super) fn int_or_string(rules: &Map<String, Json>) -> bool {
-    rules.get("x-kubernetes-int-or-string") == Some(&Json::Bool(true))
+    rule(rules, "x-kubernetes-int-or-string") == Some(&Json::Bool(true))
+}
+
+/// A keyword of a schema. Schemas have few, so that looking at each is quicker than hashing.
+pub(super) fn rule<'a>(rules: &'a Map<String, Json>, word: &str) -> Option<&'a Json> {
+    rules.iter().find(|(name, _)| name.as_str() == word).map(|(_, value)| value)
 }
 
 pub(super) fn branches<'a>(rules: &'a Map<String, Json>, word: &str) -> &'a [Json] {
-    rules.get(word).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default()
+    rule(rules, word).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 pub(super) fn strings(list: Option<&Json>) -> impl Iterator<Item = &str> {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 use super::error::{Position, Problem};
 use super::nearest::one_of;
 use super::parse::{Node, Value};
-use super::shape::{Unknown, Walk, strings};
+use super::shape::{Unknown, Walk, rule, strings};
 use super::shape_scalar::fits_type;
 
 impl<'a> Walk<'a> {
@@ -22,7 +22,7 @@ impl<'a> Walk<'a> {
         named: Position,
     ) {
         let branches: Vec<&'a Json> = branches.iter().map(|branch| self.resolved(branch)).collect();
-        let own = around.get("properties").and_then(Json::as_object);
+        let own = rule(around, "properties").and_then(Json::as_object);
         let mut fields = Vec::new();
         if matches!(node.value, Value::Map(_)) {
             branches.iter().for_each(|branch| self.named_fields(branch, &mut fields));

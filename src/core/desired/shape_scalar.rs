@@ -9,14 +9,14 @@ use regex::Regex;
 use serde_json::{Map, Value as Json};
 
 use super::parse::{Node, Value};
-use super::shape::{Walk, int_or_string};
+use super::shape::{Walk, int_or_string, rule};
 
 /// The format of Kubernetes names.
 pub(super) const NAME: &str = "kubernetes-name";
 
 impl Walk<'_> {
     pub(super) fn scalar(&mut self, rules: &Map<String, Json>, node: &Node) {
-        let format = rules.get("format").and_then(Json::as_str);
+        let format = rule(rules, "format").and_then(Json::as_str);
         match &node.value {
             Value::Text(text) => self.text(rules, format, text, node),
             Value::Number(number) => {
@@ -31,7 +31,7 @@ impl Walk<'_> {
 
     fn text(&mut self, rules: &Map<String, Json>, format: Option<&str>, text: &str, node: &Node) {
         let length = text.chars().count() as u64;
-        let limit = |word: &str| rules.get(word).and_then(Json::as_u64);
+        let limit = |word: &str| rule(rules, word).and_then(Json::as_u64);
         if let Some(least) = limit("minLength").filter(|least| length < *least) {
             let message =
                 if length == 0 { "the text is empty".to_owned() } else { format!("too short: {length} characters") };
@@ -41,7 +41,7 @@ impl Walk<'_> {
                 self.problem(node.at, format!("too long: {length} characters")).expected(format!("at most {most}")),
             );
         } else if !self.format(format, text, node)
-            && let Some(pattern) = rules.get("pattern").and_then(Json::as_str)
+            && let Some(pattern) = rule(rules, "pattern").and_then(Json::as_str)
             && !matches(pattern, text)
         {
             let message = format!("not of the right form: {}", node.described());
@@ -66,7 +66,7 @@ impl Walk<'_> {
     }
 
     fn range(&mut self, rules: &Map<String, Json>, format: Option<&str>, value: f64, node: &Node) {
-        let given = |word: &str| rules.get(word).and_then(Json::as_f64);
+        let given = |word: &str| rule(rules, word).and_then(Json::as_f64);
         let (least, most) = format.map_or((None, None), bounds);
         let said = match (given("minimum").or(least), given("maximum").or(most)) {
             (Some(least), _) if value < least => format!("at least {least}"),
@@ -101,7 +101,7 @@ pub(super) fn fits_type(schema: &Json, node: &Node) -> bool {
     if schema.as_object().is_some_and(int_or_string) {
         return fits("integer", node) || fits("string", node);
     }
-    match schema.get("type") {
+    match schema.as_object().and_then(|rules| rule(rules, "type")) {
         Some(Json::String(only)) => fits(only, node),
         Some(Json::Array(several)) => several.iter().filter_map(Json::as_str).any(|one| fits(one, node)),
         _ => true,
@@ -166,13 +166,12 @@ pub(super) fn plain(value: &Json) -> String {
 /// Whether the text matches; a pattern that does not compile forbids nothing (the API server still has it).
 fn matches(pattern: &str, text: &str) -> bool {
     static COMPILED: LazyLock<RwLock<HashMap<String, Option<Regex>>>> = LazyLock::new(RwLock::default);
-    let known = COMPILED.read().unwrap_or_else(PoisonError::into_inner).get(pattern).cloned();
-    let regex = known.unwrap_or_else(|| {
-        let regex = Regex::new(pattern).ok();
-        COMPILED.write().unwrap_or_else(PoisonError::into_inner).insert(pattern.to_owned(), regex.clone());
-        regex
-    });
-    regex.is_none_or(|regex| regex.is_match(text))
+    let fits = |regex: &Option<Regex>| regex.as_ref().is_none_or(|regex| regex.is_match(text));
+    if let Some(regex) = COMPILED.read().unwrap_or_else(PoisonError::into_inner).get(pattern) {
+        return fits(regex);
+    }
+    let mut compiled = COMPILED.write().unwrap_or_else(PoisonError::into_inner);
+    fits(compiled.entry(pattern.to_owned()).or_insert_with(|| Regex::new(pattern).ok()))
 }
 
 fn instant(text: &str) -> Result<(), String> {
