@@ -117,6 +117,16 @@ fn known(dialect: Dialect) -> &'static [Migration] {
     dialect.pick(POSTGRES, SQLITE)
 }
 
+/// Whether this binary has a migration of that number, for either database.
+pub(super) fn is_known(version: i64) -> bool {
+    POSTGRES.iter().chain(SQLITE).any(|migration| migration.version == version)
+}
+
+/// The newest migration this binary has, for either database.
+pub(super) fn newest() -> i64 {
+    POSTGRES.iter().chain(SQLITE).map(|migration| migration.version).max().unwrap_or(0)
+}
+
 /// Makes the schema and the history table, and keeps other processes from migrating at the same time.
 async fn prepare(tx: &mut Tx, schema: Option<&str>) -> Result<(), StoreError> {
     if tx.dialect() == Dialect::Postgres {

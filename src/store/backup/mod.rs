@@ -20,7 +20,7 @@ use serde_json::json;
 use self::cells::Cell;
 use self::read::Source;
 use self::tables::Table;
-use super::{Arg, Dialect, Store, StoreError, Tx, audit};
+use super::{Arg, Dialect, Store, StoreError, Tx, audit, migrate};
 use crate::args;
 
 /// Bound values in one inserting statement; SQLite takes 32,766.
@@ -94,7 +94,7 @@ async fn in_place(path: &Path, write: impl AsyncFn(&Path) -> Result<Extent, Stor
 /// this binary, [`StoreError::Invalid`] when the file is no backup or is broken.
 pub async fn restore(store: &Store, path: &Path, actor: &str, now: Timestamp) -> Result<Restored, StoreError> {
     let mut source = Source::open(path).await?;
-    refuse_newer(store, source.migrations().await?).await?;
+    refuse_newer(&source.migrations().await?)?;
     let mut tx = store.begin().await?;
     let tables = tables::all(&mut tx).await?;
     refuse_used(&mut tx).await?;
@@ -122,10 +122,10 @@ pub async fn restore(store: &Store, path: &Path, actor: &str, now: Timestamp) ->
     Ok(Restored { extent, epoch, uncertain })
 }
 
-async fn refuse_newer(store: &Store, has: Vec<i64>) -> Result<(), StoreError> {
-    let known: Vec<i64> = store.migrations().await?.iter().map(|applied| applied.version).collect();
-    match has.into_iter().filter(|version| !known.contains(version)).max() {
-        Some(found) => Err(StoreError::Newer { found, known: known.last().copied().unwrap_or(0) }),
+/// Some migrations are one database's only, so what counts is whether this binary has it for either.
+fn refuse_newer(has: &[i64]) -> Result<(), StoreError> {
+    match has.iter().filter(|version| !migrate::is_known(**version)).max() {
+        Some(found) => Err(StoreError::Newer { found: *found, known: migrate::newest() }),
         None => Ok(()),
     }
 }
