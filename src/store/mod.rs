@@ -9,6 +9,7 @@
 mod arg;
 pub mod audit;
 pub mod backup;
+pub mod cohort_lists;
 mod error;
 pub mod events;
 pub mod flags;

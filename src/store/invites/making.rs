@@ -192,7 +192,7 @@ pub async fn resend(
     .await?;
     let detail = json!({ "generation": found.generation + 1, "state": seat.as_str() });
     audit::append(tx, entry(&found.program, actor, "invite.resent", found.object(), detail, now)).await?;
-    Ok(super::locked(tx, id).await?.ok_or(InviteError::Missing)?)
+    super::locked(tx, id).await?.ok_or(InviteError::Missing)
 }
 
 /// How an invite is taken back.

@@ -1,0 +1,176 @@
+//! Bringing a cohort's list into `beta_invites`, at any length: what differs is found by digests, shown, then carried out.
+//!
+//! Knows how two versions of a list are compared and what becomes of the rows. Must not know where lists lie in a
+//! source, who acknowledged a warning, or mail.
+//!
+//! A list whose digest is the one in the database costs one reading of its file. Else the sums of its 256 buckets tell
+//! which rows of the database to read; only people who differ are looked at again. A first list is copied straight in.
+
+mod carry;
+mod prepare;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+pub use carry::{Brought, Writer, bring_in};
+pub use prepare::prepare;
+
+use super::StoreError;
+use crate::core::cohort::{AddressRules, Buckets, Survey};
+
+/// Where a list's bytes are; they are read more than once.
+#[derive(Clone)]
+pub enum ListSource {
+    /// A file.
+    File(PathBuf),
+    /// In memory: a Git blob, a secret, inline members written out as CSV.
+    Bytes(Arc<[u8]>),
+}
+
+impl ListSource {
+    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        Ok(match self {
+            Self::File(path) => Box::new(File::open(path)?),
+            Self::Bytes(bytes) => Box::new(io::Cursor::new(Arc::clone(bytes))),
+        })
+    }
+}
+
+/// Which list, of which cohort.
+#[derive(Clone)]
+pub struct CohortList {
+    /// The program.
+    pub program: String,
+    /// The cohort.
+    pub cohort: String,
+    /// Its bytes.
+    pub source: ListSource,
+}
+
+/// What happens to a person of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Is invited.
+    Added,
+    /// The unused invite is revoked; someone who is in stays in.
+    Removed,
+    /// Other words are said of the same person.
+    Changed,
+}
+
+/// One person in whom two versions of a list differ.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// What happens.
+    pub change: Change,
+    /// The address as it was given.
+    pub email: String,
+    /// The label.
+    pub label: String,
+    /// Whether the person is removed from the list and in already.
+    pub is_member: bool,
+}
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shown").field("change", &self.change).field("label", &self.label).finish_non_exhaustive()
+    }
+}
+
+/// What bringing a list in would do: all that a plan needs to know of it, whatever its length.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListDelta {
+    /// Names exactly this change of exactly this state; [`bring_in`] refuses when either has moved on.
+    pub digest: String,
+    /// The digest of the list that the rows are from now; `None` before the first.
+    pub from: Option<String>,
+    /// The digest of the list.
+    pub to: String,
+    /// How many people the list in the database has.
+    pub rows_before: u64,
+    /// How many people the list has.
+    pub rows: u64,
+    /// How many are invited.
+    pub added: u64,
+    /// How many are gone from the list.
+    pub removed: u64,
+    /// How many of those are in, and stay in: a warning.
+    pub removed_members: u64,
+    /// Of how many something else is said.
+    pub changed: u64,
+    /// How many of those who would have been added were erased: they are passed over.
+    pub erased: u64,
+    /// The first twenty: by line, then who is gone.
+    pub first: Vec<Shown>,
+}
+
+impl ListDelta {
+    /// Whether there is nothing to do for any row.
+    pub fn is_empty(&self) -> bool {
+        self.added == 0 && self.removed == 0 && self.changed == 0
+    }
+
+    /// Which part of the list in the database would go, from 0 to 1 (the guard against mass changes).
+    pub fn share_removed(&self) -> f64 {
+        if self.rows_before == 0 { 0.0 } else { self.removed as f64 / self.rows_before as f64 }
+    }
+}
+
+/// A checked list and what bringing it in would do; hand it to [`bring_in`], now or after an acknowledgement.
+pub struct Prepared {
+    /// Counts, problems, outcome. Its `people` have been taken out.
+    pub survey: Survey,
+    /// What would happen.
+    pub delta: ListDelta,
+    work: Work,
+    buckets: Buckets,
+    addresses: AddressRules,
+}
+
+/// The rows that have to be written.
+enum Work {
+    /// The digest is the same.
+    Nothing,
+    /// The cohort has no row yet, and nobody was ever erased.
+    Everyone,
+    /// Who stands on these lines is added or changed (ascending); these rows go.
+    Some { lines: Vec<u32>, gone: Vec<Uuid> },
+}
+
+/// Why a list is not brought in.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// The file can't be read.
+    #[error("the list can't be read: {0}")]
+    Read(#[from] io::Error),
+    /// The list has errors; they are in the survey.
+    #[error("the list has {} error(s)", .0.errors)]
+    Broken(Box<Survey>),
+    /// The list, or the rows in the database, are no longer what the delta was made from: prepare it again.
+    #[error("the list or the cohort has changed since it was looked at")]
+    Stale,
+    /// The work behind the reading was cut off.
+    #[error("reading the list was interrupted")]
+    Interrupted,
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ListError {
+    /// Whether the same call may work later without anybody changing anything.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.retryable(),
+            Self::Interrupted => true,
+            Self::Read(_) | Self::Broken(_) | Self::Stale => false,
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Looking at a list: is it sound, and in whom does it differ from the one in the database? Writes nothing.
+
+use std::collections::HashSet;
+
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::super::people::suppression_key;
+use super::super::{Arg, Row, Store, StoreError};
+use super::{Change, CohortList, ListDelta, ListError, Prepared, Shown, Work};
+use crate::args;
+use crate::core::cohort::{AddressRules, Buckets, Entry, ListOptions, RowDigest, Survey, row_difference, rows, survey};
+use crate::keys::Keys;
+
+/// Up to so many differing buckets are read from the database by range; more of them, and all rows are read.
+const BUCKETS_BY_RANGE: usize = 16;
+/// Rows read from the database at once.
+const PAGE: i64 = 20_000;
+/// People shown of a change.
+const SHOWN: usize = 20;
+
+/// Checks a list and compares it with the one its cohort has. The list's warnings are in the survey; whether they are
+/// acknowledged is the caller's to know.
+///
+/// # Errors
+/// [`ListError::Broken`] with the survey when the list has errors; reading errors; the database's.
+pub async fn prepare(
+    store: &Store,
+    keys: &Keys,
+    list: &CohortList,
+    options: &ListOptions,
+) -> Result<Prepared, ListError> {
+    let mut survey = read_through(list, options).await?;
+    if survey.errors > 0 {
+        return Err(ListError::Broken(Box::new(survey)));
+    }
+    let had = Had::load(store, list).await?;
+    let people = std::mem::take(&mut survey.people);
+    let mut delta = ListDelta {
+        from: had.digest.clone(),
+        to: survey.digest_hex(),
+        rows_before: had.rows,
+        rows: survey.rows,
+        ..ListDelta::default()
+    };
+    let work = if had.digest.as_ref() == Some(&delta.to) {
+        Work::Nothing
+    } else if had.is_new && had.erased.is_empty() {
+        delta.added = survey.rows;
+        delta.first = survey.first.iter().map(|row| shown(Change::Added, &row.email, &row.label)).collect();
+        Work::Everyone
+    } else {
+        compare(store, keys, list, options.addresses, (&had, &survey.buckets, people), &mut delta).await?
+    };
+    delta.digest = name(&delta, &work);
+    let buckets = std::mem::take(&mut survey.buckets);
+    Ok(Prepared { survey, delta, work, buckets, addresses: options.addresses })
+}
+
+async fn read_through(list: &CohortList, options: &ListOptions) -> Result<Survey, ListError> {
+    let (source, options) = (list.source.clone(), options.clone());
+    let read = tokio::task::spawn_blocking(move || survey(source.open()?, &options)).await;
+    Ok(read.map_err(|_| ListError::Interrupted)??)
+}
+
+/// What the database has of a cohort's list.
+struct Had {
+    digest: Option<String>,
+    buckets: Option<Buckets>,
+    rows: u64,
+    /// No invite at all, from wherever.
+    is_new: bool,
+    /// Keys of everyone who was erased.
+    erased: HashSet<Vec<u8>>,
+}
+
+impl Had {
+    async fn load(store: &Store, list: &CohortList) -> Result<Self, StoreError> {
+        let which = args![&list.program, &list.cohort];
+        let sql = "SELECT list_digest, list_buckets, rows FROM cohort_state WHERE program = $1 AND cohort = $2";
+        let state = store.opt(sql, which).await?;
+        let digest: Option<String> = state.as_ref().map(|row| row.get("list_digest")).transpose()?.flatten();
+        let buckets: Option<Vec<u8>> = state.as_ref().map(|row| row.get("list_buckets")).transpose()?.flatten();
+        let rows = state.as_ref().map_or(Ok(0), |row| row.get::<i64>("rows"))?;
+        let any = "SELECT id FROM beta_invites WHERE program = $1 AND cohort = $2 LIMIT 1";
+        let is_new = digest.is_none() && store.opt(any, which).await?.is_none();
+        let erased = store.all("SELECT address_key FROM suppressions", args![]).await?;
+        let erased = erased.iter().map(|row| row.get("address_key")).collect::<Result<_, _>>()?;
+        let buckets = buckets.and_then(|bytes| Buckets::from_bytes(&bytes));
+        Ok(Self { digest, buckets, rows: u64::try_from(rows).unwrap_or(0), is_new, erased })
+    }
+}
+
+type Everyone = Vec<(RowDigest, u32)>;
+
+async fn compare(
+    store: &Store,
+    keys: &Keys,
+    list: &CohortList,
+    addresses: AddressRules,
+    (had, buckets, mut people): (&Had, &Buckets, Everyone),
+    delta: &mut ListDelta,
+) -> Result<Work, ListError> {
+    let differing = buckets.differing(had.buckets.as_ref().unwrap_or(&Buckets::default()));
+    people.retain(|(digest, _)| differing.contains(&digest.bucket()));
+    let known = known_rows(store, list, &differing).await?;
+    let old = known.iter().map(|(digest, _)| *digest).collect();
+    let difference = row_difference(old, people.iter().map(|(digest, _)| *digest).collect());
+    let lines_of = |wanted: &[[u8; 16]]| -> Vec<u32> {
+        let found = wanted.iter().filter_map(|person| {
+            let at = people.binary_search_by_key(person, |(digest, _)| digest.person()).ok()?;
+            Some(people[at].1)
+        });
+        found.collect()
+    };
+    let added: HashSet<u32> = lines_of(&difference.added).into_iter().collect();
+    let mut lines: Vec<u32> = lines_of(&difference.changed).into_iter().chain(added.iter().copied()).collect();
+    lines.sort_unstable();
+    let mut gone: Vec<Uuid> = Vec::with_capacity(difference.removed.len());
+    for person in &difference.removed {
+        if let Ok(at) = known.binary_search_by_key(person, |(digest, _)| digest.person()) {
+            gone.push(known[at].1);
+        }
+    }
+    if !had.erased.is_empty() {
+        let erased = erased_lines(keys, list, addresses, lines.clone(), &had.erased).await?;
+        delta.erased = erased.len() as u64;
+        lines.retain(|line| !erased.contains(line));
+    }
+    delta.changed = difference.changed.len() as u64;
+    delta.added = lines.len() as u64 - delta.changed;
+    delta.removed = gone.len() as u64;
+    show(store, list, addresses, (&lines, &added, &gone), delta).await?;
+    Ok(Work::Some { lines, gone })
+}
+
+/// The list's rows in the database that fall into these buckets, sorted by digest.
+async fn known_rows(store: &Store, list: &CohortList, buckets: &[u8]) -> Result<Vec<(RowDigest, Uuid)>, StoreError> {
+    let mut condition = String::new();
+    let mut ranges: Vec<Arg> = Vec::new();
+    if buckets.len() <= BUCKETS_BY_RANGE {
+        for bucket in buckets {
+            let or = if condition.is_empty() { "" } else { " OR " };
+            condition.push_str(&format!(
+                "{or}(row_digest >= ${} AND row_digest < ${})",
+                ranges.len() + 5,
+                ranges.len() + 6
+            ));
+            ranges.push(vec![*bucket].into());
+            // No digest is longer than 32 bytes: this is above all of the bucket's.
+            ranges.push([&[*bucket][..], &[0xff; 32]].concat().into());
+        }
+        condition = if condition.is_empty() { " AND 1 = 0".to_owned() } else { format!(" AND ({condition})") };
+    }
+    let sql = format!(
+        "SELECT id, row_digest FROM beta_invites WHERE program = $1 AND cohort = $2 AND id > $3 AND row_digest IS NOT NULL{condition}
+         ORDER BY id LIMIT $4"
+    );
+    let mut known = Vec::new();
+    let mut after = Uuid::nil();
+    loop {
+        let mut bound = vec![Arg::from(&list.program), Arg::from(&list.cohort), after.into(), PAGE.into()];
+        bound.extend(ranges.iter().cloned());
+        let page = store.all(&sql, &bound).await?;
+        for row in &page {
+            after = row.get("id")?;
+            known.push((digest(row)?, after));
+        }
+        if (page.len() as i64) < PAGE {
+            break;
+        }
+    }
+    known.sort_unstable();
+    Ok(known)
+}
+
+fn digest(row: &Row) -> Result<RowDigest, StoreError> {
+    let bytes: Vec<u8> = row.get("row_digest")?;
+    let bytes = bytes.try_into().map_err(|_| StoreError::Invalid("a row digest is not 32 bytes long".into()))?;
+    Ok(RowDigest(bytes))
+}
+
+/// On which of the lines someone stands who was erased.
+async fn erased_lines(
+    keys: &Keys,
+    list: &CohortList,
+    addresses: AddressRules,
+    lines: Vec<u32>,
+    erased: &HashSet<Vec<u8>>,
+) -> Result<HashSet<u32>, ListError> {
+    let mut found = HashSet::new();
+    for entry in rows(list.source.open()?, addresses).only_at(lines) {
+        if let Entry::Row(row) = entry?
+            && erased.contains(&suppression_key(keys, &row.email_norm))
+        {
+            found.insert(u32::try_from(row.line).unwrap_or(u32::MAX));
+        }
+    }
+    Ok(found)
+}
+
+/// Fills in the first twenty, and how many of the removed are in.
+async fn show(
+    store: &Store,
+    list: &CohortList,
+    addresses: AddressRules,
+    (lines, added, gone): (&[u32], &HashSet<u32>, &[Uuid]),
+    delta: &mut ListDelta,
+) -> Result<(), ListError> {
+    for entry in rows(list.source.open()?, addresses).only_at(lines.iter().copied().take(SHOWN).collect()) {
+        if let Entry::Row(row) = entry? {
+            let is_added = u32::try_from(row.line).is_ok_and(|line| added.contains(&line));
+            let change = if is_added { Change::Added } else { Change::Changed };
+            delta.first.push(shown(change, &row.email, &row.label));
+        }
+    }
+    let any = store.dialect().any("id", "$1");
+    for ids in gone.chunks(10_000) {
+        let sql = format!("SELECT count(*) AS members FROM beta_invites WHERE {any} AND state = 'used'");
+        let members: i64 = store.one(&sql, args![ids.to_vec()]).await?.get("members")?;
+        delta.removed_members += u64::try_from(members).unwrap_or(0);
+    }
+    let room = SHOWN.saturating_sub(delta.first.len());
+    let ids: Vec<Uuid> = gone.iter().copied().take(room).collect();
+    let sql = format!("SELECT email, label, state FROM beta_invites WHERE {any} ORDER BY position, id");
+    for row in store.all(&sql, args![ids]).await? {
+        let email: Option<String> = row.get("email")?;
+        let mut one = shown(Change::Removed, &email.unwrap_or_default(), &row.get::<String>("label")?);
+        one.is_member = row.get::<String>("state")? == "used";
+        delta.first.push(one);
+    }
+    Ok(())
+}
+
+fn shown(change: Change, email: &str, label: &str) -> Shown {
+    Shown { change, email: email.to_owned(), label: label.to_owned(), is_member: false }
+}
+
+/// The change's own digest: from what, to what, and whose rows.
+fn name(delta: &ListDelta, work: &Work) -> String {
+    let mut sha = Sha256::new();
+    sha.update(delta.from.as_deref().unwrap_or_default());
+    sha.update([0]);
+    sha.update(&delta.to);
+    match work {
+        Work::Nothing => sha.update([0]),
+        Work::Everyone => sha.update([1]),
+        Work::Some { lines, gone } => {
+            sha.update([2]);
+            lines.iter().for_each(|line| sha.update(line.to_be_bytes()));
+            sha.update([3]);
+            gone.iter().for_each(|id| sha.update(id.as_bytes()));
+        }
+    }
+    data_encoding::HEXLOWER.encode(&sha.finalize())
+}
