@@ -149,3 +149,23 @@ CREATE VIEW checks_person_days AS
 SELECT program, user_id, gym_id, day, active, logs, reactions, comments, booking_attempts, bookings, waitlists, checkins,
     chain_days, staff
 FROM person_days;
+
+-- The definitions, where psql shows them (\d+).
+COMMENT ON VIEW checks_members IS
+    'Members with the day on which they joined and its program week (seven days from the first day of the program, numbered from 0, a first day not set reads as a Monday).';
+COMMENT ON VIEW checks_workout_repeat_rate_w2 IS
+    'Seed 002, section 2: users with 2+ logs / active users, in week 2, which is each one''s second week (days 7 to 13 for those who joined in program week 0), because the first gate review on day 11 must be able to read it. Active user: a member with at least one event of his own (workout_logged, reaction, comment, booking_attempted, booking_made, waitlist_joined, check_in, app_opened).';
+COMMENT ON VIEW checks_feed_interactions_per_active_user IS
+    'Seed 002, section 2: reactions + comments / active users of the week. Active user: a member with at least one event of his own.';
+COMMENT ON VIEW checks_class_booking_completion IS
+    'Seed 002, section 2: successful bookings (booking_made) / booking attempts (booking_attempted) of the week.';
+COMMENT ON VIEW checks_retention_w4 IS
+    'Seed 002, section 2: users active in week 4 / users active in week 0, of the latter. Week 0 is the program week in which a person joined, week 4 the one four weeks later (days 28 to 34 for week 0). Read it when that week is over.';
+COMMENT ON VIEW checks_chain_survival_rate IS
+    'Seed 002, section 2: users maintaining a chain of 7 days or more / active users. Chain: consecutive days, each with a workout_logged or a chain_day. Maintained when it stands at 7 or more on a day of the week.';
+COMMENT ON VIEW checks_gym_weekly_active_staff_rate IS
+    'Seed 002, section 2: staff active in the week / total staff at its end. Staff: the roster gym_staff. Active: any event of theirs at that gym, staff_active included.';
+COMMENT ON VIEW checks_sync_success_rate IS
+    'Seed 002, section 2: successful sync jobs / total sync jobs of connected users. Connected: had a working connection when the job ran, as sync_job says (true when left out).';
+COMMENT ON VIEW checks_sev1_incidents IS
+    'Seed 002, section 2: Sev-1 incidents per week, the ones open at any time in it.';

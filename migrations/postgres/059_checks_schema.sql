@@ -10,6 +10,8 @@ BEGIN
     EXECUTE format('CREATE SCHEMA IF NOT EXISTS %I', target);
     FOR v IN SELECT viewname FROM pg_views WHERE schemaname = home AND viewname LIKE 'checks\_%' ORDER BY 1 LOOP
         EXECUTE format('CREATE VIEW %I.%I AS SELECT * FROM %I.%I', target, substr(v, 8), home, v);
+        note := obj_description(format('%I.%I', home, v)::regclass, 'pg_class');
+        EXECUTE format('COMMENT ON VIEW %I.%I IS %L', target, substr(v, 8), note);
     END LOOP;
 END
 $$;

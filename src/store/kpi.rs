@@ -16,6 +16,7 @@ use jiff::tz::TimeZone;
 
 use super::events::start_of_day;
 use super::{Arg, Dialect, Row, Store, StoreError};
+use crate::args;
 
 #[cfg(test)]
 mod tests;
@@ -149,6 +150,18 @@ pub async fn count(store: &Store, kpi: Kpi, query: &KpiQuery) -> Result<Counts, 
     counts(&store.one(&statement.sql, &statement.args).await?)
 }
 
+/// How many members of the cohorts (empty: of the program) were ever active: the funnel's last step.
+pub async fn active_members(store: &Store, program: &str, cohorts: &[String]) -> Result<i64, StoreError> {
+    let cohort =
+        if cohorts.is_empty() { String::new() } else { format!("AND {}", store.dialect().any("cohort", "$2")) };
+    let sql = format!(
+        "SELECT COUNT(DISTINCT user_id) AS n FROM person_days WHERE program = $1 AND active > 0
+         AND user_id IN (SELECT user_id FROM cohort_members WHERE program = $1 {cohort})"
+    );
+    let args: &[Arg] = if cohorts.is_empty() { args![program] } else { args![program, cohorts] };
+    store.one(&sql, args).await?.get("n")
+}
+
 fn counts(row: &Row) -> Result<Counts, StoreError> {
     Ok(Counts { numerator: row.get("numerator")?, denominator: row.get("denominator")? })
 }
@@ -160,6 +173,11 @@ struct Statement {
     /// The condition on `cohort`, empty when everyone counts.
     cohorts: String,
 }
+
+/// The parameters once, with their types: PostgreSQL cannot guess them everywhere, and wants none left out.
+const BOUNDS: &str = "bounds AS (
+        SELECT CAST($2 AS bigint) AS first_day, CAST($3 AS bigint) AS from_day, CAST($4 AS bigint) AS to_day
+    )";
 
 impl Statement {
     fn new(dialect: Dialect, query: &KpiQuery) -> Self {
@@ -174,18 +192,35 @@ impl Statement {
         Self { sql: String::new(), args, cohorts }
     }
 
-    /// A statement over the members: `people` (user_id, week), once each, `week` being the first day of the person's week 0.
-    fn over_people(mut self, rest: &str) -> Self {
+    /// A statement over `days`: the rows of a rollup in the window (begun `earlier` days before it) that are of members.
+    /// It starts from the days, not from the members: of a large cohort most may have done nothing.
+    fn over_days(mut self, rollup: &str, earlier: u32, rest: &str) -> Self {
         self.sql = format!(
-            "WITH bounds AS (
-                SELECT CAST($2 AS bigint) AS first_day, CAST($3 AS bigint) AS from_day, CAST($4 AS bigint) AS to_day
-            ), joined AS (
+            "WITH {BOUNDS}, days AS (
+                SELECT d.*, b.from_day FROM bounds b
+                JOIN {rollup} d ON d.program = $1 AND d.day BETWEEN b.from_day - {earlier} AND b.to_day
+                WHERE d.user_id IN (SELECT user_id FROM cohort_members WHERE program = $1 {})
+            ) {rest}",
+            self.cohorts
+        );
+        self
+    }
+
+    /// A statement over `days`: what each member did from the first day of his week 0 on, which is `week`.
+    fn over_own_weeks(mut self, rest: &str) -> Self {
+        self.sql = format!(
+            "WITH {BOUNDS}, joined AS (
                 SELECT user_id, MIN(COALESCE(joined_day, 0)) AS day FROM checks_members
-                WHERE program = $1 {} GROUP BY user_id
+                WHERE program = $1 AND user_id IN (SELECT user_id FROM person_days WHERE program = $1) {}
+                GROUP BY user_id
             ), people AS (
-                SELECT j.user_id, b.first_day
+                SELECT j.user_id, b.to_day, b.first_day
                     + CASE WHEN j.day > b.first_day THEN (j.day - b.first_day) / 7 * 7 ELSE 0 END AS week
                 FROM joined j CROSS JOIN bounds b
+            ), days AS (
+                SELECT p.user_id, p.week, p.to_day, d.day, d.logs FROM people p
+                JOIN person_days d ON d.program = $1 AND d.user_id = p.user_id AND d.active > 0
+                    AND d.day BETWEEN p.week AND p.to_day
             ) {rest}",
             self.cohorts
         );
@@ -193,66 +228,58 @@ impl Statement {
     }
 
     fn repeat_rate(self) -> Self {
-        self.over_people(
+        self.over_own_weeks(
             ", second AS (
-                SELECT p.user_id, SUM(d.logs) AS logs FROM people p CROSS JOIN bounds b
-                JOIN person_days d ON d.program = $1 AND d.user_id = p.user_id AND d.active > 0
-                    AND d.day BETWEEN p.week + 7 AND p.week + 13 AND d.day <= b.to_day
-                GROUP BY p.user_id
+                SELECT user_id, SUM(logs) AS logs FROM days WHERE day BETWEEN week + 7 AND week + 13 GROUP BY user_id
             )
             SELECT COUNT(CASE WHEN logs >= 2 THEN 1 END) AS numerator, COUNT(*) AS denominator FROM second",
         )
     }
 
     fn retention(self) -> Self {
-        self.over_people(
+        self.over_own_weeks(
             ", seen AS (
-                SELECT p.user_id, MAX(CASE WHEN d.day <= p.week + 6 THEN 1 ELSE 0 END) AS week0,
-                    MAX(CASE WHEN d.day >= p.week + 28 THEN 1 ELSE 0 END) AS week4
-                FROM people p CROSS JOIN bounds b
-                JOIN person_days d ON d.program = $1 AND d.user_id = p.user_id AND d.active > 0
-                    AND d.day BETWEEN p.week AND p.week + 34
-                WHERE p.week + 34 <= b.to_day
-                GROUP BY p.user_id
+                SELECT user_id, MAX(CASE WHEN day <= week + 6 THEN 1 ELSE 0 END) AS week0,
+                    MAX(CASE WHEN day BETWEEN week + 28 AND week + 34 THEN 1 ELSE 0 END) AS week4
+                FROM days WHERE week + 34 <= to_day GROUP BY user_id
             )
             SELECT COUNT(CASE WHEN week4 = 1 THEN 1 END) AS numerator, COUNT(*) AS denominator FROM seen WHERE week0 = 1",
         )
     }
 
     fn feed(self) -> Self {
-        self.over_people(
-            "SELECT CAST(COALESCE(SUM(d.reactions + d.comments), 0) AS bigint) AS numerator,
-                COUNT(DISTINCT d.user_id) AS denominator
-            FROM people p CROSS JOIN bounds b
-            JOIN person_days d ON d.program = $1 AND d.user_id = p.user_id AND d.active > 0
-                AND d.day BETWEEN b.from_day AND b.to_day",
+        self.over_days(
+            "person_days",
+            0,
+            "SELECT CAST(COALESCE(SUM(reactions + comments), 0) AS bigint) AS numerator,
+                COUNT(DISTINCT user_id) AS denominator
+            FROM days WHERE active > 0",
         )
     }
 
     fn booking(self) -> Self {
-        self.over_people(
-            "SELECT CAST(COALESCE(SUM(d.bookings), 0) AS bigint) AS numerator,
-                CAST(COALESCE(SUM(d.booking_attempts), 0) AS bigint) AS denominator
-            FROM people p CROSS JOIN bounds b
-            JOIN person_days d ON d.program = $1 AND d.user_id = p.user_id AND d.day BETWEEN b.from_day AND b.to_day",
+        self.over_days(
+            "person_days",
+            0,
+            "SELECT CAST(COALESCE(SUM(bookings), 0) AS bigint) AS numerator,
+                CAST(COALESCE(SUM(booking_attempts), 0) AS bigint) AS denominator
+            FROM days",
         )
     }
 
     fn chains(self) -> Self {
         // A chain stands at 7 on a day of the window exactly when 7 consecutive kept days lie between `from - 6` and `to`.
-        self.over_people(
+        self.over_days(
+            "person_days",
+            6,
             ", kept AS (
-                SELECT DISTINCT d.user_id, d.day FROM people p CROSS JOIN bounds b
-                JOIN person_days d ON d.program = $1 AND d.user_id = p.user_id AND (d.logs > 0 OR d.chain_days > 0)
-                    AND d.day BETWEEN b.from_day - 6 AND b.to_day
+                SELECT DISTINCT user_id, day FROM days WHERE logs > 0 OR chain_days > 0
             ), islands AS (
                 SELECT user_id, day - ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY day) AS island FROM kept
             ), maintaining AS (
                 SELECT DISTINCT user_id FROM islands GROUP BY user_id, island HAVING COUNT(*) >= 7
             ), active AS (
-                SELECT DISTINCT d.user_id FROM people p CROSS JOIN bounds b
-                JOIN person_days d ON d.program = $1 AND d.user_id = p.user_id AND d.active > 0
-                    AND d.day BETWEEN b.from_day AND b.to_day
+                SELECT DISTINCT user_id FROM days WHERE active > 0 AND day >= from_day
             )
             SELECT COUNT(m.user_id) AS numerator, COUNT(*) AS denominator
             FROM active a LEFT JOIN maintaining m ON m.user_id = a.user_id",
@@ -260,11 +287,11 @@ impl Statement {
     }
 
     fn syncs(self) -> Self {
-        self.over_people(
-            "SELECT CAST(COALESCE(SUM(d.ok), 0) AS bigint) AS numerator,
-                CAST(COALESCE(SUM(d.total), 0) AS bigint) AS denominator
-            FROM people p CROSS JOIN bounds b
-            JOIN sync_days d ON d.program = $1 AND d.user_id = p.user_id AND d.day BETWEEN b.from_day AND b.to_day",
+        self.over_days(
+            "sync_days",
+            0,
+            "SELECT CAST(COALESCE(SUM(ok), 0) AS bigint) AS numerator, CAST(COALESCE(SUM(total), 0) AS bigint) AS denominator
+            FROM days",
         )
     }
 
@@ -273,9 +300,7 @@ impl Statement {
         let cohorts = self.cohorts.replacen("AND ", "OR ", 1);
         let all = if cohorts.is_empty() { "OR 1 = 1" } else { &cohorts };
         self.sql = format!(
-            "WITH bounds AS (
-                SELECT CAST($2 AS bigint) AS first_day, CAST($3 AS bigint) AS from_day, CAST($4 AS bigint) AS to_day
-            ), roster AS (
+            "WITH {BOUNDS}, roster AS (
                 SELECT s.user_id, MAX(CASE WHEN EXISTS (
                     SELECT 1 FROM person_days d WHERE d.program = $1 AND d.user_id = s.user_id AND d.gym_id = s.gym_id
                         AND d.day BETWEEN b.from_day AND b.to_day AND (d.staff > 0 OR d.active > 0)

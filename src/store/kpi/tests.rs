@@ -314,7 +314,7 @@ fn query(world: &World, cohorts: &[&str], from: i64, to: i64) -> KpiQuery {
 
 fn seeds() -> std::ops::Range<u64> {
     let soak = std::env::var("BETAGATE_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
-    0..4 * soak
+    0..3 * soak
 }
 
 #[tokio::test]
@@ -394,6 +394,21 @@ async fn own_weeks_add_up(store: &Store, world: &World) {
 }
 
 #[tokio::test]
+async fn each_view_carries_its_definition_in_the_database() {
+    on_each(async |store| {
+        for (name, _) in Kpi::ALL {
+            let sql = store.dialect().pick(
+                "SELECT obj_description(to_regclass(current_schema() || '_checks.' || $1), 'pg_class') AS text",
+                "SELECT sql AS text FROM sqlite_schema WHERE name = 'checks_' || $1",
+            );
+            let text: String = store.one(sql, args![name]).await.unwrap().get("text").unwrap();
+            assert!(text.contains("Seed 002, section 2"), "{name}: {text}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_views_stand_in_a_schema_of_their_own_on_postgresql() {
     on_each(async |store| {
         if store.dialect() == Dialect::Postgres {
@@ -438,6 +453,9 @@ async fn the_first_review_of_seed_002_reads_the_second_week_and_no_retention() {
         let repeat = count(&store, Kpi::WorkoutRepeatRateW2, &review).await.unwrap();
         assert_eq!(repeat, Counts { numerator: 1, denominator: 2 });
         assert_eq!(count(&store, Kpi::RetentionW4, &review).await.unwrap(), Counts::default());
+        assert_eq!(super::active_members(&store, "p", &["pavia".into()]).await.unwrap(), 2);
+        assert_eq!(super::active_members(&store, "p", &[]).await.unwrap(), 2);
+        assert_eq!(super::active_members(&store, "p", &["us".into()]).await.unwrap(), 0);
         // +35d is the day after week 4.
         let last = KpiQuery::week("p", &["pavia".into()], first_day, first_day + 34, zone);
         let retained = count(&store, Kpi::RetentionW4, &last).await.unwrap();
