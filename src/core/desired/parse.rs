@@ -334,7 +334,8 @@ impl Settle<'_> {
         if !self.refused.insert(at) {
             return;
         }
-        let message = format!("bare `{text}` is a boolean to kubectl and Helm: quote it");
+        let meant = matches!(text.to_ascii_lowercase().as_str(), "on" | "yes" | "y");
+        let message = format!("bare `{text}` is a boolean to kubectl and Helm: quote it, or write {meant}");
         self.problems.push(Problem::new(self.file, at, self.path.as_str(), message).expected(format!("\"{text}\"")));
     }
 }

@@ -79,7 +79,7 @@ fn words_that_other_readers_take_for_booleans_must_be_quoted() {
     }
     assert_eq!(
         shown("kind: A\nv: off"),
-        ["a.yaml:2:4: v: bare `off` is a boolean to kubectl and Helm: quote it (expected \"off\")"]
+        ["a.yaml:2:4: v: bare `off` is a boolean to kubectl and Helm: quote it, or write false (expected \"off\")"]
     );
 }
 
