@@ -7,7 +7,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -35,16 +34,23 @@ fn commands_of_the_tour(readme: &str) -> Vec<&str> {
     commands
 }
 
-/// The shell that plays the reader: stops at the first command that fails, and ends what it left running in the background.
-fn script(commands: &[&str]) -> String {
-    let mut script = String::from(
-        "set -euo pipefail\n\
-         trap 'status=$?; for job in $(jobs -p); do kill -INT \"$job\" 2>/dev/null || true; done; wait; exit $status' EXIT\n",
-    );
-    script.push_str(&commands.join("\n"));
-    script.push('\n');
-    script
+/// What the shell does before the tour: stop at the first command that fails, and at the end take along what was left running. (A
+/// background job of such a shell ignores Ctrl-C, hence the plain kill.) `set -v` prints each line as the shell comes to it.
+const PROLOGUE: &str = r#"set -euo pipefail
+leave() {
+  status=$?
+  trap - EXIT
+  for job in $(jobs -p); do kill "$job" 2>/dev/null || true; done
+  for _ in $(seq 100); do [ -n "$(jobs -pr)" ] || break; sleep 0.1; done
+  for job in $(jobs -pr); do kill -KILL "$job" 2>/dev/null || true; done
+  exit "$status"
 }
+trap leave EXIT
+set -v
+"#;
+
+/// A tour that takes longer than this, in seconds, hangs.
+const PATIENCE: &str = "300";
 
 #[test]
 fn every_command_of_the_readme_works() {
@@ -59,16 +65,14 @@ fn every_command_of_the_readme_works() {
     let path = format!("{}:{}", binary.parent().unwrap().display(), std::env::var("PATH").unwrap());
     let shell = tempfile::tempdir().unwrap();
     let file = shell.path().join("tour.sh");
-    std::fs::write(&file, script(&commands)).unwrap();
-    // -v prints each line as the shell comes to it.
-    let status = Command::new("bash")
-        .arg("-v")
+    std::fs::write(&file, format!("{PROLOGUE}{}\n", commands.join("\n"))).unwrap();
+    let status = Command::new("timeout")
+        .args(["--kill-after=15", PATIENCE, "bash"])
         .arg(&file)
         .current_dir(repo.path())
         .env("PATH", path)
         .env_remove("DATABASE_URL")
         .stdin(Stdio::null())
-        .process_group(0)
         .status()
         .unwrap();
     assert!(status.success(), "a command of the README's tour failed: {status}");
