@@ -9,7 +9,9 @@ use super::super::people::suppression_key;
 use super::super::{Arg, Row, Store, StoreError};
 use super::{Change, CohortList, ListDelta, ListError, Prepared, Shown, Work};
 use crate::args;
-use crate::core::cohort::{AddressRules, Buckets, Entry, ListOptions, RowDigest, Survey, row_difference, rows, survey};
+use crate::core::cohort::{
+    AddressRules, Buckets, Digesting, Entry, ListOptions, RowDigest, Survey, row_difference, rows, survey,
+};
 use crate::keys::Keys;
 
 /// Up to so many differing buckets are read from the database by range; more of them, and all rows are read.
@@ -20,7 +22,8 @@ const PAGE: i64 = 20_000;
 const SHOWN: usize = 20;
 
 /// Checks a list and compares it with the one its cohort has. The list's warnings are in the survey; whether they are
-/// acknowledged is the caller's to know.
+/// acknowledged is the caller's to know. A list that is in the database already is not checked again: its survey has the
+/// digest and the number of rows, and nothing else.
 ///
 /// # Errors
 /// [`ListError::Broken`] with the survey when the list has errors; reading errors; the database's.
@@ -30,11 +33,16 @@ pub async fn prepare(
     list: &CohortList,
     options: &ListOptions,
 ) -> Result<Prepared, ListError> {
+    let had = Had::load(store, list).await?;
+    if let Some(from) = &had.digest
+        && *from == digest_of(list, options.addresses).await?
+    {
+        return Ok(unchanged(from, had.rows, options.addresses));
+    }
     let mut survey = read_through(list, options).await?;
     if survey.errors > 0 {
         return Err(ListError::Broken(Box::new(survey)));
     }
-    let had = Had::load(store, list).await?;
     let people = std::mem::take(&mut survey.people);
     let mut delta = ListDelta {
         from: had.digest.clone(),
@@ -43,9 +51,7 @@ pub async fn prepare(
         rows: survey.rows,
         ..ListDelta::default()
     };
-    let work = if had.digest.as_ref() == Some(&delta.to) {
-        Work::Nothing
-    } else if had.is_new && had.erased.is_empty() {
+    let work = if had.is_new && had.erased.is_empty() {
         delta.added = survey.rows;
         delta.first = survey.first.iter().map(|row| shown(Change::Added, &row.email, &row.label)).collect();
         Work::Everyone
@@ -55,6 +61,25 @@ pub async fn prepare(
     delta.digest = name(&delta, &work);
     let buckets = std::mem::take(&mut survey.buckets);
     Ok(Prepared { survey, delta, work, buckets, addresses: options.addresses })
+}
+
+fn unchanged(digest: &str, rows: u64, addresses: AddressRules) -> Prepared {
+    let (from, to) = (Some(digest.to_owned()), digest.to_owned());
+    let mut delta = ListDelta { from, to, rows_before: rows, rows, ..ListDelta::default() };
+    delta.digest = name(&delta, &Work::Nothing);
+    let mut survey = Survey { rows, ..Survey::default() };
+    if let Some(bytes) = data_encoding::HEXLOWER.decode(digest.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok())
+    {
+        survey.digest = bytes;
+    }
+    Prepared { survey, delta, work: Work::Nothing, buckets: Buckets::default(), addresses }
+}
+
+/// The list's digest, without looking at its rows.
+async fn digest_of(list: &CohortList, addresses: AddressRules) -> Result<String, ListError> {
+    let source = list.source.clone();
+    let read = tokio::task::spawn_blocking(move || Digesting::new(source.open()?, addresses).finish()).await;
+    Ok(data_encoding::HEXLOWER.encode(&read.map_err(|_| ListError::Interrupted)??))
 }
 
 async fn read_through(list: &CohortList, options: &ListOptions) -> Result<Survey, ListError> {

@@ -268,3 +268,44 @@ async fn thousands_of_rows_change_at_once_and_another_cohort_is_untouched() {
     })
     .await;
 }
+
+/// Not a check but a measurement: `BETAGATE_ROWS=1000000 cargo test --lib a_million -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "takes minutes; tests/bench keeps the figures"]
+#[allow(clippy::print_stderr, reason = "its figures are its result")]
+async fn a_million_rows_come_in_again_and_with_one_changed() {
+    use std::fmt::Write as _;
+    let count: usize = std::env::var("BETAGATE_ROWS").ok().and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = String::from("email,label,invited_by\n");
+    for n in 0..count {
+        // Spread like real addresses, not in the order of the index.
+        let spread = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+        writeln!(text, "tester.{spread:x}.{n}@example{}.com,listener-{},host{}@example.com", n % 50, n % 40, n % 900)
+            .unwrap();
+    }
+    let path = folder.path().join("list.csv");
+    std::fs::write(&path, &text).unwrap();
+    let changed = text.replacen("listener-1,", "listener-changed,", 1);
+    let changed_path = folder.path().join("changed.csv");
+    std::fs::write(&changed_path, changed).unwrap();
+    let list = |path: &std::path::Path| CohortList { source: ListSource::File(path.to_owned()), ..pavia("") };
+    let keys = keys();
+    on_each(async |store| {
+        let mut first = 0.0;
+        for (what, list) in [("first", list(&path)), ("same", list(&path)), ("one changed", list(&changed_path))] {
+            let begun = std::time::Instant::now();
+            let prepared = prepare(&store, &keys, &list, &ListOptions::default()).await.unwrap();
+            let looked = begun.elapsed().as_secs_f64();
+            let brought = bring_in(&store, &list, &prepared, WRITER, noon()).await.unwrap();
+            let took = begun.elapsed().as_secs_f64();
+            first = if what == "first" { took } else { first };
+            let share = 100.0 * took / first;
+            eprintln!(
+                "{:?} {what}: {looked:.2} s to look, {took:.2} s in all ({share:.1} %), {brought:?}",
+                store.dialect()
+            );
+        }
+    })
+    .await;
+}
