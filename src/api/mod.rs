@@ -1,3 +1,5 @@
 //! The HTTP API: axum routers, one file a resource; authentication; problem documents.
 //!
 //! Must not know: SQL text.
+
+pub mod groups;

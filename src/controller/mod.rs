@@ -1,3 +1,200 @@
-//! The loops around the flow, leadership and error policy.
+//! The loop around the flow: wake up, go once through it, sleep until the earliest of the next event and what `decide` asks for.
 //!
-//! Must not know: the rules of the domain.
+//! It is level-triggered: it never matters why it woke up. Must not know: the rules of the domain (those are `core`'s).
+
+mod carry;
+mod commit;
+mod dispatch;
+mod lists;
+mod measure;
+mod observe;
+mod program;
+mod record;
+mod remembered;
+mod requests;
+mod revision;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use betagate_core::desired::{Built, error::Problem};
+use jiff::Timestamp;
+use secrecy::SecretString;
+use tokio::sync::Notify;
+
+use crate::apply::processes::{ProcessError, Supervisor};
+use crate::clock::Clock;
+use crate::keys::Keys;
+use crate::signals::Signals;
+use crate::source::{Snapshot, Source};
+use crate::store::{Store, StoreError, leadership};
+
+pub use observe::REPORT_STALE_AFTER;
+pub use program::ProgramState;
+pub use revision::{build_snapshot, secret_in};
+
+/// A settling program is passed over at most so often before the rest gets its turn.
+const MOST_PASSES: usize = 100;
+/// How long the loop sleeps at most, so that another process's words (a sign-off, an incident) are seen without a push.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// What ends a pass, or the controller.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// The database. Retryable while it is away.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A process could not be started.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// What was remembered does not read.
+    #[error("the controller's memory of {0} does not read: {1}")]
+    Memory(String, String),
+    /// An invite that a document declares can't be made.
+    #[error(transparent)]
+    Invite(#[from] crate::store::invites::InviteError),
+    /// A client could not be made.
+    #[error("{0}")]
+    Setup(String),
+}
+
+impl ControllerError {
+    /// Whether trying again later can help.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.retryable() || matches!(error, StoreError::Conflict(_)),
+            Self::Process(_) => true,
+            Self::Invite(_) => true,
+            Self::Memory(..) | Self::Setup(_) => false,
+        }
+    }
+}
+
+/// What a controller works with.
+pub struct Settings {
+    /// The database.
+    pub store: Store,
+    /// Its address, for `sql` checks on betagate's own views.
+    pub database_url: SecretString,
+    /// The time.
+    pub clock: Clock,
+    /// Where documents come from.
+    pub source: Arc<Source>,
+    /// The data folder: cause documents, secrets.
+    pub data: PathBuf,
+    /// The keys.
+    pub keys: Arc<Keys>,
+    /// Which environment this is.
+    pub environment: Option<String>,
+    /// The supervisor of local processes, on one machine.
+    pub supervisor: Option<Supervisor>,
+    /// Where always-online routes are probed (`http://127.0.0.1:8080`), when there is a server.
+    pub probe: Option<String>,
+    /// Who this controller is, for the record of leadership.
+    pub holder: String,
+}
+
+/// The controller of one machine, or the leader of a cluster.
+pub struct Controller {
+    settings: Settings,
+    signals: Signals,
+    epoch: i64,
+    snapshot: Option<Arc<Snapshot>>,
+    built: Option<Built>,
+    problems: Vec<Problem>,
+    programs: BTreeMap<String, ProgramState>,
+    /// Wakes the loop: an outbox receipt, a request through the API of the same process.
+    pub wake: Arc<Notify>,
+}
+
+impl Controller {
+    /// Takes the lead: from now on, writes of an earlier controller are refused.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn new(settings: Settings) -> Result<Self, ControllerError> {
+        let epoch = leadership::take(&settings.store, &settings.holder, settings.clock.now()).await?;
+        let signals = Signals::new(settings.store.clone(), crate::signals::DEADLINE).map_err(ControllerError::Setup)?;
+        Ok(Self {
+            settings,
+            signals,
+            epoch,
+            snapshot: None,
+            built: None,
+            problems: Vec::new(),
+            programs: BTreeMap::new(),
+            wake: Arc::new(Notify::new()),
+        })
+    }
+
+    /// What is wrong with the newest revision, if it could not be taken.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// The programs, as they were decided last.
+    pub fn programs(&self) -> &BTreeMap<String, ProgramState> {
+        &self.programs
+    }
+
+    /// Looks at the source, and goes through the flow until nothing changes any more. Says when to look again.
+    ///
+    /// # Errors
+    /// When the database is away, or another controller has taken the lead.
+    pub async fn pass(&mut self) -> Result<Option<Timestamp>, ControllerError> {
+        self.take_revision().await?;
+        self.carry_out_requests().await?;
+        let mut wake: Option<Timestamp> = None;
+        let names: Vec<String> = self.built.iter().flat_map(|built| built.desired.programs.keys().cloned()).collect();
+        for name in names {
+            let mut again = None;
+            for _ in 0..MOST_PASSES {
+                let (changed, at) = self.pass_program(&name).await?;
+                again = at;
+                if !changed {
+                    break;
+                }
+            }
+            wake = [wake, again].into_iter().flatten().min();
+        }
+        self.apply_workloads().await?;
+        crate::store::audit::chain(&self.settings.store).await?;
+        Ok(wake)
+    }
+
+    /// Runs until `stop`: every error is logged and tried again with a growing pause; the last good state goes on.
+    ///
+    /// # Errors
+    /// When another controller has taken the lead, or what is remembered does not read.
+    pub async fn run(&mut self, stop: impl Future<Output = ()>) -> Result<(), ControllerError> {
+        tokio::pin!(stop);
+        let mut failures = 0_u32;
+        loop {
+            let pause = match self.pass().await {
+                Ok(wake) => {
+                    failures = 0;
+                    wake
+                }
+                Err(error) if error.retryable() => {
+                    tracing::warn!(error = %error, "the pass failed; it is tried again");
+                    self.programs.clear();
+                    failures = failures.saturating_add(1);
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            let source = self.settings.source.clone();
+            let (clock, wake) = (self.settings.clock.clone(), self.wake.clone());
+            let longest = LONGEST_SLEEP.saturating_mul(1 << failures.min(5));
+            tokio::select! {
+                () = &mut stop => return Ok(()),
+                () = source.next_change(), if failures == 0 => {}
+                () = wake.notified(), if failures == 0 => {}
+                () = tokio::time::sleep(longest) => {}
+                () = clock.sleep_until(pause.unwrap_or(Timestamp::MAX)), if pause.is_some() => {}
+            }
+        }
+    }
+}

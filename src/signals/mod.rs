@@ -6,10 +6,12 @@
 //! Whatever goes wrong becomes a reading that says so: an unknown is a value of its own, never zero. Errors name the source,
 //! never its address.
 
+pub mod facts;
 mod guard;
 pub mod http;
 pub mod kpi;
 pub mod net;
+pub mod probe;
 pub mod prometheus;
 mod sources;
 pub mod sql;

@@ -186,6 +186,14 @@ impl File {
         matches!(self.content, Content::Held(_))
     }
 
+    /// Where it lies, if it is not held in memory and a folder has it.
+    pub fn on_disk(&self) -> Option<&Path> {
+        match &self.content {
+            Content::OnDisk { path, .. } => Some(path),
+            Content::Held(_) | Content::InGit { .. } => None,
+        }
+    }
+
     /// Its bytes from the start, as a stream. Blocking; a file on disk that is no longer the one of the snapshot ends in an
     /// error of kind `InvalidData`, never in a silent mixture.
     ///

@@ -90,6 +90,14 @@ pub async fn newest_revision(store: &Store) -> Result<i64, StoreError> {
     store.one(sql, args![]).await?.get("revision")
 }
 
+/// The holds (`RUN/STEP`) that are in a snapshot; empty when it is gone.
+pub async fn holds(store: &Store, revision: i64) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT holds FROM flag_snapshots WHERE revision = $1";
+    let Some(row) = store.opt(sql, args![revision]).await? else { return Ok(Vec::new()) };
+    let holds: Value = row.get("holds")?;
+    Ok(holds.as_array().into_iter().flatten().filter_map(|hold| hold.as_str().map(str::to_owned)).collect())
+}
+
 /// Records what a process says of itself (every 5 s, and when it serves another revision).
 pub async fn report_process(store: &Store, process: &Process) -> Result<(), StoreError> {
     let upsert = "INSERT INTO api_processes (id, workload, pid, started_at, reported_at, flag_revision)

@@ -8,6 +8,7 @@
 //! the invites' rows.
 
 mod cohorts;
+mod declared;
 mod making;
 mod redeem;
 mod sending;
@@ -15,6 +16,7 @@ mod sending;
 mod tests;
 
 pub use cohorts::{CohortState, Funnel, cohort_state, cohorts, funnel, open_cohorts, promote, set_cohort};
+pub use declared::declare;
 pub use making::{
     InviteError, Made, NewInvite, Revocation, Revoked, create, expire_due, resend, revoke, revoke_address,
     revoke_unused,

@@ -1,0 +1,220 @@
+//! One decision in one transaction: memory, freezes, flags, cohorts, messages, reviews, statuses and the audit entries that tell of them.
+
+use std::collections::BTreeMap;
+
+use betagate_core::decide::{Decision, MessageKind};
+use betagate_core::plan::{Action, Plan};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{Controller, ControllerError, program::ProgramState, remembered};
+use crate::store::audit::{self, Entry};
+use crate::store::memory::Document;
+use crate::store::{Tx, flags, freezes, invites, leadership, memory, outbox, readings};
+
+/// Who acts, in the record.
+pub const ACTOR: &str = "controller";
+
+impl Controller {
+    /// Writes a decision and carries out what of its plan lies in the database, all or nothing.
+    pub(super) async fn commit(&mut self, name: &str, decision: Decision, plan: &Plan) -> Result<(), ControllerError> {
+        let now = self.settings.clock.now();
+        let before = self.programs.get(name).and_then(|state| state.documents.clone()).unwrap_or_default();
+        let mut tx = self.settings.store.begin().await?;
+        leadership::fence(&mut tx, self.epoch).await?;
+        let documents = memory::save(&mut tx, name, &before, remembered::write(name, &decision.memory)?).await?;
+        self.carry_out(&mut tx, name, &decision, plan, now).await?;
+        self.send(&mut tx, name, &decision, now).await?;
+        seal(&mut tx, name, &decision).await?;
+        tell(&mut tx, name, &decision, now).await?;
+        let state = self.programs.entry(name.to_owned()).or_default();
+        let statuses = crate::status::write(&mut tx, name, &state.statuses, &decision, now).await?;
+        tx.commit().await?;
+        self.keep(name, documents, statuses, decision);
+        Ok(())
+    }
+
+    fn keep(&mut self, name: &str, documents: Vec<Document>, statuses: BTreeMap<String, String>, decision: Decision) {
+        let state: &mut ProgramState = self.programs.entry(name.to_owned()).or_default();
+        state.documents = Some(documents);
+        state.statuses = statuses;
+        state.decision = Some(decision);
+    }
+
+    async fn carry_out(
+        &self,
+        tx: &mut Tx,
+        name: &str,
+        decision: &Decision,
+        plan: &Plan,
+        now: Timestamp,
+    ) -> Result<(), ControllerError> {
+        let mut flags_change = false;
+        for action in &plan.actions {
+            match action {
+                Action::Freeze { cohort, holder, reason } => {
+                    let freeze = freezes::Freeze {
+                        program: name.to_owned(),
+                        cohort: cohort.clone().unwrap_or_default(),
+                        holder: holder.clone(),
+                        reason: reason.clone(),
+                        since: now,
+                    };
+                    freezes::freeze(tx, &freeze).await?;
+                }
+                Action::Unfreeze { cohort, holder } => {
+                    freezes::unfreeze(tx, name, cohort.as_deref().unwrap_or_default(), holder).await?;
+                }
+                Action::OpenCohort { cohort } => self.set_cohort(tx, name, cohort, true, now).await?,
+                Action::CloseCohort { cohort } => self.set_cohort(tx, name, cohort, false, now).await?,
+                Action::SetFlag { .. } => flags_change = true,
+                Action::SyncList { .. } | Action::SetWorkload { .. } | Action::StopWorkload { .. } => continue,
+            }
+            let detail = serde_json::to_value(action).unwrap_or_default();
+            record(tx, name, "applied", &format!("Program/{name}"), detail, now).await?;
+        }
+        if flags_change || !self.flags_known() {
+            self.publish_flags(tx, name, decision, now).await?;
+        }
+        Ok(())
+    }
+
+    fn flags_known(&self) -> bool {
+        self.programs.values().any(|state| state.decision.is_some())
+    }
+
+    async fn set_cohort(
+        &self,
+        tx: &mut Tx,
+        name: &str,
+        cohort: &str,
+        open: bool,
+        now: Timestamp,
+    ) -> Result<(), ControllerError> {
+        let program = self.built.as_ref().and_then(|built| built.desired.programs.get(name));
+        let spec = program.and_then(|program| program.cohorts.get(cohort)).map(|cohort| &cohort.spec);
+        let wanted = invites::CohortState {
+            program: name.to_owned(),
+            cohort: cohort.to_owned(),
+            open,
+            capacity: spec.and_then(|spec| spec.capacity).and_then(|capacity| i64::try_from(capacity).ok()),
+            addresses: super::lists::address_rules(program),
+            list_digest: None,
+            rows: 0,
+        };
+        invites::set_cohort(tx, &wanted, ACTOR, now).await?;
+        Ok(())
+    }
+
+    /// Publishes the flags of every program as one snapshot: those of this one as just decided, those of others as decided last.
+    async fn publish_flags(
+        &self,
+        tx: &mut Tx,
+        name: &str,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Result<(), ControllerError> {
+        let mut all = Map::new();
+        let mut holds: Vec<String> = Vec::new();
+        // A program that this controller has not decided yet goes on being served as it was published last.
+        let undecided =
+            |other: &String| other != name && self.programs.get(other).is_none_or(|state| state.decision.is_none());
+        let programs = self.built.iter().flat_map(|built| built.desired.programs.keys());
+        let undecided: Vec<&String> = programs.filter(|other| undecided(other)).collect();
+        if !undecided.is_empty()
+            && let Some(newest) = flags::newest(&self.settings.store).await?
+        {
+            for other in undecided {
+                all.extend(super::observe::published_flags(Some(newest.body.clone()), other));
+            }
+            let own = |hold: &str| hold.split('/').next().is_some_and(|run| decision.memory.runs.contains_key(run));
+            let kept = newest.holds.as_array().into_iter().flatten().filter_map(Value::as_str);
+            holds.extend(kept.filter(|hold| !own(hold)).map(str::to_owned));
+        }
+        let others = self.programs.iter().filter(|(other, _)| *other != name);
+        let others = others.filter_map(|(_, state)| state.decision.as_ref());
+        for decision in others.chain([decision]) {
+            all.extend(decision.effective.flags.iter().map(|(key, flag)| (key.clone(), flag.clone())));
+            holds.extend(decision.effective.flag_holds.iter().cloned());
+        }
+        all.sort_keys();
+        holds.sort();
+        holds.dedup();
+        let revision = self.built.as_ref().map(|built| built.desired.revision.id.clone()).unwrap_or_default();
+        let body = json!({ "flags": all, "version": revision });
+        let mut digest = Sha256::new();
+        digest.update(serde_json::to_vec(&body).unwrap_or_default());
+        digest.update(serde_json::to_vec(&holds).unwrap_or_default());
+        let digest = data_encoding::HEXLOWER.encode(&digest.finalize());
+        flags::publish(tx, &body, &json!(holds), &digest, &revision, now).await?;
+        Ok(())
+    }
+
+    async fn send(&self, tx: &mut Tx, name: &str, decision: &Decision, now: Timestamp) -> Result<(), ControllerError> {
+        for message in &decision.messages {
+            let kind = match message.what {
+                MessageKind::Note { .. } => "note",
+                MessageKind::Page { .. } => "page",
+                MessageKind::Document { .. } => "document",
+            };
+            let intent = outbox::Intent {
+                program: name.to_owned(),
+                cohort: None,
+                kind: kind.to_owned(),
+                effect_key: message.effect_key.clone(),
+                payload: serde_json::to_value(&message.what).unwrap_or_default(),
+                once: false,
+                not_before: now,
+                deadline: message.deadline,
+                epoch: Some(self.epoch),
+            };
+            outbox::put(tx, &intent, now).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn seal(tx: &mut Tx, name: &str, decision: &Decision) -> Result<(), ControllerError> {
+    for sealed in &decision.sealed {
+        let review = readings::Review {
+            program: name.to_owned(),
+            gate: sealed.gate.clone(),
+            due_at: sealed.due_at,
+            sealed_at: sealed.sealed_at,
+            verdict: sealed.verdict.verdict.to_string(),
+            body: serde_json::to_value(sealed).unwrap_or_default(),
+        };
+        readings::seal(tx, &review).await?;
+    }
+    Ok(())
+}
+
+/// What happened, in the audit log, in the transaction that it describes.
+async fn tell(tx: &mut Tx, name: &str, decision: &Decision, now: Timestamp) -> Result<(), ControllerError> {
+    for event in &decision.events {
+        tracing::info!(program = name, object = %event.object, reason = %event.reason, "{}", event.message);
+        record(tx, name, &event.reason, &event.object, Value::String(event.message.clone()), now).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn record(
+    tx: &mut Tx,
+    program: &str,
+    action: &str,
+    object: &str,
+    detail: Value,
+    now: Timestamp,
+) -> Result<(), ControllerError> {
+    let entry = Entry {
+        at: now,
+        program: program.to_owned(),
+        actor: ACTOR.to_owned(),
+        action: action.to_owned(),
+        object: object.to_owned(),
+        detail,
+    };
+    audit::append(tx, entry).await?;
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! When each check is measured, and with what question.
+
+use betagate_core::decide::{MEASURE_EVERY, Memory, Reading, Why};
+use betagate_core::desired::ProgramDesired;
+use betagate_core::resources::{Check, GateSpec};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+
+use super::{Controller, ControllerError, revision::secret_in};
+use crate::signals::{Sources, facts};
+use crate::store::events::{day_number, day_of};
+use crate::store::kpi::KpiQuery;
+use crate::store::readings;
+
+/// How many readings of each check are kept.
+const KEEP: i64 = 500;
+
+impl Controller {
+    /// Measures the checks that are due, at once, and keeps the readings. A gate whose review is due now is measured first.
+    pub(super) async fn measure(
+        &mut self,
+        name: &str,
+        memory: &Memory,
+        day0: Date,
+    ) -> Result<Option<Timestamp>, ControllerError> {
+        let now = self.settings.clock.now();
+        let Some(built) = &self.built else { return Ok(None) };
+        let Some(program) = built.desired.programs.get(name) else { return Ok(None) };
+        let zone = TimeZone::get(&program.program.spec.time_zone).unwrap_or(TimeZone::UTC);
+        let mut next: Option<Timestamp> = None;
+        let mut due: Vec<(String, Check, KpiQuery)> = Vec::new();
+        for (gate_name, gate) in &program.gates {
+            let every = gate.spec.measure.as_ref().map_or(MEASURE_EVERY, |measure| measure.every);
+            let review_due = review_due(&gate.spec, memory, gate_name, &zone, now);
+            let about = about(program, &gate.spec, day0, &zone, now);
+            for check in gate.spec.checks.iter().filter(|check| is_measured(check)) {
+                let key = (gate_name.clone(), check.name.clone());
+                let last = self.programs.get(name).and_then(|state| state.measured.get(&key)).map(|(at, _)| *at);
+                let again = last.map_or(now, |last| every.after(last));
+                if again <= now || (review_due && last.is_some_and(|last| last < now)) {
+                    due.push((gate_name.clone(), check.clone(), about.clone()));
+                    next = [next, Some(every.after(now))].into_iter().flatten().min();
+                } else {
+                    next = [next, Some(again)].into_iter().flatten().min();
+                }
+            }
+        }
+        if !due.is_empty() {
+            self.measure_all(name, due, now).await?;
+        }
+        Ok(next)
+    }
+
+    async fn measure_all(
+        &mut self,
+        name: &str,
+        due: Vec<(String, Check, KpiQuery)>,
+        now: Timestamp,
+    ) -> Result<(), ControllerError> {
+        let Some(program) = self.built.as_ref().and_then(|built| built.desired.programs.get(name)) else {
+            return Ok(());
+        };
+        let data = self.settings.data.clone();
+        let secret = |secret: &str| secret_in(&data, secret);
+        let sources = Sources::resolve(&program.program.spec.sources, self.settings.environment.as_deref(), secret)
+            .with_own_store(self.settings.database_url.clone())
+            .with_default_prometheus(std::env::var("PROM_URL").ok().as_deref());
+        let world = facts::World {
+            store: &self.settings.store,
+            program,
+            observed: self
+                .settings
+                .supervisor
+                .as_ref()
+                .map(crate::apply::processes::Supervisor::observed)
+                .unwrap_or_default(),
+            list_waits: self.programs.get(name).map(|state| state.list_waits.clone()).unwrap_or_default(),
+            now,
+        };
+        let measured = futures_util::future::join_all(due.into_iter().map(|(gate, check, about)| {
+            let (signals, sources, world) = (&self.signals, &sources, &world);
+            async move {
+                let reading = match &check.fact {
+                    Some(fact) => facts::measure(world, fact, check.of.as_deref()).await,
+                    None => signals.measure(sources, &check, &about, now).await.unwrap_or_else(|| unmeasured(now)),
+                };
+                (gate, check.name, reading)
+            }
+        }))
+        .await;
+        let mut rows = Vec::new();
+        for (gate, check, reading) in &measured {
+            let body = serde_json::to_value(reading).unwrap_or_default();
+            rows.push(readings::Reading {
+                program: name.to_owned(),
+                gate: gate.clone(),
+                check: check.clone(),
+                at: now,
+                body,
+            });
+        }
+        let mut tx = self.settings.store.begin().await?;
+        readings::append(&mut tx, &rows, KEEP).await?;
+        tx.commit().await?;
+        let state = self.programs.entry(name.to_owned()).or_default();
+        for (gate, check, reading) in measured {
+            state.measured.insert((gate, check), (now, reading));
+        }
+        Ok(())
+    }
+
+    /// The readings that an earlier controller kept, so that a restart forgets none.
+    pub(super) async fn remember_readings(&mut self, name: &str) -> Result<(), ControllerError> {
+        let latest = readings::latest(&self.settings.store, name).await?;
+        let state = self.programs.entry(name.to_owned()).or_default();
+        for row in latest {
+            if let Ok(reading) = serde_json::from_value::<Reading>(row.body) {
+                state.measured.insert((row.gate, row.check), (row.at, reading));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_measured(check: &Check) -> bool {
+    check.signoff.is_none() && check.gate.is_none() && check.incidents.is_none()
+}
+
+fn unmeasured(now: Timestamp) -> Reading {
+    Reading::unknown(Why::SourceError("this kind of check is not measured on this machine".to_owned()), now)
+}
+
+fn review_due(gate: &GateSpec, memory: &Memory, name: &str, zone: &TimeZone, now: Timestamp) -> bool {
+    let Some(review) = &gate.review else { return false };
+    let Some(last) = memory.gates.get(name).and_then(|memory| memory.reviewed_until) else { return false };
+    review.cron.next_after(last, zone).is_some_and(|next| next <= now)
+}
+
+/// Whom and which days a gate's KPIs are about: its cohorts, the seven days up to today.
+fn about(program: &ProgramDesired, gate: &GateSpec, day0: Date, zone: &TimeZone, now: Timestamp) -> KpiQuery {
+    KpiQuery::week(program.name(), &gate.cohorts, day_number(day0), day_of(now, zone), zone.clone())
+}

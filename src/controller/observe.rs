@@ -1,0 +1,188 @@
+//! What is so: the readings that `decide` is told, and what `plan` compares with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use betagate_core::decide::{
+    ApiFact, CheckRef, DocumentFact, FreezeFact, IncidentFact, Memory, OnlineFact, Readings, Receipt, SignoffFact,
+};
+use betagate_core::plan::{Observed, RunningWorkload};
+use betagate_core::resources::{Moment, SignoffSpec};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::{Controller, ControllerError};
+use crate::apply::processes::ProcessState;
+use crate::store::{flags, freezes, incidents, invites, outbox, signoffs};
+
+/// An API process that has not reported for so long does not count as serving anything.
+pub const REPORT_STALE_AFTER: SignedDuration = SignedDuration::from_secs(15);
+/// An always-online group is probed this often while nothing is wrong, and this often during a rollback.
+const PROBE_EVERY: [SignedDuration; 2] = [SignedDuration::from_secs(30), SignedDuration::from_secs(1)];
+
+impl Controller {
+    /// Gathers what `decide` is told about one program.
+    pub(super) async fn readings(&mut self, name: &str, memory: &Memory) -> Result<Readings, ControllerError> {
+        let store = self.settings.store.clone();
+        let mut readings = Readings::default();
+        if let Some(state) = self.programs.get(name) {
+            let checks = state.measured.iter();
+            readings.checks =
+                checks.map(|((gate, check), (_, reading))| (CheckRef::new(gate, check), reading.clone())).collect();
+        }
+        let all = incidents::list(&store, name, None).await?;
+        readings.incidents = all.into_iter().map(incident_fact).collect();
+        let words = signoffs::list(&store, name).await?;
+        readings.signoffs = words.into_iter().filter_map(signoff_fact).collect();
+        let freezes = freezes::list(&store, Some(name)).await?;
+        readings.freezes = freezes.into_iter().map(freeze_fact).collect();
+        readings.api = self.api_facts().await?;
+        readings.online = self.online(name, memory).await;
+        for (id, _) in memory.runs.iter().filter(|(_, run)| run.in_force()) {
+            for message in outbox::by_prefix(&store, &format!("{id}/")).await? {
+                if message.intent.kind == "document" && message.state == outbox::State::Done {
+                    let fact = self.document_fact(&message);
+                    readings.documents.insert(message.intent.effect_key.clone(), fact);
+                }
+                let done = message.state == outbox::State::Done;
+                let at = message.done_at.unwrap_or(message.created_at);
+                readings.receipts.insert(message.intent.effect_key, Receipt { done, at, error: message.last_error });
+            }
+        }
+        readings.requests = self.requests_for(name).await?;
+        Ok(readings)
+    }
+
+    /// The API processes that are expected to run come from the supervisor where there is one: one that never reported is missed then,
+    /// not forgotten. Elsewhere those that reported lately count.
+    async fn api_facts(&self) -> Result<Vec<ApiFact>, ControllerError> {
+        let store = &self.settings.store;
+        let now = self.settings.clock.now();
+        let fresh = now.checked_sub(REPORT_STALE_AFTER).unwrap_or(Timestamp::MIN);
+        let reported = flags::processes(store, fresh).await?;
+        let mut holds: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
+        for revision in reported.iter().map(|process| process.flag_revision).collect::<BTreeSet<_>>() {
+            holds.insert(revision, flags::holds(store, revision).await?.into_iter().collect());
+        }
+        let serves = |process: &flags::Process| holds.get(&process.flag_revision).cloned();
+        let Some(supervisor) = &self.settings.supervisor else {
+            let facts = reported.iter().map(|process| ApiFact {
+                id: format!("{}/{}", process.workload, process.pid),
+                serves: serves(process),
+            });
+            return Ok(facts.collect());
+        };
+        let expected = supervisor.observed().into_iter().filter(|process| self.is_api(&process.workload));
+        let facts = expected.filter(|process| !matches!(process.state, ProcessState::Stopping)).map(|process| {
+            let pid = process.pid.map(i64::from);
+            let own = reported.iter().find(|reported| Some(reported.pid) == pid);
+            let id = format!(
+                "{}/{}",
+                process.workload,
+                pid.map_or_else(|| process.replica.to_string(), |pid| pid.to_string())
+            );
+            ApiFact { id, serves: own.and_then(serves) }
+        });
+        Ok(facts.collect())
+    }
+
+    async fn online(&mut self, name: &str, memory: &Memory) -> BTreeMap<String, OnlineFact> {
+        let now = self.settings.clock.now();
+        let Some(program) = self.built.as_ref().and_then(|built| built.desired.programs.get(name)) else {
+            return BTreeMap::new();
+        };
+        let groups = program.program.spec.always_online.clone();
+        let Some(base) = self.settings.probe.clone() else { return BTreeMap::new() };
+        let urgent = memory.runs.values().any(betagate_core::decide::RunMemory::in_force);
+        let state = self.programs.entry(name.to_owned()).or_default();
+        let due = state.probe_at.is_none_or(|at| now >= at);
+        // A step in force waits for a probe that came after it.
+        if due || urgent {
+            let mut found = BTreeMap::new();
+            for group in groups {
+                let up = crate::signals::probe::answers(&base, &group).await;
+                found.insert(group, OnlineFact { up, at: now });
+            }
+            state.online = found;
+            state.probe_at = now.checked_add(PROBE_EVERY[usize::from(urgent)]).ok();
+        }
+        state.online.clone()
+    }
+
+    /// What the folder of cause documents says now, which people write in.
+    fn document_fact(&self, message: &outbox::Message) -> DocumentFact {
+        let key = &message.intent.effect_key;
+        let run = message.intent.payload["document"]["run"].as_str().unwrap_or_default();
+        match crate::outbox::Documents::of(&self.settings.data).read(run, key) {
+            Ok(Some(found)) => DocumentFact { complete: found.complete, missing: found.missing },
+            Ok(None) => {
+                DocumentFact { complete: false, missing: vec!["the document is gone from its folder".to_owned()] }
+            }
+            Err(error) => DocumentFact { complete: false, missing: vec![error.to_string()] },
+        }
+    }
+
+    /// What `plan` compares with.
+    pub(super) async fn observed(&self, name: &str) -> Result<Observed, ControllerError> {
+        let store = &self.settings.store;
+        let open_cohorts = invites::open_cohorts(store, name).await?.into_iter().collect();
+        let freezes = freezes::list(store, Some(name)).await?.into_iter().map(|freeze| {
+            let cohort = (!freeze.cohort.is_empty()).then_some(freeze.cohort);
+            (cohort, freeze.holder)
+        });
+        let freezes = freezes.collect();
+        let flags = published_flags(flags::newest(store).await?.map(|snapshot| snapshot.body), name);
+        let mut workloads: BTreeMap<String, RunningWorkload> = BTreeMap::new();
+        for process in self.settings.supervisor.iter().flat_map(crate::apply::processes::Supervisor::observed) {
+            if process.state == ProcessState::Ready {
+                let entry = workloads.entry(process.workload.clone());
+                entry
+                    .or_insert_with(|| RunningWorkload { revision: process.revision.clone(), replicas: 0 })
+                    .replicas += 1;
+            }
+        }
+        Ok(Observed { open_cohorts, freezes, flags, lists: BTreeMap::new(), workloads })
+    }
+}
+
+/// The definitions of one program's flags in a published snapshot.
+pub(super) fn published_flags(body: Option<Value>, program: &str) -> BTreeMap<String, Value> {
+    let Some(Value::Object(body)) = body else { return BTreeMap::new() };
+    let Some(Value::Object(flags)) = body.get("flags").cloned() else { return BTreeMap::new() };
+    flags.into_iter().filter(|(_, flag)| flag["program"] == program).collect()
+}
+
+fn incident_fact(incident: incidents::Incident) -> IncidentFact {
+    IncidentFact {
+        name: incident.name,
+        severity: incident.severity,
+        category: (!incident.category.is_empty()).then_some(incident.category),
+        title: incident.title,
+        started_at: incident.started_at,
+        resolved_at: incident.resolved_at,
+        acknowledged_at: incident.acknowledged_at,
+    }
+}
+
+fn signoff_fact(word: signoffs::Signoff) -> Option<SignoffFact> {
+    let says = serde_json::from_value(Value::String(word.says)).ok()?;
+    let spec = SignoffSpec {
+        program: word.program,
+        by: word.by_person,
+        says,
+        gate: word.gate,
+        check: word.check,
+        rollout: word.rollout,
+        stage: word.stage,
+        run: word.run,
+        object: word.object,
+        digest: word.digest,
+        note: word.note,
+        until: word.until.map(Moment::Instant),
+    };
+    Some(SignoffFact { name: word.name, spec, first_seen: word.first_seen, verified: word.verified })
+}
+
+fn freeze_fact(freeze: freezes::Freeze) -> FreezeFact {
+    let cohort = (!freeze.cohort.is_empty()).then_some(freeze.cohort);
+    FreezeFact { cohort, holder: freeze.holder, reason: freeze.reason, since: freeze.since }
+}

@@ -1,0 +1,36 @@
+//! What the controller keeps of one program between passes, so that the cost of a pass grows with what changed.
+
+use std::collections::BTreeMap;
+
+use betagate_core::decide::{Decision, OnlineFact, Reading};
+use betagate_core::plan::Plan;
+use jiff::Timestamp;
+
+use crate::store::memory::Document;
+
+/// One program as it was decided last.
+#[derive(Default)]
+pub struct ProgramState {
+    /// What is remembered, as the database has it.
+    pub(super) documents: Option<Vec<Document>>,
+    /// The last decision.
+    pub decision: Option<Decision>,
+    /// The last plan that was not empty, and what is still to be done.
+    pub plan: Plan,
+    /// When each check was measured last, and what came of it.
+    pub(super) measured: BTreeMap<(String, String), (Timestamp, Reading)>,
+    /// The statuses that were written last, by `Kind/name`.
+    pub(super) statuses: BTreeMap<String, String>,
+    /// The list digests that are in the database.
+    pub(super) lists: BTreeMap<String, String>,
+    /// The last probe of each route group.
+    pub(super) online: BTreeMap<String, OnlineFact>,
+    /// Always-online groups are probed again from then on.
+    pub(super) probe_at: Option<Timestamp>,
+    /// The revision whose records (incidents, sign-offs, invites) are in the database.
+    pub(super) recorded: Option<String>,
+    /// Why a list waits, by cohort.
+    pub(super) list_waits: BTreeMap<String, String>,
+    /// When each cohort may send its next invite.
+    pub(super) paced: BTreeMap<String, Timestamp>,
+}

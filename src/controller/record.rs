@@ -1,0 +1,136 @@
+//! Declared incidents, sign-offs and invites become rows, the same that a webhook or the command line makes.
+//!
+//! The declared one wins where a recorded one has its name. An open incident whose document is removed stays open.
+
+use betagate_core::desired::ProgramDesired;
+use betagate_core::resources::Edge;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use serde_json::json;
+
+use super::{Controller, ControllerError};
+use crate::store::{StoreError, Tx, incidents, invites, signoffs, status};
+
+impl Controller {
+    /// Brings the records of a revision into the store, once a revision.
+    pub(super) async fn record(&mut self, name: &str, day0: Date) -> Result<(), ControllerError> {
+        let Some(built) = &self.built else { return Ok(()) };
+        let revision = &built.desired.revision;
+        let Some(program) = built.desired.programs.get(name) else { return Ok(()) };
+        let state = self.programs.entry(name.to_owned()).or_default();
+        let content = self.snapshot.as_ref().map(|snapshot| snapshot.revision.content.clone());
+        if state.recorded.is_some() && state.recorded == content {
+            return Ok(());
+        }
+        let now = self.settings.clock.now();
+        let zone = TimeZone::get(&program.program.spec.time_zone).unwrap_or(TimeZone::UTC);
+        let mut tx = self.settings.store.begin().await?;
+        crate::store::leadership::fence(&mut tx, self.epoch).await?;
+        record_program(&mut tx, program, &revision.id, &zone, day0, now).await?;
+        record_incidents(&mut tx, program, now).await?;
+        record_signoffs(&mut tx, program, (day0, &zone), revision.verified, now).await?;
+        record_invites(&mut tx, program, &self.settings.keys, now).await?;
+        tx.commit().await?;
+        if let Some(state) = self.programs.get_mut(name) {
+            state.recorded = content;
+        }
+        Ok(())
+    }
+}
+
+/// What API processes know of a program: its settings, and its first day.
+async fn record_program(
+    tx: &mut Tx,
+    program: &ProgramDesired,
+    revision: &str,
+    zone: &TimeZone,
+    day0: Date,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let name = program.name().to_owned();
+    let body = json!({ "spec": program.program.spec, "day0": day0 });
+    let good = status::LastGood {
+        kind: "Program".to_owned(),
+        name: name.clone(),
+        program: name.clone(),
+        revision: revision.to_owned(),
+        body,
+        accepted_at: now,
+    };
+    status::keep_good(tx, &good).await?;
+    crate::store::events::set_first_day(tx, &name, zone, crate::store::events::day_number(day0)).await
+}
+
+async fn record_incidents(tx: &mut Tx, program: &ProgramDesired, now: Timestamp) -> Result<(), StoreError> {
+    for (name, incident) in &program.incidents {
+        let spec = &incident.spec;
+        let incident = incidents::Incident {
+            program: program.name().to_owned(),
+            name: name.clone(),
+            severity: spec.severity.clone(),
+            category: spec.category.clone().unwrap_or_default(),
+            title: spec.title.clone(),
+            started_at: spec.started_at,
+            resolved_at: spec.resolved_at,
+            acknowledged_at: spec.acknowledged_at,
+            source: "document".to_owned(),
+            first_seen: now,
+        };
+        incidents::upsert(tx, &incident).await?;
+    }
+    Ok(())
+}
+
+async fn record_signoffs(
+    tx: &mut Tx,
+    program: &ProgramDesired,
+    (day0, zone): (Date, &TimeZone),
+    verified: bool,
+    now: Timestamp,
+) -> Result<(), ControllerError> {
+    for (name, signoff) in &program.signoffs {
+        let spec = &signoff.spec;
+        let says = serde_json::to_value(spec.says).unwrap_or_default();
+        let word = signoffs::Signoff {
+            program: program.name().to_owned(),
+            name: name.clone(),
+            by_person: spec.by.clone(),
+            says: says.as_str().unwrap_or_default().to_owned(),
+            gate: spec.gate.clone(),
+            check: spec.check.clone(),
+            rollout: spec.rollout.clone(),
+            stage: spec.stage.clone(),
+            run: spec.run.clone(),
+            object: spec.object.clone(),
+            digest: spec.digest.clone(),
+            note: spec.note.clone(),
+            until: spec.until.map(|until| until.resolve(day0, zone, Edge::End)),
+            first_seen: now,
+            verified,
+            source: "document".to_owned(),
+        };
+        match signoffs::record(tx, &word).await {
+            // A word that was changed after it was said does not count: the recorded one stands.
+            Err(StoreError::Conflict(_)) => {
+                tracing::warn!(signoff = %name, "a sign-off is immutable; record another one")
+            }
+            result => drop(result?),
+        }
+    }
+    Ok(())
+}
+
+async fn record_invites(
+    tx: &mut Tx,
+    program: &ProgramDesired,
+    keys: &crate::keys::Keys,
+    now: Timestamp,
+) -> Result<(), ControllerError> {
+    for (name, invite) in &program.invites {
+        match invites::declare(tx, keys, program.name(), name, &invite.spec, now).await {
+            Err(invites::InviteError::Store(error)) => return Err(error.into()),
+            Err(error) => tracing::warn!(invite = %name, error = %error, "a declared invite can't be made"),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}

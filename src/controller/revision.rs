@@ -1,0 +1,124 @@
+//! A revision of the source: taken whole, or not at all; then the last good one goes on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use betagate_core::desired::error::Position;
+use betagate_core::desired::{BuildOptions, Built, Revision, build, error::Problem};
+use secrecy::SecretString;
+use serde_json::json;
+
+use super::{Controller, ControllerError};
+use crate::source::{Snapshot, is_document};
+use crate::store::status::{self, SourceState};
+
+/// The name of the one source of a controller, in the store.
+const SOURCE: &str = "main";
+
+/// Builds what a snapshot wants.
+///
+/// # Errors
+/// Every problem of every document.
+pub fn build_snapshot(
+    snapshot: &Snapshot,
+    environment: Option<&str>,
+    default_prometheus: bool,
+) -> Result<Built, Vec<Problem>> {
+    let mut texts = Vec::new();
+    let mut unreadable = Vec::new();
+    for (path, bytes) in snapshot.documents() {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => texts.push((path, text)),
+            Err(_) => unreadable.push(Problem::new(path, Position::START, "", "the file is not UTF-8 text")),
+        }
+    }
+    if !unreadable.is_empty() {
+        return Err(unreadable);
+    }
+    let file_exists = |path: &str| snapshot.files.contains_key(path);
+    let options = BuildOptions { environment, default_prometheus, file_exists: &file_exists };
+    let about = &snapshot.revision;
+    let revision = Revision {
+        id: about.commit.clone().unwrap_or_else(|| about.id.clone()),
+        author: about.author.as_ref().map(|author| author.email.clone()),
+        verified: about.author.as_ref().is_some_and(|author| author.verified),
+        at: about.committed_at,
+    };
+    build(texts, revision, &options)
+}
+
+/// A secret by its name: `secrets/NAME` in the data folder, or `BETAGATE_SECRET_NAME` in the environment.
+///
+/// # Errors
+/// Where it was looked for, when it is nowhere.
+pub fn secret_in(data: &Path, name: &str) -> Result<SecretString, String> {
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if !plain || name.starts_with('.') {
+        return Err(format!("'{name}' is no name for a secret"));
+    }
+    let variable = format!("BETAGATE_SECRET_{}", name.to_uppercase().replace(['-', '.'], "_"));
+    if let Ok(value) = std::env::var(&variable) {
+        return Ok(value.trim_end().into());
+    }
+    match std::fs::read_to_string(data.join("secrets").join(name)) {
+        Ok(value) => Ok(value.trim_end().into()),
+        Err(_) => Err(format!("there is no secret '{name}' (secrets/{name} in the data folder, or {variable})")),
+    }
+}
+
+impl Controller {
+    /// Takes the newest revision, if it holds; records what is wrong with it otherwise.
+    pub(super) async fn take_revision(&mut self) -> Result<(), ControllerError> {
+        let snapshot = match self.settings.source.snapshot().await {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                tracing::warn!(error = %error, "there is no revision to work with");
+                return self.record_source(None).await;
+            }
+        };
+        let same = self.snapshot.as_ref().is_some_and(|known| known.revision == snapshot.revision);
+        let failing = self.settings.source.state().failure.is_some();
+        if same && !failing {
+            return Ok(());
+        }
+        if !same {
+            self.build(&snapshot);
+            self.snapshot = Some(snapshot);
+        }
+        let revision = self.built.as_ref().map(|built| built.desired.revision.id.clone());
+        self.record_source(revision).await
+    }
+
+    fn build(&mut self, snapshot: &Arc<Snapshot>) {
+        debug_assert!(snapshot.files.keys().any(|path| is_document(path)) || snapshot.files.is_empty());
+        let default_prometheus = std::env::var("PROM_URL").is_ok();
+        match build_snapshot(snapshot, self.settings.environment.as_deref(), default_prometheus) {
+            Ok(built) => {
+                tracing::info!(revision = %snapshot.revision.short(), programs = built.desired.programs.len(), "took a revision");
+                self.built = Some(built);
+                self.problems.clear();
+            }
+            Err(problems) => {
+                let first = problems.first().map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(revision = %snapshot.revision.short(), problems = problems.len(), %first, "a revision is refused; the last good one goes on");
+                self.problems = problems;
+            }
+        }
+    }
+
+    async fn record_source(&self, revision: Option<String>) -> Result<(), ControllerError> {
+        let state = self.settings.source.state();
+        let problems: Vec<String> = self.problems.iter().take(100).map(ToString::to_string).collect();
+        let body = json!({
+            "source": state,
+            "seen": self.snapshot.as_ref().map(|snapshot| snapshot.revision.clone()),
+            "problems": problems,
+            "problemCount": self.problems.len(),
+        });
+        let mut tx = self.settings.store.begin().await?;
+        let source = SourceState { name: SOURCE.to_owned(), revision, body, updated_at: self.settings.clock.now() };
+        status::put_source(&mut tx, &source).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! Invites that a document declares: made once, taken back when the document says so.
+//!
+//! Must not know: who wrote the document.
+
+use jiff::Timestamp;
+
+use super::super::Tx;
+use super::Origin;
+use super::cohorts::lock_cohort;
+use super::making::{InviteError, Made, NewInvite, Revocation, create, revoke};
+use crate::args;
+use crate::core::cohort::normalise;
+use crate::core::resources::InviteSpec;
+use crate::keys::Keys;
+
+/// Makes a declared invite so. One that exists, has run out or was used is left as it is: sending again is a person's word.
+///
+/// # Errors
+/// [`InviteError::Address`], [`InviteError::Erased`], or the database's.
+pub async fn declare(
+    tx: &mut Tx,
+    keys: &Keys,
+    program: &str,
+    name: &str,
+    spec: &InviteSpec,
+    now: Timestamp,
+) -> Result<(), InviteError> {
+    let actor = format!("Invite/{name}");
+    let state = lock_cohort(tx, program, &spec.cohort).await?;
+    let email_norm = normalise(&spec.email, state.addresses)?;
+    let sql = "SELECT id FROM beta_invites WHERE program = $1 AND cohort = $2 AND email_norm = $3";
+    let found = tx.opt(sql, args![program, &spec.cohort, &email_norm]).await?;
+    let found = found.map(|row| row.get("id")).transpose().map_err(InviteError::from)?;
+    let id = match (found, &spec.revoked) {
+        (Some(id), _) => id,
+        (None, None) => {
+            let text = |field: &Option<String>| field.clone().unwrap_or_default();
+            let (label, role, locale, note) =
+                (text(&spec.label), text(&spec.role), text(&spec.locale), text(&spec.note));
+            let new = NewInvite {
+                program,
+                cohort: &spec.cohort,
+                email: &spec.email,
+                label: &label,
+                role: &role,
+                invited_by: &actor,
+                locale: &locale,
+                note: &note,
+                source: Origin::Resource,
+            };
+            let (Made::New(invite) | Made::Again(invite) | Made::Already(invite)) =
+                create(tx, keys, &new, &actor, now).await?;
+            invite.id
+        }
+        // Nothing was ever sent, so there is nothing to take back.
+        (None, Some(_)) => return Ok(()),
+    };
+    if let Some(revoked) = &spec.revoked {
+        let how = Revocation { reason: &revoked.reason, end_membership: true, actor: &actor };
+        revoke(tx, id, how, now).await?;
+    }
+    Ok(())
+}
