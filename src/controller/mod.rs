@@ -145,6 +145,11 @@ impl Controller {
     /// When the database is away, or another controller has taken the lead.
     pub async fn pass(&mut self) -> Result<Option<Timestamp>, ControllerError> {
         self.take_revision().await?;
+        self.go_through().await
+    }
+
+    /// Goes through the flow with the revision that was taken last.
+    async fn go_through(&mut self) -> Result<Option<Timestamp>, ControllerError> {
         self.carry_out_requests().await?;
         let mut wake: Option<Timestamp> = None;
         let names: Vec<String> = self.built.iter().flat_map(|built| built.desired.programs.keys().cloned()).collect();
@@ -171,8 +176,11 @@ impl Controller {
     pub async fn run(&mut self, stop: impl Future<Output = ()>) -> Result<(), ControllerError> {
         tokio::pin!(stop);
         let mut failures = 0_u32;
+        let mut source_changed = true;
         loop {
-            let pause = match self.pass().await {
+            let passed = if source_changed || failures > 0 { self.pass().await } else { self.go_through().await };
+            source_changed = false;
+            let pause = match passed {
                 Ok(wake) => {
                     failures = 0;
                     wake
@@ -190,7 +198,7 @@ impl Controller {
             let longest = LONGEST_SLEEP.saturating_mul(1 << failures.min(5));
             tokio::select! {
                 () = &mut stop => return Ok(()),
-                () = source.next_change(), if failures == 0 => {}
+                () = source.next_change(), if failures == 0 => source_changed = true,
                 () = wake.notified(), if failures == 0 => {}
                 () = tokio::time::sleep(longest) => {}
                 () = clock.sleep_until(pause.unwrap_or(Timestamp::MAX)), if pause.is_some() => {}
