@@ -145,11 +145,8 @@ impl Controller {
         expiry: &str,
     ) -> BTreeMap<String, String> {
         let spec = &program.program.spec;
-        let base = spec
-            .public_url
-            .clone()
-            .or_else(|| std::env::var("FRONTEND_URL").ok())
-            .or_else(|| self.settings.probe.clone());
+        let base = std::env::var("FRONTEND_URL").ok().or_else(|| spec.public_url.clone());
+        let base = base.or_else(|| self.settings.probe.clone());
         let base = base.unwrap_or_default();
         let link = format!("{}/signup?invite={code}", base.trim_end_matches('/'));
         let feedback = spec.feedback_url.clone().unwrap_or_else(|| base.clone());

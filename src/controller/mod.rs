@@ -33,6 +33,7 @@ use crate::store::{Store, StoreError, leadership};
 
 pub use observe::REPORT_STALE_AFTER;
 pub use program::ProgramState;
+pub use requests::{START_ROLLBACK, TRIGGER_SOURCE};
 pub use revision::{build_snapshot, secret_in};
 
 /// A settling program is passed over at most so often before the rest gets its turn.

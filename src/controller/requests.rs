@@ -10,6 +10,8 @@ use crate::store::intents;
 const AT_ONCE: i64 = 100;
 /// The kind of an intent that starts a rollback by hand.
 pub const START_ROLLBACK: &str = "rollback.start";
+/// The kind of an intent that has the source looked at now (a webhook of the forge, `betagate apply`).
+pub const TRIGGER_SOURCE: &str = "source.trigger";
 
 impl Controller {
     /// Answers the intents whose effect `decide` has seen.
@@ -20,6 +22,10 @@ impl Controller {
             let done = self.programs.values().filter_map(|state| state.decision.as_ref());
             let done = done.into_iter().any(|decision| decision.memory.program.done_requests.contains(&id));
             let known = intent.kind == START_ROLLBACK;
+            let trigger = intent.kind == TRIGGER_SOURCE;
+            if trigger {
+                self.settings.source.trigger();
+            }
             let refusal = match &self.built {
                 Some(built) if known => {
                     let program = intent.body["program"].as_str().unwrap_or_default();
@@ -35,7 +41,8 @@ impl Controller {
                 Some(_) => Some(format!("'{}' is nothing that can be asked for", intent.kind)),
                 None => None,
             };
-            let (state, result) = match (done, refusal) {
+            let refusal = refusal.filter(|_| !trigger);
+            let (state, result) = match (done || trigger, refusal) {
                 (true, _) => (intents::State::Done, json!({})),
                 (false, Some(reason)) => (intents::State::Refused, json!({ "reason": reason })),
                 (false, None) => continue,
