@@ -44,6 +44,11 @@ pub enum AddressFault {
 /// # Errors
 /// [`AddressFault`] when the text is not a well formed address.
 pub fn normalise(text: &str, rules: AddressRules) -> Result<String, AddressFault> {
+    normalise_cow(text, rules).map(Cow::into_owned)
+}
+
+/// [`normalise`], borrowing an address that is written in its compared form already.
+pub(super) fn normalise_cow(text: &str, rules: AddressRules) -> Result<Cow<'_, str>, AddressFault> {
     let text = text.trim();
     if text.is_empty() {
         return Err(AddressFault::Empty);
@@ -55,14 +60,18 @@ pub fn normalise(text: &str, rules: AddressRules) -> Result<String, AddressFault
     let local = lower(local);
     check_local(&local)?;
     let domain = ascii_domain(domain)?;
+    if text.len() > MAX_ADDRESS {
+        return Err(AddressFault::TooLong);
+    }
+    let as_written = matches!((&local, &domain), (Cow::Borrowed(_), Cow::Borrowed(_)));
+    if as_written && !rules.ignore_dots && !rules.ignore_plus {
+        return Ok(Cow::Borrowed(text));
+    }
     let mut normalised = String::with_capacity(local.len() + 1 + domain.len());
     push_local(&mut normalised, &local, &domain, rules)?;
     normalised.push('@');
     normalised.push_str(if rules.ignore_dots && domain == "googlemail.com" { "gmail.com" } else { &domain });
-    if normalised.len() > MAX_ADDRESS || text.len() > MAX_ADDRESS {
-        return Err(AddressFault::TooLong);
-    }
-    Ok(normalised)
+    if normalised.len() > MAX_ADDRESS { Err(AddressFault::TooLong) } else { Ok(Cow::Owned(normalised)) }
 }
 
 fn lower(local: &str) -> Cow<'_, str> {
@@ -81,15 +90,19 @@ fn check_local(local: &str) -> Result<(), AddressFault> {
         return Err(AddressFault::TooLong);
     }
     let bytes = local.as_bytes();
-    let dots_fit =
-        bytes.first().is_some_and(|byte| *byte != b'.') && bytes.last() != Some(&b'.') && !local.contains("..");
-    let allowed = |c: char| {
-        c.is_ascii_alphanumeric()
-            || ".!#$%&'*+/=?^_`{|}~-".contains(c)
-            || (!c.is_ascii() && c.is_alphanumeric())
-            || (!c.is_ascii() && unicode_normalization::char::is_combining_mark(c))
+    let dots_fit = bytes.first().is_some_and(|byte| *byte != b'.')
+        && bytes.last() != Some(&b'.')
+        && !bytes.windows(2).any(|pair| pair == b"..");
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&byte);
+    let letter = |c: char| c.is_alphanumeric() || unicode_normalization::char::is_combining_mark(c);
+    let allowed = if local.is_ascii() {
+        bytes.iter().copied().all(plain)
+    } else {
+        local.chars().all(|c| {
+            u8::try_from(c).map_or_else(|_| letter(c), |byte| if c.is_ascii() { plain(byte) } else { letter(c) })
+        })
     };
-    if dots_fit && local.chars().all(allowed) { Ok(()) } else { Err(AddressFault::Local) }
+    if dots_fit && allowed { Ok(()) } else { Err(AddressFault::Local) }
 }
 
 fn push_local(into: &mut String, local: &str, domain: &str, rules: AddressRules) -> Result<(), AddressFault> {

@@ -77,7 +77,7 @@ impl<R: Read> Lines<R> {
                 break;
             }
             any = true;
-            let end = part.iter().position(|byte| *byte == b'\n');
+            let end = memchr::memchr(b'\n', part);
             let taken = end.map_or(part.len(), |at| at + 1);
             let room = (MAX_BYTES + 1).saturating_sub(self.buffer.len());
             self.buffer.extend_from_slice(&part[..taken.min(room)]);

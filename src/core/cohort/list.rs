@@ -7,7 +7,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
-use super::address::{AddressRules, normalise};
+use super::address::{AddressRules, normalise_cow};
 use super::columns::Columns;
 use super::lines::{LineFault, Lines, fields};
 use super::report::{Fault, Needs, Problem};
@@ -66,20 +66,65 @@ impl RowDigest {
     }
 }
 
-impl ListRow {
-    /// The row's digest: half of it from the normalised address alone, half from all that is said.
-    pub fn digest(&self) -> RowDigest {
+/// A row as it passes by, borrowed from the line it stands on.
+#[derive(Clone)]
+pub(super) struct RowView<'a> {
+    pub(super) line: u64,
+    pub(super) email: &'a str,
+    pub(super) email_norm: Cow<'a, str>,
+    pub(super) label: &'a str,
+    pub(super) role: &'a str,
+    pub(super) invited_by: &'a str,
+    pub(super) locale: &'a str,
+    pub(super) note: &'a str,
+}
+
+impl RowView<'_> {
+    pub(super) fn digest(&self) -> RowDigest {
+        let email_norm = self.email_norm.as_ref();
         let mut said = Sha256::new();
-        for field in
-            [&self.email, &self.email_norm, &self.label, &self.role, &self.invited_by, &self.locale, &self.note]
-        {
-            said.update((field.len() as u64).to_be_bytes());
+        for field in [self.email, email_norm, self.label, self.role, self.invited_by, self.locale, self.note] {
+            said.update((field.len() as u32).to_be_bytes());
             said.update(field);
         }
         let mut digest = [0; 32];
-        digest[..16].copy_from_slice(&Sha256::digest(&self.email_norm)[..16]);
+        digest[..16].copy_from_slice(&Sha256::digest(email_norm)[..16]);
         digest[16..].copy_from_slice(&said.finalize()[..16]);
         RowDigest(digest)
+    }
+
+    pub(super) fn domain(&self) -> &str {
+        self.email_norm.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
+
+    pub(super) fn to_row(&self) -> ListRow {
+        ListRow {
+            line: self.line,
+            email: self.email.to_owned(),
+            email_norm: self.email_norm.clone().into_owned(),
+            label: self.label.to_owned(),
+            role: self.role.to_owned(),
+            invited_by: self.invited_by.to_owned(),
+            locale: self.locale.to_owned(),
+            note: self.note.to_owned(),
+        }
+    }
+}
+
+impl ListRow {
+    /// The row's digest: half of it from the normalised address alone, half from all that is said.
+    pub fn digest(&self) -> RowDigest {
+        let view = RowView {
+            line: self.line,
+            email: &self.email,
+            email_norm: Cow::Borrowed(&self.email_norm),
+            label: &self.label,
+            role: &self.role,
+            invited_by: &self.invited_by,
+            locale: &self.locale,
+            note: &self.note,
+        };
+        view.digest()
     }
 
     /// The domain of the normalised address.
@@ -105,6 +150,12 @@ pub enum Entry {
     /// A person.
     Row(ListRow),
     /// Something that can't be one.
+    Problem(Problem),
+}
+
+/// What stands at a line, borrowed.
+pub(super) enum Found<'a> {
+    Row(RowView<'a>),
     Problem(Problem),
 }
 
@@ -136,7 +187,11 @@ impl<R: Read> Iterator for Rows<R> {
             if self.ended {
                 return None;
             }
-            match self.step() {
+            let step = self.step(|found| match found {
+                Found::Row(row) => Entry::Row(row.to_row()),
+                Found::Problem(problem) => Entry::Problem(problem),
+            });
+            match step {
                 Ok(Some(entry)) => return Some(Ok(entry)),
                 Ok(None) => {}
                 Err(error) => {
@@ -156,7 +211,16 @@ impl<R: Read> Rows<R> {
         self
     }
 
-    fn step(&mut self) -> io::Result<Option<Entry>> {
+    /// Shows every entry to `see`, without keeping any.
+    pub(super) fn each(mut self, mut see: impl FnMut(Found<'_>)) -> io::Result<()> {
+        while !self.ended {
+            self.step(&mut see)?;
+        }
+        self.pending.into_iter().rev().for_each(|problem| see(Found::Problem(problem)));
+        Ok(())
+    }
+
+    fn step<T>(&mut self, see: impl FnOnce(Found<'_>) -> T) -> io::Result<Option<T>> {
         let Some((line, text)) = self.lines.next()? else {
             self.ended = true;
             return Ok(None);
@@ -169,7 +233,7 @@ impl<R: Read> Rows<R> {
         }
         let text = match text {
             Ok(text) => text,
-            Err(fault) => return Ok(Some(Entry::Problem(Problem::at(line, unreadable(fault))))),
+            Err(fault) => return Ok(Some(see(Found::Problem(Problem::at(line, unreadable(fault)))))),
         };
         let mut parts: Vec<Cow<'_, str>> = Vec::with_capacity(6);
         fields(text, &mut parts);
@@ -196,10 +260,10 @@ impl<R: Read> Rows<R> {
                 }
             },
         };
-        Ok(Some(match row(line, &parts, columns, self.addresses) {
-            Ok(row) => Entry::Row(row),
-            Err(fault) => Entry::Problem(Problem::at(line, fault)),
-        }))
+        Ok(Some(see(match row(line, &parts, columns, self.addresses) {
+            Ok(row) => Found::Row(row),
+            Err(fault) => Found::Problem(Problem::at(line, fault)),
+        })))
     }
 }
 
@@ -211,27 +275,39 @@ fn unreadable(fault: LineFault) -> Fault {
     }
 }
 
-fn row(line: u64, parts: &[Cow<'_, str>], columns: Columns, addresses: AddressRules) -> Result<ListRow, Fault> {
+fn row<'a>(
+    line: u64,
+    parts: &'a [Cow<'_, str>],
+    columns: Columns,
+    addresses: AddressRules,
+) -> Result<RowView<'a>, Fault> {
     if parts.len() > columns.count() && parts[columns.count()..].iter().any(|part| !part.is_empty()) {
         return Err(Fault::TooManyFields { found: parts.len(), expected: columns.count() });
     }
     let picked = columns.pick(parts);
-    let email_norm = normalise(picked[0], addresses).map_err(Fault::Address)?;
+    let email_norm = normalise_cow(picked[0], addresses).map_err(Fault::Address)?;
     for (which, field) in picked.iter().enumerate().skip(1) {
         let is_note = which == 5;
         if field.len() > if is_note { MAX_NOTE } else { MAX_FIELD } {
             return Err(Fault::FieldTooLong(Columns::name(which)));
         }
-        if field.chars().any(|c| c.is_control() && !(is_note && matches!(c, '\n' | '\r' | '\t'))) {
+        if has_control(field, is_note) {
             return Err(Fault::ControlCharacter(Columns::name(which)));
         }
     }
-    let [email, label, role, invited_by, locale, note] = picked.map(str::to_owned);
-    let role = if columns.has_role() && !role.is_empty() { role } else { prefix(&label) };
-    Ok(ListRow { line, email, email_norm, label, role, invited_by, locale, note })
+    let [email, label, role, invited_by, locale, note] = picked;
+    let role = if columns.has_role() && !role.is_empty() { role } else { prefix(label) };
+    Ok(RowView { line, email, email_norm, label, role, invited_by, locale, note })
+}
+
+fn has_control(field: &str, is_note: bool) -> bool {
+    if field.bytes().all(|byte| (b' '..0x7f).contains(&byte)) {
+        return false;
+    }
+    field.chars().any(|c| c.is_control() && !(is_note && matches!(c, '\n' | '\r' | '\t')))
 }
 
 /// The role a label stands for: what comes before its first hyphen.
-fn prefix(label: &str) -> String {
-    label.split('-').next().unwrap_or_default().to_owned()
+fn prefix(label: &str) -> &str {
+    label.split_once('-').map_or(label, |(prefix, _)| prefix)
 }

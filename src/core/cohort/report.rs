@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::address::{AddressFault, AddressRules};
 use super::buckets::Buckets;
 use super::disposable::is_disposable;
-use super::list::{Entry, ListOptions, ListRow, RowDigest, rows};
+use super::list::{Found, ListOptions, ListRow, RowDigest, RowView, rows};
 
 /// How many problems of each severity are kept in full; all are counted.
 const KEPT_PROBLEMS: u64 = 1000;
@@ -243,26 +243,26 @@ impl Survey {
         }
     }
 
-    fn count(&mut self, row: &ListRow) {
+    fn count(&mut self, row: &RowView<'_>) {
         let digest = row.digest();
         self.rows += 1;
         self.buckets.add(digest);
         self.people.push((digest, u32::try_from(row.line).unwrap_or(u32::MAX)));
-        for (counts, name) in [(&mut self.labels, &row.label), (&mut self.roles, &row.role)] {
+        for (counts, name) in [(&mut self.labels, row.label), (&mut self.roles, row.role)] {
             if let Some(count) = counts.get_mut(name) {
                 *count += 1;
             } else if !name.is_empty() && counts.len() < KEPT_LABELS {
-                counts.insert(name.clone(), 1);
+                counts.insert(name.to_owned(), 1);
             }
         }
         if self.first.len() < SHOWN {
-            self.first.push(row.clone());
+            self.first.push(row.to_row());
         }
     }
 
     /// Reports everyone who is there again, and takes the repeats out.
     fn find_duplicates(&mut self) {
-        self.people.sort_unstable_by_key(|(digest, line)| (digest.person(), *line));
+        self.people.sort_unstable_by_key(|(digest, line)| (u128::from_be_bytes(digest.person()), *line));
         let mut duplicates = Vec::new();
         let mut first: Option<([u8; 16], u32)> = None;
         self.people.retain(|(digest, line)| match first {
@@ -320,7 +320,7 @@ pub struct ListReport {
 pub fn parse_list(bytes: &[u8], options: &ListOptions) -> ListReport {
     let mut rows = Vec::new();
     // Reading from memory does not fail.
-    let survey = survey_with(bytes, options, |row| rows.push(row)).unwrap_or_default();
+    let survey = survey_with(bytes, options, |row| rows.push(row.to_row())).unwrap_or_default();
     let lines: std::collections::HashSet<u64> = survey.people.iter().map(|(_, line)| u64::from(*line)).collect();
     rows.retain(|row: &ListRow| lines.contains(&row.line));
     ListReport { rows, survey }
@@ -331,24 +331,22 @@ pub fn parse_list(bytes: &[u8], options: &ListOptions) -> ListReport {
 /// # Errors
 /// When reading fails; what is wrong with the list is in the survey.
 pub fn survey<R: Read>(input: R, options: &ListOptions) -> io::Result<Survey> {
-    survey_with(input, options, drop)
+    survey_with(input, options, |_| {})
 }
 
-fn survey_with<R: Read>(input: R, options: &ListOptions, mut keep: impl FnMut(ListRow)) -> io::Result<Survey> {
+fn survey_with<R: Read>(input: R, options: &ListOptions, mut keep: impl FnMut(&RowView<'_>)) -> io::Result<Survey> {
     let mut survey = Survey::default();
     let mut input = Digesting::new(input, options.addresses);
-    for entry in rows(&mut input, options.addresses) {
-        match entry? {
-            Entry::Problem(problem) => survey.report(problem),
-            Entry::Row(row) => {
-                if is_disposable(row.domain(), &options.disposable) {
-                    survey.report(Problem::at(row.line, Fault::Disposable { domain: row.domain().to_owned() }));
-                }
-                survey.count(&row);
-                keep(row);
+    rows(&mut input, options.addresses).each(|found| match found {
+        Found::Problem(problem) => survey.report(problem),
+        Found::Row(row) => {
+            if is_disposable(row.domain(), &options.disposable) {
+                survey.report(Problem::at(row.line, Fault::Disposable { domain: row.domain().to_owned() }));
             }
+            survey.count(&row);
+            keep(&row);
         }
-    }
+    })?;
     // A header that can't be read ends the rows early; the digest is over the whole file all the same.
     survey.digest = input.finish()?;
     survey.find_duplicates();

@@ -23,7 +23,7 @@ pub use carry::{Brought, Writer, bring_in};
 pub use prepare::prepare;
 
 use super::StoreError;
-use crate::core::cohort::{AddressRules, Buckets, Survey};
+use crate::core::cohort::{AddressRules, Buckets, RowDigest, Survey};
 
 /// Where a list's bytes are; they are read more than once.
 #[derive(Clone)]
@@ -140,8 +140,8 @@ enum Work {
     Nothing,
     /// The cohort has no row yet, and nobody was ever erased.
     Everyone,
-    /// Who stands on these lines is added or changed (ascending); these rows go.
-    Some { lines: Vec<u32>, gone: Vec<Uuid> },
+    /// Who stands on these lines, and so, is added or changed (ascending); these rows go.
+    Some { lines: Vec<(u32, RowDigest)>, gone: Vec<Uuid> },
 }
 
 /// Why a list is not brought in.

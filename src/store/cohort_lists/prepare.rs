@@ -131,15 +131,16 @@ async fn compare(
     let known = known_rows(store, list, &differing).await?;
     let old = known.iter().map(|(digest, _)| *digest).collect();
     let difference = row_difference(old, people.iter().map(|(digest, _)| *digest).collect());
-    let lines_of = |wanted: &[[u8; 16]]| -> Vec<u32> {
+    let lines_of = |wanted: &[[u8; 16]]| -> Everyone {
         let found = wanted.iter().filter_map(|person| {
             let at = people.binary_search_by_key(person, |(digest, _)| digest.person()).ok()?;
-            Some(people[at].1)
+            Some(people[at])
         });
         found.collect()
     };
-    let added: HashSet<u32> = lines_of(&difference.added).into_iter().collect();
-    let mut lines: Vec<u32> = lines_of(&difference.changed).into_iter().chain(added.iter().copied()).collect();
+    let added: HashSet<u32> = lines_of(&difference.added).iter().map(|(_, line)| *line).collect();
+    let both = [lines_of(&difference.changed), lines_of(&difference.added)].concat();
+    let mut lines: Vec<(u32, RowDigest)> = both.into_iter().map(|(digest, line)| (line, digest)).collect();
     lines.sort_unstable();
     let mut gone: Vec<Uuid> = Vec::with_capacity(difference.removed.len());
     for person in &difference.removed {
@@ -148,9 +149,10 @@ async fn compare(
         }
     }
     if !had.erased.is_empty() {
-        let erased = erased_lines(keys, list, addresses, lines.clone(), &had.erased).await?;
+        let erased =
+            erased_lines(keys, list, addresses, lines.iter().map(|(line, _)| *line).collect(), &had.erased).await?;
         delta.erased = erased.len() as u64;
-        lines.retain(|line| !erased.contains(line));
+        lines.retain(|(line, _)| !erased.contains(line));
     }
     delta.changed = difference.changed.len() as u64;
     delta.added = lines.len() as u64 - delta.changed;
@@ -163,7 +165,8 @@ async fn compare(
 async fn known_rows(store: &Store, list: &CohortList, buckets: &[u8]) -> Result<Vec<(RowDigest, Uuid)>, StoreError> {
     let mut condition = String::new();
     let mut ranges: Vec<Arg> = Vec::new();
-    if buckets.len() <= BUCKETS_BY_RANGE {
+    let by_range = buckets.len() <= BUCKETS_BY_RANGE;
+    if by_range {
         for bucket in buckets {
             let or = if condition.is_empty() { "" } else { " OR " };
             condition.push_str(&format!(
@@ -177,21 +180,24 @@ async fn known_rows(store: &Store, list: &CohortList, buckets: &[u8]) -> Result<
         }
         condition = if condition.is_empty() { " AND 1 = 0".to_owned() } else { format!(" AND ({condition})") };
     }
+    // A few buckets fit into memory, and are found fastest in the order in which the rows lie.
+    let order = if by_range { "" } else { "ORDER BY id" };
     let sql = format!(
         "SELECT id, row_digest FROM beta_invites WHERE program = $1 AND cohort = $2 AND id > $3 AND row_digest IS NOT NULL{condition}
-         ORDER BY id LIMIT $4"
+         {order} LIMIT $4"
     );
     let mut known = Vec::new();
+    let page_size = if by_range { i64::MAX } else { PAGE };
     let mut after = Uuid::nil();
     loop {
-        let mut bound = vec![Arg::from(&list.program), Arg::from(&list.cohort), after.into(), PAGE.into()];
+        let mut bound = vec![Arg::from(&list.program), Arg::from(&list.cohort), after.into(), page_size.into()];
         bound.extend(ranges.iter().cloned());
         let page = store.all(&sql, &bound).await?;
         for row in &page {
             after = row.get("id")?;
             known.push((digest(row)?, after));
         }
-        if (page.len() as i64) < PAGE {
+        if (page.len() as i64) < page_size {
             break;
         }
     }
@@ -229,10 +235,11 @@ async fn show(
     store: &Store,
     list: &CohortList,
     addresses: AddressRules,
-    (lines, added, gone): (&[u32], &HashSet<u32>, &[Uuid]),
+    (lines, added, gone): (&[(u32, RowDigest)], &HashSet<u32>, &[Uuid]),
     delta: &mut ListDelta,
 ) -> Result<(), ListError> {
-    for entry in rows(list.source.open()?, addresses).only_at(lines.iter().copied().take(SHOWN).collect()) {
+    for entry in rows(list.source.open()?, addresses).only_at(lines.iter().take(SHOWN).map(|(line, _)| *line).collect())
+    {
         if let Entry::Row(row) = entry? {
             let is_added = u32::try_from(row.line).is_ok_and(|line| added.contains(&line));
             let change = if is_added { Change::Added } else { Change::Changed };
@@ -272,7 +279,7 @@ fn name(delta: &ListDelta, work: &Work) -> String {
         Work::Everyone => sha.update([1]),
         Work::Some { lines, gone } => {
             sha.update([2]);
-            lines.iter().for_each(|line| sha.update(line.to_be_bytes()));
+            lines.iter().for_each(|(line, _)| sha.update(line.to_be_bytes()));
             sha.update([3]);
             gone.iter().for_each(|id| sha.update(id.as_bytes()));
         }

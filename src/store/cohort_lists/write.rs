@@ -3,6 +3,8 @@
 //! PostgreSQL takes a binary `COPY`, straight into the table when the cohort is new, else by way of a temporary table;
 //! SQLite takes rows by the hundred. Memory is bounded by what stands in the channel between the two.
 
+use std::io::Read;
+
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -10,7 +12,7 @@ use uuid::Uuid;
 use super::super::{Arg, Dialect, StoreError, Tx};
 use super::{CohortList, ListError, ListSource, Prepared};
 use crate::args;
-use crate::core::cohort::{AddressRules, Digesting, Entry, ListRow, rows};
+use crate::core::cohort::{AddressRules, Digesting, Entry, ListRow, RowDigest, Rows, rows};
 
 /// Bytes of `COPY` data sent at once.
 const CHUNK: usize = 256 * 1024;
@@ -53,9 +55,13 @@ pub(super) struct Load<'a> {
 }
 
 /// Writes the list's rows, or those on `lines` only.
-pub(super) async fn write_rows(tx: &mut Tx, load: Load<'_>, lines: Option<Vec<u32>>) -> Result<(), ListError> {
+pub(super) async fn write_rows(
+    tx: &mut Tx,
+    load: Load<'_>,
+    lines: Option<Vec<(u32, RowDigest)>>,
+) -> Result<(), ListError> {
     let expected = lines.as_ref().map_or(load.prepared.delta.rows, |lines| lines.len() as u64);
-    let (sender, mut batches) = mpsc::channel(AHEAD);
+    let (sender, batches) = mpsc::channel(AHEAD);
     let encoder = match tx.dialect() {
         Dialect::Postgres => Encoder::Copy(CopyText::new(&load)),
         Dialect::Sqlite => Encoder::Rows(Vec::new(), 0),
@@ -65,13 +71,24 @@ pub(super) async fn write_rows(tx: &mut Tx, load: Load<'_>, lines: Option<Vec<u3
         addresses: load.prepared.addresses,
         position: load.first_position,
         lines,
+        expected,
+        digest: load.prepared.survey.digest,
         encoder,
         sender,
     };
     let reading = tokio::task::spawn_blocking(move || reader.run());
+    let written = write(tx, &load, expected > LONG, batches).await;
+    // When reading was the one to fail, it knows why.
+    match reading.await.map_err(|_| ListError::Interrupted)? {
+        Err(ListError::Interrupted) | Ok(()) => Ok(written?),
+        Err(error) => Err(error),
+    }
+}
+
+async fn write(tx: &mut Tx, load: &Load<'_>, long: bool, mut batches: mpsc::Receiver<Batch>) -> Result<(), StoreError> {
     match tx.dialect() {
         Dialect::Postgres if matches!(load.prepared.work, super::Work::Everyone) => {
-            copy(tx, "beta_invites", &mut batches).await?;
+            copy(tx, "beta_invites", &mut batches).await
         }
         Dialect::Postgres => {
             let stage = "CREATE TEMP TABLE list_stage (LIKE beta_invites INCLUDING DEFAULTS) ON COMMIT DROP";
@@ -81,11 +98,10 @@ pub(super) async fn write_rows(tx: &mut Tx, load: Load<'_>, lines: Option<Vec<u3
             let merge =
                 format!("INSERT INTO beta_invites ({COLUMNS}) SELECT {COLUMNS} FROM list_stage {}", on_conflict());
             tx.execute(&merge, args![]).await?;
+            Ok(())
         }
-        Dialect::Sqlite => insert(tx, &load, expected > LONG, &mut batches).await?,
+        Dialect::Sqlite => insert(tx, load, long, &mut batches).await,
     }
-    let (written, digest) = reading.await.map_err(|_| ListError::Interrupted)??;
-    if written == expected && digest == load.prepared.survey.digest { Ok(()) } else { Err(ListError::Stale) }
 }
 
 fn on_conflict() -> String {
@@ -156,31 +172,51 @@ struct Reader {
     source: ListSource,
     addresses: AddressRules,
     position: i64,
-    lines: Option<Vec<u32>>,
+    lines: Option<Vec<(u32, RowDigest)>>,
+    expected: u64,
+    digest: [u8; 32],
     encoder: Encoder,
     sender: mpsc::Sender<Batch>,
 }
 
 impl Reader {
-    /// How many rows were handed over, and the digest of what was read.
-    fn run(mut self) -> Result<(u64, [u8; 32]), ListError> {
-        let mut input = Digesting::new(self.source.open()?, self.addresses);
-        let mut list = rows(&mut input, self.addresses);
-        if let Some(lines) = self.lines.take() {
-            list = list.only_at(lines);
-        }
+    /// Hands everything over. Fails when what is read is not what was looked at: by the digest of the whole, or, for
+    /// single lines, by the digest of each.
+    fn run(mut self) -> Result<(), ListError> {
+        let Some(wanted) = self.lines.take() else {
+            let mut input = Digesting::new(self.source.open()?, self.addresses);
+            let count = self.hand_over_all(rows(&mut input, self.addresses), |_, _| true)?;
+            let same = count == self.expected && input.finish()? == self.digest;
+            return if same { Ok(()) } else { Err(ListError::Stale) };
+        };
+        let lines = wanted.iter().map(|(line, _)| *line).collect();
+        let list = rows(self.source.open()?, self.addresses).only_at(lines);
+        let count =
+            self.hand_over_all(list, |at, digest| wanted.get(at).is_some_and(|(_, wanted)| *wanted == digest))?;
+        if count == self.expected { Ok(()) } else { Err(ListError::Stale) }
+    }
+
+    fn hand_over_all<R: Read>(
+        &mut self,
+        list: Rows<R>,
+        is_wanted: impl Fn(usize, RowDigest) -> bool,
+    ) -> Result<u64, ListError> {
         let mut count = 0;
         for entry in list {
             let Entry::Row(row) = entry? else { return Err(ListError::Stale) };
-            let full = self.encoder.push(row, self.position);
-            self.position += 1;
+            let digest = row.digest();
+            if !is_wanted(count, digest) {
+                return Err(ListError::Stale);
+            }
             count += 1;
+            let full = self.encoder.push(row, digest.0, self.position);
+            self.position += 1;
             if full {
                 self.hand_over(false)?;
             }
         }
         self.hand_over(true)?;
-        Ok((count, input.finish()?))
+        Ok(count as u64)
     }
 
     fn hand_over(&mut self, last: bool) -> Result<(), ListError> {
@@ -201,8 +237,7 @@ enum Encoder {
 
 impl Encoder {
     /// Takes a row in; `true` when it is time to hand over.
-    fn push(&mut self, row: ListRow, position: i64) -> bool {
-        let digest = row.digest().0;
+    fn push(&mut self, row: ListRow, digest: [u8; 32], position: i64) -> bool {
         match self {
             Self::Copy(copy) => {
                 copy.push(&row, &digest, position);
