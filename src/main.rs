@@ -7,5 +7,5 @@ fn main() -> ExitCode {
     if let Some(code) = betagate::apply::processes::shim::run_if_asked() {
         return code;
     }
-    ExitCode::SUCCESS
+    betagate::cli::main()
 }

@@ -1,3 +1,82 @@
 //! The command line, one file a command: arguments in, text out.
 //!
 //! Must not know: how anything is done.
+//!
+//! Exit codes: 0 fine, 1 failed, 2 needs attention, 64 wrong usage. Errors and progress go to standard error, answers to standard output.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this room is where text is printed")]
+
+mod common;
+mod crd;
+mod glance;
+mod up;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+pub use common::{CliError, Format, Where};
+
+/// The exit code of what went wrong.
+pub const FAILED: u8 = 1;
+/// The exit code of what needs a person's attention.
+pub const ATTENTION: u8 = 2;
+/// The exit code of words that are no command.
+const USAGE: u8 = 64;
+
+/// Beta programs as code: cohorts, invites, flags, gates, stages and ordered rollbacks from YAML.
+#[derive(Parser)]
+#[command(name = "betagate", version, after_help = "Start here: betagate up")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Up(up::Up),
+    Validate(validate::Validate),
+    Crd(crd::Crd),
+}
+
+/// Reads the arguments and does what they say.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    // There is one provider: whoever was first installed this same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("betagate: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    let done = runtime.block_on(run(cli.command));
+    runtime.shutdown_background();
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("betagate: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode, CliError> {
+    match command {
+        Command::Up(up) => up.run().await,
+        Command::Validate(validate) => validate.run(),
+        Command::Crd(crd) => crd.run(),
+    }
+}

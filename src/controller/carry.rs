@@ -157,6 +157,7 @@ impl Controller {
         use secrecy::ExposeSecret as _;
         env.insert("BETAGATE_DATABASE".to_owned(), self.settings.database_url.expose_secret().to_owned());
         env.insert("BETAGATE_DATA".to_owned(), self.settings.data.display().to_string());
+        env.extend(self.settings.child_env.clone());
         let command = CommandLine::ThisBinary(vec![part.to_owned()]);
         let listens = if part == "api" { Listens::Shared } else { Listens::None };
         let workload = name.to_owned();

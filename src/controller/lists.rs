@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use betagate_core::cohort::{AddressRules, ListOptions, Needs, Outcome};
+use betagate_core::cohort::{AddressRules, ListOptions, Needs, Outcome, Survey};
 use betagate_core::decide::Readings;
 use betagate_core::desired::{ProgramDesired, Resource};
 use betagate_core::plan::ListDelta;
@@ -218,4 +218,26 @@ fn delta(prepared: &Prepared, guard: Option<String>) -> ListDelta {
         first: first.collect(),
         guard,
     }
+}
+
+/// Checks a cohort's list as it lies in a snapshot.
+///
+/// # Errors
+/// When the list can't be found or read.
+pub fn survey_list(
+    snapshot: &Snapshot,
+    program: &ProgramDesired,
+    name: &str,
+    data: &std::path::Path,
+) -> Result<Survey, String> {
+    let cohort = program.cohorts.get(name).ok_or_else(|| format!("there is no cohort '{name}'"))?;
+    let (source, _) = list_source(snapshot, cohort, data)?;
+    let options = options(program, &cohort.spec);
+    let survey = match source {
+        ListSource::File(path) => {
+            std::fs::File::open(path).and_then(|file| betagate_core::cohort::survey(file, &options))
+        }
+        ListSource::Bytes(bytes) => betagate_core::cohort::survey(&bytes[..], &options),
+    };
+    survey.map_err(|error| error.to_string())
 }

@@ -31,6 +31,7 @@ use crate::signals::Signals;
 use crate::source::{Snapshot, Source};
 use crate::store::{Store, StoreError, leadership};
 
+pub use lists::survey_list;
 pub use observe::REPORT_STALE_AFTER;
 pub use program::ProgramState;
 pub use requests::{START_ROLLBACK, TRIGGER_SOURCE};
@@ -95,6 +96,8 @@ pub struct Settings {
     pub probe: Option<String>,
     /// Who this controller is, for the record of leadership.
     pub holder: String,
+    /// What betagate's own processes find in their environment beside the database and the data folder.
+    pub child_env: BTreeMap<String, String>,
 }
 
 /// The controller of one machine, or the leader of a cluster.
@@ -135,6 +138,16 @@ impl Controller {
         &self.problems
     }
 
+    /// The revision that is in force.
+    pub fn revision(&self) -> Option<&betagate_core::desired::Revision> {
+        self.built.as_ref().map(|built| &built.desired.revision)
+    }
+
+    /// What is worth saying about the revision that is in force.
+    pub fn warnings(&self) -> &[Problem] {
+        self.built.as_ref().map_or(&[], |built| &built.warnings)
+    }
+
     /// The programs, as they were decided last.
     pub fn programs(&self) -> &BTreeMap<String, ProgramState> {
         &self.programs
@@ -170,11 +183,15 @@ impl Controller {
         Ok(wake)
     }
 
-    /// Runs until `stop`: every error is logged and tried again with a growing pause; the last good state goes on.
+    /// Runs until `stop`, and shows itself to `seen` after every pass: every error is logged and tried again with a growing pause; the last good state goes on.
     ///
     /// # Errors
     /// When another controller has taken the lead, or what is remembered does not read.
-    pub async fn run(&mut self, stop: impl Future<Output = ()>) -> Result<(), ControllerError> {
+    pub async fn run(
+        &mut self,
+        stop: impl Future<Output = ()>,
+        mut seen: impl FnMut(&Self),
+    ) -> Result<(), ControllerError> {
         tokio::pin!(stop);
         let mut failures = 0_u32;
         let mut source_changed = true;
@@ -184,6 +201,7 @@ impl Controller {
             let pause = match passed {
                 Ok(wake) => {
                     failures = 0;
+                    seen(self);
                     wake
                 }
                 Err(error) if error.retryable() => {

@@ -1,0 +1,195 @@
+//! `betagate up`: the whole of it on one machine.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{CliError, common::database_url, glance::Glance};
+use crate::apply::processes::graceful::asked_to_end;
+use crate::apply::processes::{FolderLock, Program, SharedListener, Supervisor, SupervisorOptions};
+use crate::clock::Clock;
+use crate::controller::{Controller, ControllerError, Settings, secret_in};
+use crate::keys::Keys;
+use crate::source::{Credentials, GitSettings, Source};
+use crate::store::{Store, StoreError};
+
+/// How often a database that is away is tried again.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
+/// The secret that opens a Git repository over HTTPS.
+const GIT_TOKEN: &str = "git-token";
+
+/// Runs the programs of a folder (or of a Git repository) on this machine: controller, API, worker, flags, mail to files.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  betagate up\n  betagate up --git https://git.example.com/beta.git --branch main\n  betagate up --database postgres://betagate@localhost/beta"
+)]
+pub struct Up {
+    /// The folder with manifests/, cohorts/ and flags/; it is watched.
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// Where testers and SDKs come in; administration is on the same port, behind its token.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// The data folder; .betagate in DIR when left out.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// postgres://… or sqlite:PATH; SQLite in the data folder when left out.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database: Option<String>,
+    /// A file with the administration token; one is made in the data folder when left out.
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
+    /// Follows a Git repository instead of the folder. Over HTTPS, the secret git-token opens it.
+    #[arg(long, value_name = "URL")]
+    git: Option<String>,
+    /// The branch to follow; the remote's default one when left out.
+    #[arg(long, requires = "git")]
+    branch: Option<String>,
+    /// The folder within the repository.
+    #[arg(long, requires = "git", default_value = "")]
+    path: String,
+    /// The environment whose differences count.
+    #[arg(long)]
+    environment: Option<String>,
+}
+
+impl Up {
+    pub async fn run(self) -> Result<ExitCode, CliError> {
+        let clock = Clock::system();
+        let data = self.data.clone().unwrap_or_else(|| self.dir.join(".betagate"));
+        let lock = FolderLock::take(&data, clock.now()).map_err(CliError::failed)?;
+        let data = data.canonicalize().map_err(CliError::failed)?;
+        let end = asked_to_end().map_err(CliError::failed)?;
+        tokio::pin!(end);
+        let listener = SharedListener::bind(self.listen).map_err(CliError::failed)?;
+        let url = database_url(self.database.as_deref(), &data);
+        let store = tokio::select! {
+            store = open(&url) => store?,
+            () = &mut end => return Ok(ExitCode::SUCCESS),
+        };
+        let keys = Arc::new(Keys::load_or_create(&data.join("keys")).map_err(CliError::failed)?);
+        let token_file = self.admin_token(&data)?;
+        lock.publish(listener.address(), &token_file, clock.now()).map_err(CliError::failed)?;
+        let options =
+            SupervisorOptions { program: Program::this(), listener: Some(listener.clone()), clock: Clock::system() };
+        let supervisor = Supervisor::start(options);
+        let child_env = BTreeMap::from([("BETAGATE_ADMIN_TOKEN_FILE".to_owned(), token_file.display().to_string())]);
+        let settings = Settings {
+            store: store.clone(),
+            database_url: url,
+            clock: clock.clone(),
+            source: Arc::new(self.source(&data, clock)),
+            data: data.clone(),
+            keys,
+            environment: self.environment.clone(),
+            supervisor: Some(supervisor.clone()),
+            probe: Some(format!("http://{}", reachable(listener.address()))),
+            holder: format!("up/{}", std::process::id()),
+            child_env,
+        };
+        let address = reachable(listener.address());
+        println!(
+            "betagate is up at http://{address} (data in {}, mail in {})",
+            data.display(),
+            data.join("mail").display()
+        );
+        println!(
+            "Administration needs the token in {}; an administrator's account: betagate admin create EMAIL",
+            token_file.display()
+        );
+        let result = steer(settings, &mut end).await;
+        println!("Stopping what was started …");
+        supervisor.shutdown().await;
+        store.close().await;
+        drop(lock);
+        result.map(|()| ExitCode::SUCCESS).map_err(CliError::failed)
+    }
+
+    fn source(&self, data: &Path, clock: Clock) -> Source {
+        let Some(url) = &self.git else { return Source::folder(self.dir.clone(), clock) };
+        let mut settings = GitSettings::new(url.clone(), data.join("git"));
+        settings.branch.clone_from(&self.branch);
+        settings.path.clone_from(&self.path);
+        let data = data.to_owned();
+        // Read anew each time, so that a rotated token is taken up without a restart.
+        settings.credentials = Arc::new(move || {
+            Ok(match secret_in(&data, GIT_TOKEN) {
+                Ok(token) => Credentials::Token { user: None, token },
+                Err(_) => Credentials::None,
+            })
+        });
+        Source::git(settings, clock)
+    }
+
+    /// The file with the administration token, made on the first start, readable by its owner only.
+    fn admin_token(&self, data: &Path) -> Result<PathBuf, CliError> {
+        if let Some(file) = &self.admin_token_file {
+            let token = std::fs::read_to_string(file)
+                .map_err(|error| CliError::Failed(format!("{}: {error}", file.display())))?;
+            if token.trim().len() < 16 {
+                return Err(CliError::Failed(format!(
+                    "{}: an administration token has 16 characters or more",
+                    file.display()
+                )));
+            }
+            return file.canonicalize().map_err(CliError::failed);
+        }
+        let file = data.join("admin.token");
+        let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+        match made {
+            Ok(mut opened) => {
+                let token: [u8; 32] = rand::random();
+                writeln!(opened, "{}", data_encoding::BASE32_NOPAD.encode(&token)).map_err(CliError::failed)?;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(CliError::Failed(format!("{}: {error}", file.display()))),
+        }
+        Ok(file)
+    }
+}
+
+/// Runs the controller until it is asked to end. A controller that fails for a while is begun again.
+async fn steer(settings: Settings, end: &mut (impl Future<Output = ()> + Unpin)) -> Result<(), ControllerError> {
+    let mut glance = Glance::default();
+    let mut controller = Controller::new(settings).await?;
+    controller.run(end, |controller| glance.show(controller)).await
+}
+
+/// Opens the database and brings it up to date; one that is away is waited for.
+async fn open(url: &SecretString) -> Result<Store, CliError> {
+    let mut said = false;
+    loop {
+        let opened = async {
+            let store = Store::open(url.expose_secret()).await?;
+            store.migrate().await?;
+            Ok::<_, StoreError>(store)
+        };
+        match opened.await {
+            Err(error) if error.retryable() => {
+                if !said {
+                    eprintln!("Waiting for the database: {error}");
+                    said = true;
+                }
+                tokio::time::sleep(DATABASE_RETRY).await;
+            }
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// The address by which this machine reaches a listener that listens on every address.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], v4.port())),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], v6.port())),
+        other => other,
+    }
+}
