@@ -93,7 +93,7 @@ fn check_local(local: &str) -> Result<(), AddressFault> {
     let dots_fit = bytes.first().is_some_and(|byte| *byte != b'.')
         && bytes.last() != Some(&b'.')
         && !bytes.windows(2).any(|pair| pair == b"..");
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&byte);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || b"!#$%&'*+/=?^_`{|}~-".contains(&byte);
     let letter = |c: char| c.is_alphanumeric() || unicode_normalization::char::is_combining_mark(c);
     let allowed = if local.is_ascii() {
         bytes.iter().copied().all(plain)
@@ -122,7 +122,7 @@ fn push_local(into: &mut String, local: &str, domain: &str, rules: AddressRules)
 fn ascii_domain(domain: &str) -> Result<Cow<'_, str>, AddressFault> {
     let plain =
         domain.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-'));
-    let ascii = if plain && !domain.contains("xn--") {
+    let ascii = if plain && !(domain.as_bytes().contains(&b'-') && domain.contains("xn--")) {
         Cow::Borrowed(domain)
     } else {
         idna::domain_to_ascii_cow(domain.as_bytes(), idna::AsciiDenyList::STD3).map_err(|_| AddressFault::Domain)?

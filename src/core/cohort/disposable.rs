@@ -77,6 +77,27 @@ const DOMAINS: &[&str] = &[
     "yopmail.net",
 ];
 
+/// How many verdicts a [`Memo`] keeps.
+const KEPT: usize = 4096;
+
+/// Verdicts on domains, kept because a list has many rows and few domains.
+#[derive(Default)]
+pub(super) struct Memo(std::collections::HashMap<String, bool>);
+
+impl Memo {
+    /// [`is_disposable`], looked up once for each domain.
+    pub(super) fn is_disposable(&mut self, domain: &str, more: &[String]) -> bool {
+        if let Some(verdict) = self.0.get(domain) {
+            return *verdict;
+        }
+        let verdict = is_disposable(domain, more);
+        if self.0.len() < KEPT {
+            self.0.insert(domain.to_owned(), verdict);
+        }
+        verdict
+    }
+}
+
 /// Whether a normalised domain, or one it is under, is a known throw-away service or one of `more`.
 pub fn is_disposable(domain: &str, more: &[String]) -> bool {
     let mut rest = domain;

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::address::{AddressFault, AddressRules};
 use super::buckets::Buckets;
-use super::disposable::is_disposable;
+use super::disposable::Memo;
 use super::list::{Found, ListOptions, ListRow, RowDigest, RowView, rows};
 
 /// How many problems of each severity are kept in full; all are counted.
@@ -337,10 +337,11 @@ pub fn survey<R: Read>(input: R, options: &ListOptions) -> io::Result<Survey> {
 fn survey_with<R: Read>(input: R, options: &ListOptions, mut keep: impl FnMut(&RowView<'_>)) -> io::Result<Survey> {
     let mut survey = Survey::default();
     let mut input = Digesting::new(input, options.addresses);
+    let mut domains = Memo::default();
     rows(&mut input, options.addresses).each(|found| match found {
         Found::Problem(problem) => survey.report(problem),
         Found::Row(row) => {
-            if is_disposable(row.domain(), &options.disposable) {
+            if domains.is_disposable(row.domain(), &options.disposable) {
                 survey.report(Problem::at(row.line, Fault::Disposable { domain: row.domain().to_owned() }));
             }
             survey.count(&row);

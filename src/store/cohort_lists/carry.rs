@@ -91,7 +91,9 @@ pub async fn bring_in(
     });
     let object = format!("cohort/{}", list.cohort);
     audit::append(&mut tx, entry(&list.program, writer.actor, "cohort.list", object, detail, now)).await?;
-    brought.promoted = promote(&mut tx, &list.program, &list.cohort, now).await?;
+    if has_capacity {
+        brought.promoted = promote(&mut tx, &list.program, &list.cohort, now).await?;
+    }
     tx.commit().await?;
     Ok(brought)
 }
