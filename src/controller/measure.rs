@@ -1,8 +1,8 @@
 //! When each check is measured, and with what question.
 
-use betagate_core::decide::{MEASURE_EVERY, Memory, Reading, Why};
+use betagate_core::decide::{MEASURE_EVERY, Memory, Outcome, Reading, Why};
 use betagate_core::desired::ProgramDesired;
-use betagate_core::resources::{Check, GateSpec};
+use betagate_core::resources::{Check, GateSpec, Span};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::{Controller, ControllerError, revision::secret_in};
@@ -11,6 +11,8 @@ use crate::store::events::{day_number, day_of};
 use crate::store::kpi::KpiQuery;
 use crate::store::readings;
 
+/// How often a fact that is not known is looked up again.
+const UNKNOWN_FACT_EVERY: Span = Span::seconds(1);
 /// How many readings of each check are kept.
 const KEEP: i64 = 500;
 
@@ -34,7 +36,12 @@ impl Controller {
             let about = about(program, &gate.spec, day0, &zone, now);
             for check in gate.spec.checks.iter().filter(|check| is_measured(check)) {
                 let key = (gate_name.clone(), check.name.clone());
-                let last = self.programs.get(name).and_then(|state| state.measured.get(&key)).map(|(at, _)| *at);
+                let last = self.programs.get(name).and_then(|state| state.measured.get(&key));
+                // What betagate itself did not know a moment ago it may know now (flags are published after the first decision).
+                let unknown_fact = check.fact.is_some()
+                    && last.is_some_and(|(_, reading)| matches!(reading.outcome, Outcome::Unknown(_)));
+                let last = last.map(|(at, _)| *at);
+                let every = if unknown_fact { UNKNOWN_FACT_EVERY } else { every };
                 let again = last.map_or(now, |last| every.after(last));
                 if again <= now || (review_due && last.is_some_and(|last| last < now)) {
                     due.push((gate_name.clone(), check.clone(), about.clone()));

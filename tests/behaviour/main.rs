@@ -7,6 +7,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_documents_are_named_all_at_once;
 mod each_test_has_a_database_of_its_own;
+mod the_custom_resource_definitions_are_what_the_types_say;
 mod the_repositorys_own_lists_and_messages_are_ready_to_send;
 mod the_repositorys_own_programs_are_what_their_plans_say;
