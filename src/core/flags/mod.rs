@@ -1,1 +1,18 @@
-//! (see the head of the crate)
+//! Flags: definitions compiled once, evaluated for one person; the index of cohort members.
+//!
+//! The semantics are flagd's (JsonLogic with `fractional`, `sem_ver`, `starts_with`, `ends_with`, shared evaluators), and `in_cohort`.
+//!
+//! Must not know: HTTP, databases, the time (it is handed in).
+
+mod bucket;
+mod eval;
+mod membership;
+mod rule;
+mod set;
+#[cfg(test)]
+mod tests;
+mod version;
+
+pub use bucket::{Generation, MAX_TOTAL};
+pub use membership::{Cohorts, Membership};
+pub use set::{CompileProblem, Context, Evaluation, EvaluationError, FlagSet, Reason, override_variant};

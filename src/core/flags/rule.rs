@@ -1,0 +1,173 @@
+//! Rules compiled once: JsonLogic as flagd has it, and `in_cohort`.
+//!
+//! Knows which operators there are and what is wrong with a rule. Must not know: contexts, flags' precedence.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::CompileProblem;
+use crate::desired::nearest::nearest;
+
+/// A rule nested deeper than this is refused.
+const MAX_DEPTH: usize = 50;
+/// A rule with more parts than this is refused.
+const MAX_PARTS: usize = 100_000;
+
+/// A compiled rule.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rule {
+    /// A value as it stands.
+    Literal(Value),
+    /// A list of rules.
+    List(Vec<Rule>),
+    /// A value of the context, by its path; the rule beside it when there is none.
+    Var(Box<Rule>, Option<Box<Rule>>),
+    /// An operator with its operands.
+    Apply(Operator, Vec<Rule>),
+    /// A percentage: what to bucket by, and the shares.
+    Fractional(Option<Box<Rule>>, Vec<(Rule, Rule)>),
+    /// Whether the person is in one of these cohorts.
+    InCohort(Vec<String>),
+}
+
+macro_rules! operators {
+    ($($name:ident $word:literal),+ $(,)?) => {
+        /// An operator of JsonLogic or flagd.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "named after the words of JsonLogic")]
+        pub enum Operator { $($name),+ }
+
+        impl Operator {
+            const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$name)),+];
+        }
+    };
+}
+
+operators! {
+    If "if", Ternary "?:", Equal "==", Same "===", Unequal "!=", NotSame "!==", Not "!", Truthy "!!", Or "or", And "and",
+    Above ">", AtLeast ">=", Below "<", AtMost "<=", Add "+", Subtract "-", Multiply "*", Divide "/", Modulo "%", Min "min", Max "max",
+    Cat "cat", Substr "substr", In "in", Merge "merge", Map "map", Filter "filter", Reduce "reduce", All "all", Any "some", None "none",
+    Missing "missing", MissingSome "missing_some", Log "log", SemVer "sem_ver", StartsWith "starts_with", EndsWith "ends_with",
+}
+
+/// The words that are no plain operators.
+const SPECIAL: [&str; 4] = ["var", "fractional", "in_cohort", "$ref"];
+
+/// Compiles rules, gathering what is wrong with them.
+pub struct Compiler<'a> {
+    /// The flag, for problems.
+    pub flag: &'a str,
+    /// Rules shared between flags.
+    pub evaluators: &'a BTreeMap<String, Value>,
+    /// What was wrong.
+    pub problems: &'a mut Vec<CompileProblem>,
+    parts: usize,
+}
+
+impl<'a> Compiler<'a> {
+    /// A compiler for one flag.
+    pub fn new(flag: &'a str, evaluators: &'a BTreeMap<String, Value>, problems: &'a mut Vec<CompileProblem>) -> Self {
+        Self { flag, evaluators, problems, parts: 0 }
+    }
+
+    /// Compiles one rule; what is wrong with it becomes a problem, and a literal null in its place.
+    pub fn rule(&mut self, value: &Value, pointer: &str, depth: usize) -> Rule {
+        self.parts += 1;
+        if depth > MAX_DEPTH || self.parts > MAX_PARTS {
+            return self.wrong(
+                pointer,
+                format!("the rule is nested deeper than {MAX_DEPTH} levels, or has more than {MAX_PARTS} parts"),
+            );
+        }
+        match value {
+            Value::Array(items) => {
+                let items = items
+                    .iter()
+                    .enumerate()
+                    .map(|(place, item)| self.rule(item, &format!("{pointer}/{place}"), depth + 1));
+                Rule::List(items.collect())
+            }
+            Value::Object(fields) if fields.len() == 1 => match fields.iter().next() {
+                Some((word, operands)) => self.operation(word, operands, &format!("{pointer}/{word}"), depth),
+                None => Rule::Literal(Value::Null),
+            },
+            other => Rule::Literal(other.clone()),
+        }
+    }
+
+    fn wrong(&mut self, pointer: &str, message: String) -> Rule {
+        self.problems.push(CompileProblem { flag: self.flag.to_owned(), pointer: pointer.to_owned(), message });
+        Rule::Literal(Value::Null)
+    }
+
+    fn operands(&mut self, operands: &Value, pointer: &str, depth: usize) -> Vec<Rule> {
+        match operands {
+            Value::Array(items) => {
+                let items = items
+                    .iter()
+                    .enumerate()
+                    .map(|(place, item)| self.rule(item, &format!("{pointer}/{place}"), depth + 1));
+                items.collect()
+            }
+            single => vec![self.rule(single, pointer, depth + 1)],
+        }
+    }
+
+    fn operation(&mut self, word: &str, operands: &Value, pointer: &str, depth: usize) -> Rule {
+        match word {
+            "var" => {
+                let mut operands = self.operands(operands, pointer, depth).into_iter();
+                let path = operands.next().unwrap_or(Rule::Literal(Value::Null));
+                Rule::Var(Box::new(path), operands.next().map(Box::new))
+            }
+            "fractional" => self.fractional(operands, pointer, depth),
+            "in_cohort" => {
+                let names: Vec<&Value> =
+                    operands.as_array().map_or_else(|| vec![operands], |names| names.iter().collect());
+                match names.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>() {
+                    Some(names) => Rule::InCohort(names),
+                    None => self.wrong(pointer, "in_cohort takes names of cohorts".to_owned()),
+                }
+            }
+            "$ref" => match operands.as_str().and_then(|name| self.evaluators.get(name)).cloned() {
+                Some(rule) => self.rule(&rule, pointer, depth + 1),
+                None => self.wrong(pointer, format!("there is no evaluator {operands}")),
+            },
+            word => match Operator::WORDS.iter().find(|(known, _)| *known == word) {
+                Some((_, operator)) => {
+                    let operands = self.operands(operands, pointer, depth);
+                    Rule::Apply(*operator, operands)
+                }
+                None => {
+                    let known = Operator::WORDS.iter().map(|(word, _)| *word).chain(SPECIAL);
+                    let hint = nearest(word, known).map(|near| format!("; did you mean '{near}'?")).unwrap_or_default();
+                    self.wrong(pointer, format!("there is no operator '{word}'{hint}"))
+                }
+            },
+        }
+    }
+
+    /// `[bucket-by?, [variant, weight?], …]`; a missing weight is 1. A first part that is no list is what to bucket by.
+    fn fractional(&mut self, operands: &Value, pointer: &str, depth: usize) -> Rule {
+        let Some(parts) = operands.as_array().filter(|parts| !parts.is_empty()) else {
+            return self.wrong(pointer, "fractional takes a list of shares, each [variant, weight]".to_owned());
+        };
+        let has_by = !parts[0].is_array();
+        let by = has_by.then(|| Box::new(self.rule(&parts[0], &format!("{pointer}/0"), depth + 1)));
+        let mut shares = Vec::new();
+        for (place, part) in parts.iter().enumerate().skip(usize::from(has_by)) {
+            let at = format!("{pointer}/{place}");
+            let Some([variant, weight @ ..]) = part.as_array().map(Vec::as_slice) else {
+                self.wrong(&at, "a share is [variant, weight]".to_owned());
+                continue;
+            };
+            let variant = self.rule(variant, &format!("{at}/0"), depth + 1);
+            let weight = weight
+                .first()
+                .map_or(Rule::Literal(Value::from(1)), |weight| self.rule(weight, &format!("{at}/1"), depth + 1));
+            shares.push((variant, weight));
+        }
+        Rule::Fractional(by, shares)
+    }
+}

@@ -1,0 +1,174 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up has failed")]
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn set(flags: &Value) -> FlagSet {
+    let (set, problems) =
+        FlagSet::compile(flags.as_object().unwrap().iter().map(|(key, flag)| (key.as_str(), flag)), &|_| None);
+    assert_eq!(problems, []);
+    set
+}
+
+fn boolean(targeting: Value) -> Value {
+    json!({ "f": { "state": "ENABLED", "variants": { "on": true, "off": false }, "defaultVariant": "off", "targeting": targeting } })
+}
+
+fn ask<'a>(set: &'a FlagSet, context: Value, members: &Membership) -> Result<Evaluation<'a>, EvaluationError> {
+    set.evaluate("f", &Context::new(context).unwrap(), members, Timestamp::UNIX_EPOCH)
+}
+
+#[test]
+fn rules_pick_as_flagd_does() {
+    let person = json!({ "targetingKey": "u1", "email": "ada@gym.example", "plan": "pro", "age": 30, "tags": ["a", "b"], "app": { "version": "1.4.2" } });
+    let none = Membership::default();
+    for (rule, variant, reason) in [
+        (json!({ "if": [{ "==": [{ "var": "plan" }, "pro"] }, "on", "off"] }), "on", Reason::TargetingMatch),
+        (json!({ "if": [{ "ends_with": [{ "var": "email" }, "@gym.example"] }, "on"] }), "on", Reason::TargetingMatch),
+        (json!({ "if": [{ "starts_with": [{ "var": "email" }, "bob"] }, "on"] }), "off", Reason::Default),
+        (json!({ "if": [{ "in": ["b", { "var": "tags" }] }, "on", null] }), "on", Reason::TargetingMatch),
+        (json!({ "if": [{ "<": [18, { "var": "age" }, 65] }, "on", null] }), "on", Reason::TargetingMatch),
+        (
+            json!({ "if": [{ "sem_ver": [{ "var": "app.version" }, "^", "1.0.0"] }, "on", null] }),
+            "on",
+            Reason::TargetingMatch,
+        ),
+        (
+            json!({ "if": [{ "and": [{ "!": [{ "var": "nothing" }] }, { "!!": [1] }] }, "on", null] }),
+            "on",
+            Reason::TargetingMatch,
+        ),
+        (json!({ "if": [{ "==": [{ "var": "$flagd.flagKey" }, "f"] }, "on", null] }), "on", Reason::TargetingMatch),
+        (
+            json!({ "if": [{ "some": [{ "var": "tags" }, { "==": [{ "var": "" }, "a"] }] }, "on", null] }),
+            "on",
+            Reason::TargetingMatch,
+        ),
+        (json!({ "if": [{ "missing": ["plan", "nothing"] }, "off", "on"] }), "off", Reason::TargetingMatch),
+        (json!({ "==": [1, 1] }), "", Reason::TargetingMatch),
+    ] {
+        let flags = boolean(rule.clone());
+        let set = set(&flags);
+        match ask(&set, person.clone(), &none) {
+            Ok(answer) => assert_eq!((answer.variant, answer.reason), (variant, reason), "{rule}"),
+            Err(error) => assert_eq!((variant, error.code()), ("", "GENERAL"), "{rule}"),
+        }
+    }
+}
+
+#[test]
+fn what_wins_is_invariant_hold_environment_stage_definition() {
+    let mut flag = boolean(json!({ "if": [true, "on"] }))["f"].take();
+    let none = Membership::default();
+    let expect = |flag: &Value, env: Option<&str>, variant: &str, by: &str| {
+        let read = |_: &str| env.map(str::to_owned);
+        let (set, _) = FlagSet::compile([("f", flag)], &read);
+        let answer = ask(&set, json!({}), &none).unwrap();
+        assert_eq!((answer.variant, answer.decided_by), (variant, by));
+    };
+    expect(&flag, None, "on", "definition");
+    flag["targeting"] = Value::Null;
+    expect(&flag, None, "off", "definition");
+    flag["stage"] = json!({ "variant": "on", "rollout": "r", "stage": "s" });
+    expect(&flag, None, "on", "stage r/s");
+    flag["env"] = json!("F");
+    expect(&flag, Some("0"), "off", "environment F");
+    expect(&flag, Some("maybe"), "on", "stage r/s");
+    flag["hold"] = json!({ "variant": "off", "run": "p-1", "step": 2, "reason": "x" });
+    expect(&flag, Some("true"), "off", "hold p-1/2");
+    flag["invariant"] = json!("on");
+    expect(&flag, Some("false"), "on", "invariant");
+}
+
+#[test]
+fn a_cohort_is_a_targeting_set_by_user_id_and_by_address() {
+    let flags = boolean(json!({ "if": [{ "in_cohort": ["pavia"] }, "on", "off"] }));
+    let set = set(&flags);
+    let members = Membership::build([("u1", "pavia"), ("ada@example.com", "pavia"), ("u2", "lyon")]);
+    for (person, variant) in [("u1", "on"), ("ada@example.com", "on"), ("u2", "off"), ("stranger", "off")] {
+        assert_eq!(ask(&set, json!({ "targetingKey": person }), &members).unwrap().variant, variant, "{person}");
+    }
+    assert_eq!(ask(&set, json!({}), &members).unwrap().variant, "off");
+}
+
+#[test]
+fn mistakes_in_rules_are_named_all_at_once_and_one_flags_error_is_no_others() {
+    let flags = json!({
+        "f": { "variants": { "on": true }, "defaultVariant": "on", "targeting": { "if": [{ "starts_wth": ["a"] }, { "$ref": "nothing" }] } },
+        "g": { "variants": { "on": true }, "defaultVariant": "on" },
+    });
+    let (set, problems) =
+        FlagSet::compile(flags.as_object().unwrap().iter().map(|(key, flag)| (key.as_str(), flag)), &|_| None);
+    let said: Vec<_> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
+    assert_eq!(said, ["/targeting/if/0/starts_wth", "/targeting/if/1/$ref"]);
+    assert!(problems[0].message.contains("starts_with"));
+    let none = Membership::default();
+    let context = Context::new(json!({})).unwrap();
+    assert_eq!(set.evaluate("f", &context, &none, Timestamp::UNIX_EPOCH).unwrap_err().code(), "PARSE_ERROR");
+    assert_eq!(set.evaluate("g", &context, &none, Timestamp::UNIX_EPOCH).unwrap().reason, Reason::Static);
+    assert_eq!(set.evaluate("h", &context, &none, Timestamp::UNIX_EPOCH).unwrap_err().code(), "FLAG_NOT_FOUND");
+}
+
+#[test]
+fn a_rule_nested_too_deep_is_refused() {
+    // JSON nested 128 levels deep is refused when it is read; this is as deep as a definition can come.
+    let mut rule = json!(true);
+    for _ in 0..60 {
+        rule = Value::Object([("!".to_owned(), Value::Array(vec![rule]))].into_iter().collect());
+    }
+    let flags = boolean(rule);
+    let (_, problems) = FlagSet::compile([("f", &flags["f"])], &|_| None);
+    assert!(problems[0].message.contains("nested"));
+}
+
+#[test]
+fn a_routed_flag_carries_its_fallback() {
+    let mut flag = boolean(Value::Null)["f"].take();
+    flag["fallback"] = json!("/classic");
+    flag["routed"] = json!(true);
+    let flags = json!({ "f": flag });
+    let set = set(&flags);
+    let none = Membership::default();
+    assert_eq!(ask(&set, json!({}), &none).unwrap().metadata["betagate.fallback"], "/classic");
+}
+
+#[test]
+fn shares_come_out_near_their_weights_in_both_generations() {
+    for bucketing in ["concat", "cbor"] {
+        let mut flag = boolean(json!({ "fractional": [["on", 25], ["off", 75]] }))["f"].take();
+        flag["bucketing"] = json!(bucketing);
+        let flags = json!({ "f": flag });
+        let set = set(&flags);
+        let none = Membership::default();
+        let on = (0..20_000)
+            .filter(|n| ask(&set, json!({ "targetingKey": format!("user-{n}") }), &none).unwrap().variant == "on");
+        let on = on.count();
+        assert!((4_700..5_300).contains(&on), "{bucketing}: {on} of 20000");
+    }
+}
+
+proptest! {
+    #[test]
+    fn ramping_up_removes_nobody(person in "[a-z0-9@.]{1,20}", low in 0_u32..=100, more in 0_u32..=100) {
+        let high = (low + more).min(100);
+        let flags = |share: u32| boolean(json!({ "fractional": [["on", share], ["off", 100 - share]] }));
+        let (before, after) = (flags(low), flags(high));
+        let (before, after) = (set(&before), set(&after));
+        let none = Membership::default();
+        let context = json!({ "targetingKey": person });
+        if ask(&before, context.clone(), &none).unwrap().variant == "on" {
+            prop_assert_eq!(ask(&after, context, &none).unwrap().variant, "on");
+        }
+    }
+
+    #[test]
+    fn no_context_makes_an_evaluation_panic(text in "\\PC{0,40}", number in any::<f64>()) {
+        let rule = json!({ "if": [{ "<": [{ "+": [{ "var": "a" }, { "%": [{ "var": "b" }, 0] }] }, { "substr": [{ "var": "t" }, -3, { "var": "b" }] }] }, "on", null] });
+        let flags = boolean(rule);
+        let set = set(&flags);
+        let _ = ask(&set, json!({ "targetingKey": text, "a": number, "b": -number, "t": text }), &Membership::default());
+    }
+}
