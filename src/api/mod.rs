@@ -2,4 +2,97 @@
 //!
 //! Must not know: SQL text.
 
+mod accounts;
+mod admin;
+mod auth;
+mod events;
+pub mod flags_cache;
 pub mod groups;
+mod hooks;
+mod invites;
+pub mod ofrep;
+mod privacy;
+mod problem;
+mod serve;
+mod service;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use secrecy::SecretString;
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::clock::Clock;
+use crate::keys::Keys;
+use crate::store::Store;
+use flags_cache::FlagsCache;
+
+pub use accounts::{Register, hash, let_in};
+pub use auth::token_digest;
+pub use problem::Problem;
+pub use serve::{ServeSettings, serve_child};
+pub use service::Metrics;
+
+/// A larger request is refused, events aside.
+const MAX_BODY: usize = 1 << 20;
+
+/// What every route works with. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    /// The database.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// The keys.
+    pub keys: Arc<Keys>,
+    /// What flags are served from.
+    pub cache: Arc<FlagsCache>,
+    /// The SHA-256 of the administration token.
+    pub admin_token: Option<[u8; 32]>,
+    /// What signs `POST /hooks/git`.
+    pub hook_secret: Option<SecretString>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Password hashes under way: each takes 19 MiB.
+    pub hashing: Arc<Semaphore>,
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "betagate",
+    description = "Beta programs as code: accounts, invites, events, privacy, flags, administration."
+))]
+struct Description;
+
+/// Every route.
+pub fn router(state: ApiState) -> Router {
+    let flags = ofrep::OfrepState { cache: state.cache.clone(), clock: state.clock.clone() };
+    let described = OpenApiRouter::with_openapi(Description::openapi())
+        .merge(accounts::routes())
+        .merge(admin::routes())
+        .merge(events::routes())
+        .merge(hooks::routes())
+        .merge(invites::routes())
+        .merge(privacy::routes())
+        .merge(service::routes());
+    let (routes, description) = described.split_for_parts();
+    let description = Arc::new(description);
+    routes
+        .route("/openapi.json", axum::routing::get(move || async move { axum::Json((*description).clone()) }))
+        .merge(crate::pages::routes())
+        .layer(axum::middleware::from_fn_with_state(state.clone(), service::count))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(state)
+        .merge(ofrep::router(flags))
+        .layer(CatchPanicLayer::new())
+}
+
+/// How many password hashes one process computes at once.
+pub(crate) const HASHES_AT_ONCE: usize = 2;
+/// How long one request waits for its turn to hash.
+pub(crate) const HASH_PATIENCE: Duration = Duration::from_secs(20);

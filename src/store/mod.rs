@@ -20,6 +20,7 @@ pub mod invites;
 pub mod jobs;
 pub mod kpi;
 pub mod leadership;
+pub mod members;
 pub mod memory;
 mod migrate;
 pub mod outbox;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Row, Store, StoreError, Tx};
 use crate::args;
+use crate::core::resources::{Edge, SignoffSpec};
 
 /// A word given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,31 @@ pub struct Signoff {
     pub verified: bool,
     /// Where it comes from (`document`, `api`, `cli`).
     pub source: String,
+}
+
+impl Signoff {
+    /// A word that was recorded, not declared: who said it is not proven.
+    pub fn recorded(name: &str, spec: &SignoffSpec, now: Timestamp, source: &str) -> Self {
+        let says = serde_json::to_value(spec.says).unwrap_or_default();
+        Self {
+            program: spec.program.clone(),
+            name: name.to_owned(),
+            by_person: spec.by.clone(),
+            says: says.as_str().unwrap_or_default().to_owned(),
+            gate: spec.gate.clone(),
+            check: spec.check.clone(),
+            rollout: spec.rollout.clone(),
+            stage: spec.stage.clone(),
+            run: spec.run.clone(),
+            object: spec.object.clone(),
+            digest: spec.digest.clone(),
+            note: spec.note.clone(),
+            until: spec.until.map(|until| until.resolve(jiff::civil::Date::ZERO, &jiff::tz::TimeZone::UTC, Edge::End)),
+            first_seen: now,
+            verified: false,
+            source: source.to_owned(),
+        }
+    }
 }
 
 /// Records a word; says whether it was new. The same word again changes nothing.

@@ -1,0 +1,171 @@
+//! Invites for administrators (seed 000, "Generate invites").
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use jiff::SignedDuration;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use super::auth::Admin;
+use super::{ApiState, Problem};
+use crate::store::invites::{self, Filter, Invite, InviteError, Made, NewInvite, Origin, Revocation};
+
+/// How long an invite made by hand is good.
+const GOOD_FOR: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+pub fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    /// The person's address.
+    email: String,
+    /// Why this person.
+    #[serde(default)]
+    note: String,
+    /// The cohort; the only open one when left out.
+    cohort: Option<String>,
+    /// The program; the only one when left out.
+    program: Option<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Revoke {
+    /// The person's address.
+    email: String,
+    /// Why.
+    reason: String,
+    /// Only in this program.
+    program: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+struct Page {
+    /// Only those that can still let somebody in.
+    #[serde(default)]
+    active_only: bool,
+    program: Option<String>,
+    cohort: Option<String>,
+    /// The last id of the page before.
+    after: Option<Uuid>,
+    /// At most so many; 100 when left out.
+    limit: Option<i64>,
+}
+
+/// Invites someone; the code is in this answer and nowhere else.
+#[utoipa::path(post, path = "/v1/admin/invites", tag = "invites", request_body = Create, responses((status = 201, description = "The invite and its code")))]
+async fn create(
+    State(state): State<ApiState>,
+    admin: Admin,
+    Json(request): Json<Create>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let (program, cohort) = place(&state, request.program, request.cohort).await?;
+    let now = state.clock.now();
+    let new = NewInvite {
+        program: &program,
+        cohort: &cohort,
+        email: &request.email,
+        label: "",
+        role: "",
+        invited_by: &admin.actor,
+        locale: "",
+        note: &request.note,
+        source: Origin::Admin,
+    };
+    let mut tx = state.store.begin().await?;
+    let made = invites::create(&mut tx, &state.keys, &new, &admin.actor, now).await.map_err(refused)?;
+    if let Made::Already(invite) = &made {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "invited",
+            format!("there is an invite for this address already ({})", invite.state.as_str()),
+        ));
+    }
+    let until = now.checked_add(GOOD_FOR).unwrap_or(now);
+    let rendered = invites::render(&mut tx, &state.keys, made.invite().id, until, now).await?;
+    tx.commit().await?;
+    let mut body = shown(made.invite());
+    if let Some(rendered) = rendered {
+        body = shown(&rendered.invite);
+        body["code"] = json!(rendered.code.reveal());
+    }
+    Ok((StatusCode::CREATED, Json(body)))
+}
+
+/// The invites, newest last, in pages.
+#[utoipa::path(get, path = "/v1/admin/invites", tag = "invites", params(Page), responses((status = 200, description = "A page")))]
+async fn list(State(state): State<ApiState>, _: Admin, Query(page): Query<Page>) -> Result<Json<Value>, Problem> {
+    let limit = page.limit.unwrap_or(100).clamp(1, 1000);
+    let filter = Filter {
+        program: page.program,
+        cohort: page.cohort,
+        active_only: page.active_only,
+        after: page.after,
+        limit,
+        ..Filter::default()
+    };
+    let found = invites::list(&state.store, &filter).await?;
+    let next = (found.len() == usize::try_from(limit).unwrap_or(usize::MAX))
+        .then(|| found.last().map(|invite| invite.id))
+        .flatten();
+    Ok(Json(json!({ "invites": found.iter().map(shown).collect::<Vec<_>>(), "next": next })))
+}
+
+/// Takes back every invite of an address, membership included.
+#[utoipa::path(post, path = "/v1/admin/invites/revoke", tag = "invites", request_body = Revoke, responses((status = 200, description = "How many")))]
+async fn revoke(
+    State(state): State<ApiState>,
+    admin: Admin,
+    Json(request): Json<Revoke>,
+) -> Result<Json<Value>, Problem> {
+    let how = Revocation { reason: &request.reason, end_membership: true, actor: &admin.actor };
+    let mut tx = state.store.begin().await?;
+    let revoked = invites::revoke_address(&mut tx, request.program.as_deref(), &request.email, how, state.clock.now())
+        .await
+        .map_err(refused)?;
+    tx.commit().await?;
+    if revoked.is_empty() {
+        return Err(Problem::missing("invite"));
+    }
+    Ok(Json(json!({ "revoked": revoked.len() })))
+}
+
+/// The program and cohort that are meant: named, or the only ones.
+async fn place(state: &ApiState, program: Option<String>, cohort: Option<String>) -> Result<(String, String), Problem> {
+    let program = super::admin::program(state, program).await?;
+    let cohorts = invites::cohorts(&state.store, &program).await?;
+    match cohort {
+        Some(cohort) if cohorts.iter().any(|known| known.cohort == cohort) => Ok((program, cohort)),
+        Some(cohort) => Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            format!("there is no cohort '{cohort}' in program '{program}' yet"),
+        )),
+        None => match cohorts.iter().filter(|known| known.open).collect::<Vec<_>>().as_slice() {
+            [only] => Ok((program, only.cohort.clone())),
+            _ => Err(Problem::bad("name the cohort: not exactly one is open")),
+        },
+    }
+}
+
+fn refused(error: InviteError) -> Problem {
+    match error {
+        InviteError::Store(error) => error.into(),
+        other => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invite", other.to_string()),
+    }
+}
+
+fn shown(invite: &Invite) -> Value {
+    json!({
+        "id": invite.id, "program": invite.program, "cohort": invite.cohort, "email": invite.email, "state": invite.state.as_str(),
+        "note": invite.note, "invitedBy": invite.invited_by, "createdAt": invite.created_at, "sentAt": invite.sent_at,
+        "usedAt": invite.used_at, "expiresAt": invite.expires_at, "revokedAt": invite.revoked_at,
+    })
+}

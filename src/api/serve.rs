@@ -1,0 +1,84 @@
+//! An API process: the database, the flags, a listener, until it is asked to end.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::{Semaphore, oneshot};
+use uuid::Uuid;
+
+use super::{ApiState, HASHES_AT_ONCE, flags_cache::FlagsCache, router, token_digest};
+use crate::apply::processes::graceful::asked_to_end;
+use crate::apply::processes::{announce_ready, listener_from_stdin, serve};
+use crate::clock::Clock;
+use crate::controller::secret_in;
+use crate::keys::Keys;
+use crate::store::Store;
+use crate::store::flags::Process;
+
+/// The secret that signs `POST /hooks/git`.
+const HOOK_SECRET: &str = "git-hook";
+
+/// What an API process is started with.
+pub struct ServeSettings {
+    /// The database's address.
+    pub database: SecretString,
+    /// The data folder: keys and secrets.
+    pub data: PathBuf,
+    /// Its own address; none when the listening socket is handed down as standard input.
+    pub listen: Option<SocketAddr>,
+    /// The file with the administration token.
+    pub admin_token_file: Option<PathBuf>,
+}
+
+/// Serves until it is asked to end.
+///
+/// # Errors
+/// In words, when it can't start.
+pub async fn serve_child(settings: ServeSettings) -> Result<(), String> {
+    let clock = Clock::system();
+    let end = asked_to_end().map_err(|error| error.to_string())?;
+    let listener = match settings.listen {
+        Some(address) => TcpListener::bind(address).map_err(|error| format!("{address}: {error}"))?,
+        None => listener_from_stdin().map_err(|error| error.to_string())?,
+    };
+    listener.set_nonblocking(true).map_err(|error| error.to_string())?;
+    let store = Store::open(settings.database.expose_secret()).await.map_err(|error| error.to_string())?;
+    let keys = Keys::load(&settings.data.join("keys")).map_err(|error| error.to_string())?;
+    let admin_token = match &settings.admin_token_file {
+        Some(file) => {
+            Some(token_digest(&std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?))
+        }
+        None => None,
+    };
+    let now = clock.now();
+    let process = Process {
+        id: Uuid::now_v7(),
+        workload: std::env::var("BETAGATE_WORKLOAD").unwrap_or_else(|_| "api".to_owned()),
+        pid: i64::from(std::process::id()),
+        started_at: now,
+        reported_at: now,
+        flag_revision: 0,
+    };
+    let cache = FlagsCache::load(store.clone(), clock.clone(), process).await;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let keeping_up = tokio::spawn(cache.clone().run(async {
+        let _ = stopped.await;
+    }));
+    let state = ApiState {
+        store,
+        clock,
+        keys: Arc::new(keys),
+        cache,
+        admin_token,
+        hook_secret: secret_in(&settings.data, HOOK_SECRET).ok(),
+        metrics: Arc::default(),
+        hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
+    };
+    announce_ready().map_err(|error| error.to_string())?;
+    let served = serve(listener, router(state), end).await.map_err(|error| error.to_string());
+    drop(stop);
+    let _ = keeping_up.await;
+    served
+}
