@@ -122,3 +122,23 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Stri
     }
     table.to_string()
 }
+
+/// The program that is meant: named, or the only one.
+///
+/// # Errors
+/// When there is none of that name, or several and none named.
+pub async fn only_program(store: &Store, named: Option<String>) -> Result<String, CliError> {
+    let all = crate::store::status::all_good(store).await?;
+    let programs: Vec<String> = all.into_iter().filter(|good| good.kind == "Program").map(|good| good.name).collect();
+    match named {
+        Some(named) if programs.contains(&named) => Ok(named),
+        Some(named) => {
+            Err(CliError::Failed(format!("there is no program '{named}'; there are {}", programs.join(", "))))
+        }
+        None => match programs.as_slice() {
+            [only] => Ok(only.clone()),
+            [] => Err(CliError::Failed("there is no program yet".to_owned())),
+            several => Err(CliError::Usage(format!("name the program with --program: {}", several.join(", ")))),
+        },
+    }
+}

@@ -6,15 +6,23 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this room is where text is printed")]
 
+mod board;
 mod common;
 mod crd;
+mod flag;
 mod glance;
+mod parts;
+mod people;
+mod plan;
+mod record;
+mod stand;
 mod up;
 mod validate;
+mod words;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 pub use common::{CliError, Format, Where};
@@ -38,7 +46,34 @@ struct Cli {
 enum Command {
     Up(up::Up),
     Validate(validate::Validate),
+    Plan(plan::Plan),
+    Apply(plan::Apply),
+    Status(stand::Status),
+    Get(stand::Get),
+    Why(stand::Why),
+    Board(board::Board),
+    Gate(board::Gate),
+    Signoff(words::Sign),
+    Incident(words::IncidentCommand),
+    Rollback(words::Rollback),
+    Freeze(words::FreezeNow),
+    Invite(people::Invite),
+    Flag(flag::Flag),
+    Audit(record::Audit),
+    Admin(people::Admin),
+    Backup(record::Backup),
+    Restore(record::Restore),
+    Migrate(record::Migrate),
     Crd(crd::Crd),
+    Api(parts::Api),
+    Worker(parts::Worker),
+    Controller(parts::ControllerAlone),
+    /// Prints completions for a shell.
+    #[command(after_help = "Example: betagate completions bash > /etc/bash_completion.d/betagate")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Reads the arguments and does what they say.
@@ -77,6 +112,31 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
     match command {
         Command::Up(up) => up.run().await,
         Command::Validate(validate) => validate.run(),
+        Command::Plan(plan) => plan.run().await,
+        Command::Apply(apply) => apply.run().await,
+        Command::Status(status) => status.run().await,
+        Command::Get(get) => get.run().await,
+        Command::Why(why) => why.run().await,
+        Command::Board(board) => board.run().await,
+        Command::Gate(gate) => gate.run().await,
+        Command::Signoff(sign) => sign.run().await,
+        Command::Incident(incident) => incident.run().await,
+        Command::Rollback(rollback) => rollback.run().await,
+        Command::Freeze(freeze) => freeze.run().await,
+        Command::Invite(invite) => invite.run().await,
+        Command::Flag(flag) => flag.run().await,
+        Command::Audit(audit) => audit.run().await,
+        Command::Admin(admin) => admin.run().await,
+        Command::Backup(backup) => backup.run().await,
+        Command::Restore(restore) => restore.run().await,
+        Command::Migrate(migrate) => migrate.run().await,
         Command::Crd(crd) => crd.run(),
+        Command::Api(api) => api.run().await,
+        Command::Worker(worker) => worker.run().await,
+        Command::Controller(controller) => controller.run().await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "betagate", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }

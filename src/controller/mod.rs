@@ -8,6 +8,7 @@ mod dispatch;
 mod lists;
 mod measure;
 mod observe;
+mod preview;
 mod program;
 mod record;
 mod remembered;
@@ -33,6 +34,7 @@ use crate::store::{Store, StoreError, leadership};
 
 pub use lists::survey_list;
 pub use observe::REPORT_STALE_AFTER;
+pub use preview::{Preview, compare, preview};
 pub use program::ProgramState;
 pub use requests::{START_ROLLBACK, TRIGGER_SOURCE};
 pub use revision::{build_snapshot, secret_in};

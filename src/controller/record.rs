@@ -37,7 +37,7 @@ impl Controller {
     }
 }
 
-/// What API processes know of a program: its settings, and its first day.
+/// What API processes and the board know of a program: its settings, its first day, its gates.
 async fn record_program(
     tx: &mut Tx,
     program: &ProgramDesired,
@@ -57,6 +57,13 @@ async fn record_program(
         accepted_at: now,
     };
     status::keep_good(tx, &good).await?;
+    for (gate, resource) in &program.gates {
+        let body = serde_json::to_value(&resource.spec).unwrap_or_default();
+        let (kind, revision) = ("Gate".to_owned(), revision.to_owned());
+        let good =
+            status::LastGood { kind, name: gate.clone(), program: name.clone(), revision, body, accepted_at: now };
+        status::keep_good(tx, &good).await?;
+    }
     crate::store::events::set_first_day(tx, &name, zone, crate::store::events::day_number(day0)).await
 }
 

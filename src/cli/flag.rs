@@ -1,0 +1,111 @@
+//! `betagate flag get|list`: what flags are served, to whom, and why.
+
+use std::process::ExitCode;
+
+use betagate_core::flags::{Context, FlagSet, Membership};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::common::{print_value, table};
+use super::{CliError, Format, Where};
+use crate::clock::Clock;
+use crate::store::{flags, members};
+
+/// Flags as they are served.
+#[derive(Args)]
+pub struct Flag {
+    #[command(subcommand)]
+    what: FlagWhat,
+}
+
+#[derive(Subcommand)]
+enum FlagWhat {
+    /// Evaluates one flag for one person, and says what decided.
+    #[command(
+        after_help = "Example: betagate flag get ml_recommendations_enabled --context '{\"targetingKey\": \"ada@example.com\"}'"
+    )]
+    Get {
+        /// The flag's key.
+        key: String,
+        /// The context, as JSON.
+        #[arg(long, default_value = "{}")]
+        context: String,
+        #[command(flatten)]
+        place: Where,
+        /// How the answer is printed.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Lists the flags of the published snapshot, with holds and fallbacks.
+    List {
+        #[command(flatten)]
+        place: Where,
+        /// How the answer is printed.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+}
+
+impl Flag {
+    pub async fn run(self) -> Result<ExitCode, CliError> {
+        match self.what {
+            FlagWhat::Get { key, context, place, output } => {
+                let store = place.store().await?;
+                let snapshot = flags::newest(&store)
+                    .await?
+                    .ok_or_else(|| CliError::Failed("no flags are published yet".to_owned()))?;
+                let context: Value =
+                    serde_json::from_str(&context).map_err(|error| CliError::Usage(format!("--context: {error}")))?;
+                let context = Context::new(context).map_err(|why| CliError::Usage(format!("--context: {why}")))?;
+                let definitions = snapshot.body["flags"].as_object();
+                let definitions = definitions.into_iter().flatten().map(|(key, flag)| (key.as_str(), flag));
+                let (set, _) = FlagSet::compile(definitions, &|_| None);
+                let mut index = Membership::default();
+                if let Some(person) = context.person() {
+                    members::each(&store, |user, address, cohort| {
+                        if user == person || address == person {
+                            index.add(person, cohort);
+                        }
+                    })
+                    .await?;
+                }
+                let answer = set
+                    .evaluate(&key, &context, &index, Clock::system().now())
+                    .map_err(|error| CliError::Failed(format!("{}: {}", error.code(), error.details())))?;
+                let cohorts: Vec<&String> =
+                    context.person().and_then(|person| index.of(person)).into_iter().flatten().collect();
+                let shown = json!({ "key": key, "value": answer.value, "variant": answer.variant, "reason": answer.reason.name(), "decidedBy": answer.decided_by,
+                    "cohorts": cohorts, "revision": snapshot.source_revision, "metadata": answer.metadata });
+                if output == Format::Table {
+                    println!(
+                        "{key} = {} ({}, {}), decided by {}",
+                        answer.value.unwrap_or(&Value::Null),
+                        answer.variant,
+                        answer.reason.name(),
+                        answer.decided_by
+                    );
+                } else {
+                    print_value(&shown, output)?;
+                }
+            }
+            FlagWhat::List { place, output } => {
+                let snapshot = flags::newest(&place.store().await?).await?;
+                let body = snapshot.map(|snapshot| snapshot.body).unwrap_or_default();
+                if output == Format::Table {
+                    let rows = body["flags"].as_object().into_iter().flatten().map(|(key, flag)| {
+                        let text = |field: &str| flag[field].as_str().unwrap_or("-").to_owned();
+                        let hold = flag["hold"]["run"]
+                            .as_str()
+                            .map_or_else(|| "-".to_owned(), |run| format!("{run}/{}", flag["hold"]["step"]));
+                        let routed = if flag["routed"] == json!(true) { text("fallback") } else { "-".to_owned() };
+                        vec![key.clone(), text("state"), text("defaultVariant"), text("risk"), hold, routed]
+                    });
+                    println!("{}", table(&["KEY", "STATE", "DEFAULT", "RISK", "HELD BY", "ROUTED TO"], rows));
+                } else {
+                    print_value(&body["flags"], output)?;
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

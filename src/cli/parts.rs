@@ -1,0 +1,118 @@
+//! `betagate api`, `worker`, `controller`: one part of it as a process of its own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use secrecy::ExposeSecret as _;
+
+use super::{CliError, common::database_url};
+use crate::api::{ServeSettings, serve_child};
+use crate::apply::processes::announce_ready;
+use crate::apply::processes::graceful::asked_to_end;
+use crate::clock::Clock;
+use crate::controller::{Controller, Settings};
+use crate::keys::Keys;
+use crate::source::Source;
+use crate::store::Store;
+
+/// Where a part finds the rest.
+#[derive(Args)]
+pub struct Place {
+    /// The data folder.
+    #[arg(long, default_value = ".betagate", env = "BETAGATE_DATA")]
+    data: PathBuf,
+    /// postgres://… or sqlite:PATH; SQLite in the data folder when left out.
+    #[arg(long, env = "BETAGATE_DATABASE", hide_env_values = true)]
+    database: Option<String>,
+}
+
+/// Runs one API process.
+#[derive(Args)]
+#[command(after_help = "Example: betagate api --database postgres://… --listen 0.0.0.0:8080")]
+pub struct Api {
+    #[command(flatten)]
+    place: Place,
+    /// Its address; without it, the listening socket is standard input, as `betagate up` hands it down.
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// A file with the administration token.
+    #[arg(long, value_name = "FILE", env = "BETAGATE_ADMIN_TOKEN_FILE")]
+    admin_token_file: Option<PathBuf>,
+}
+
+impl Api {
+    pub async fn run(self) -> Result<ExitCode, CliError> {
+        let database = database_url(self.place.database.as_deref(), &self.place.data);
+        let (data, listen, admin_token_file) = (self.place.data, self.listen, self.admin_token_file);
+        serve_child(ServeSettings { database, data, listen, admin_token_file }).await.map_err(CliError::Failed)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Runs one worker process.
+#[derive(Args)]
+#[command(after_help = "Example: betagate worker --database postgres://…")]
+pub struct Worker {
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Worker {
+    pub async fn run(self) -> Result<ExitCode, CliError> {
+        let end = asked_to_end().map_err(CliError::failed)?;
+        let url = database_url(self.place.database.as_deref(), &self.place.data);
+        let store = Store::open(url.expose_secret()).await?;
+        announce_ready().map_err(CliError::failed)?;
+        crate::worker::run(store.clone(), Clock::system(), end).await;
+        store.close().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Runs the controller alone: no processes of its own, API and workers run elsewhere.
+#[derive(Args)]
+#[command(after_help = "Example: betagate controller --database postgres://… /srv/beta")]
+pub struct ControllerAlone {
+    #[command(flatten)]
+    place: Place,
+    /// The folder with manifests/, cohorts/ and flags/.
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// Where the API answers, for probes of what must stay online: http://HOST:PORT.
+    #[arg(long)]
+    probe: Option<String>,
+    /// The environment whose differences count.
+    #[arg(long)]
+    environment: Option<String>,
+}
+
+impl ControllerAlone {
+    pub async fn run(self) -> Result<ExitCode, CliError> {
+        let end = asked_to_end().map_err(CliError::failed)?;
+        let clock = Clock::system();
+        std::fs::create_dir_all(&self.place.data).map_err(CliError::failed)?;
+        let url = database_url(self.place.database.as_deref(), &self.place.data);
+        let store = Store::open(url.expose_secret()).await?;
+        store.migrate().await?;
+        let settings = Settings {
+            store: store.clone(),
+            database_url: url,
+            clock: clock.clone(),
+            source: Arc::new(Source::folder(self.dir, clock)),
+            keys: Arc::new(Keys::load_or_create(&self.place.data.join("keys")).map_err(CliError::failed)?),
+            data: self.place.data,
+            environment: self.environment,
+            supervisor: None,
+            probe: self.probe,
+            holder: format!("controller/{}", std::process::id()),
+            child_env: std::collections::BTreeMap::new(),
+        };
+        let mut controller = Controller::new(settings).await.map_err(CliError::failed)?;
+        controller.run(end, |_| {}).await.map_err(CliError::failed)?;
+        store.close().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}

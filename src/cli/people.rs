@@ -1,0 +1,195 @@
+//! `betagate admin`, `invite`: accounts and invites by hand.
+
+use std::process::ExitCode;
+
+use argon2::Argon2;
+use argon2::password_hash::PasswordHasher as _;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::common::{only_program, print_value, table};
+use super::{CliError, Format, Where};
+use crate::clock::Clock;
+use crate::keys::Keys;
+use crate::store::invites::{self, Filter, NewInvite, Origin, Revocation};
+use crate::store::people;
+
+/// How long an invite made by hand is good.
+const GOOD_FOR: jiff::SignedDuration = jiff::SignedDuration::from_hours(14 * 24);
+
+/// Administrators' accounts.
+#[derive(Args)]
+pub struct Admin {
+    #[command(subcommand)]
+    what: AdminWhat,
+}
+
+#[derive(Subcommand)]
+enum AdminWhat {
+    /// Makes an administrator's account; its password is printed once.
+    #[command(after_help = "Example: betagate admin create ana@example.com")]
+    Create {
+        /// The address.
+        email: String,
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+impl Admin {
+    pub async fn run(self) -> Result<ExitCode, CliError> {
+        let AdminWhat::Create { email, place } = self.what;
+        let store = place.store().await?;
+        let password = data_encoding::BASE32_NOPAD.encode(&rand::random::<[u8; 15]>()).to_lowercase();
+        let hash = Argon2::default().hash_password(password.as_bytes()).map_err(CliError::failed)?.to_string();
+        let mut tx = store.begin().await?;
+        people::create(&mut tx, &email, &hash, true, Clock::system().now()).await?;
+        tx.commit().await?;
+        println!("{email} may administer. The password, shown this once: {password}");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Invites one by one.
+#[derive(Args)]
+pub struct Invite {
+    #[command(subcommand)]
+    what: InviteWhat,
+}
+
+#[derive(Subcommand)]
+enum InviteWhat {
+    /// Invites someone; the code is printed once.
+    #[command(after_help = "Example: betagate invite add ada@example.com --cohort pavia --by founder")]
+    Add {
+        /// The address.
+        email: String,
+        /// The cohort.
+        #[arg(long)]
+        cohort: String,
+        /// Why this person.
+        #[arg(long, default_value = "")]
+        note: String,
+        /// Who asks.
+        #[arg(long)]
+        by: String,
+        /// The program; the only one when left out.
+        #[arg(long)]
+        program: Option<String>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Lists invites.
+    List {
+        /// Only of this cohort.
+        #[arg(long)]
+        cohort: Option<String>,
+        /// Only those that can still let somebody in.
+        #[arg(long)]
+        active_only: bool,
+        /// At most so many, 1 to 1000.
+        #[arg(long, default_value_t = 100)]
+        limit: i64,
+        /// The last id of the page before.
+        #[arg(long)]
+        after: Option<Uuid>,
+        #[command(flatten)]
+        place: Where,
+        /// How the answer is printed.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Takes back every invite of an address, membership and sessions included.
+    #[command(after_help = "Example: betagate invite revoke ada@example.com --reason \"asked to leave\" --by founder")]
+    Revoke {
+        /// The address.
+        email: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+        /// Who says so.
+        #[arg(long)]
+        by: String,
+        /// Only in this program.
+        #[arg(long)]
+        program: Option<String>,
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+impl Invite {
+    pub async fn run(self) -> Result<ExitCode, CliError> {
+        let now = Clock::system().now();
+        match self.what {
+            InviteWhat::Add { email, cohort, note, by, program, place } => {
+                let store = place.store().await?;
+                let keys = Keys::load(&place.data.join("keys")).map_err(CliError::failed)?;
+                let program = only_program(&store, program).await?;
+                if invites::cohort_state(&store, &program, &cohort).await?.is_none() {
+                    return Err(CliError::Failed(format!(
+                        "cohort '{cohort}' of program '{program}' has not opened yet"
+                    )));
+                }
+                let (program, cohort) = (program.as_str(), cohort.as_str());
+                let new = NewInvite {
+                    program,
+                    cohort,
+                    email: &email,
+                    label: "",
+                    role: "",
+                    invited_by: &by,
+                    locale: "",
+                    note: &note,
+                    source: Origin::Admin,
+                };
+                let actor = format!("cli/{by} (unverified)");
+                let mut tx = store.begin().await?;
+                let made = invites::create(&mut tx, &keys, &new, &actor, now).await.map_err(CliError::failed)?;
+                let until = now.checked_add(GOOD_FOR).unwrap_or(now);
+                let rendered = invites::render(&mut tx, &keys, made.invite().id, until, now).await?;
+                tx.commit().await?;
+                match rendered {
+                    Some(rendered) => println!("{} (good until {until})", rendered.code.reveal()),
+                    None => println!("{} waits for a free place, or is in already", email),
+                }
+            }
+            InviteWhat::List { cohort, active_only, limit, after, place, output } => {
+                let filter = Filter { cohort, active_only, after, limit, ..Filter::default() };
+                let found = invites::list(&place.store().await?, &filter).await?;
+                if output == Format::Table {
+                    let rows = found.iter().map(|invite| {
+                        vec![
+                            invite.email.clone().unwrap_or_default(),
+                            invite.cohort.clone(),
+                            invite.state.as_str().to_owned(),
+                            invite.created_at.to_string(),
+                            invite.id.to_string(),
+                        ]
+                    });
+                    println!("{}", table(&["EMAIL", "COHORT", "STATE", "CREATED", "ID"], rows));
+                } else {
+                    let all: Vec<_> = found.iter().map(|invite| json!({ "id": invite.id, "email": invite.email, "cohort": invite.cohort,
+                        "program": invite.program, "state": invite.state.as_str(), "createdAt": invite.created_at, "usedAt": invite.used_at, "expiresAt": invite.expires_at })).collect();
+                    print_value(&all, output)?;
+                }
+            }
+            InviteWhat::Revoke { email, reason, by, program, place } => {
+                let store = place.store().await?;
+                let actor = format!("cli/{by} (unverified)");
+                let how = Revocation { reason: &reason, end_membership: true, actor: &actor };
+                let mut tx = store.begin().await?;
+                let revoked = invites::revoke_address(&mut tx, program.as_deref(), &email, how, now)
+                    .await
+                    .map_err(CliError::failed)?;
+                tx.commit().await?;
+                if revoked.is_empty() {
+                    return Err(CliError::Failed("there is no invite for this address".to_owned()));
+                }
+                println!("{} invite(s) taken back", revoked.len());
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,465 @@
+//! `betagate signoff`, `incident`, `freeze`, `rollback`: people's words, and pulling back.
+
+use std::process::ExitCode;
+
+use betagate_core::resources::{Moment, Says, SignoffSpec, Span};
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::common::{only_program, print_value, table};
+use super::{CliError, Format, Where};
+use crate::clock::Clock;
+use crate::controller::START_ROLLBACK;
+use crate::store::audit::{self, Entry};
+use crate::store::freezes::{self, Freeze};
+use crate::store::incidents::{self, Incident};
+use crate::store::signoffs::{self, Signoff};
+use crate::store::{Store, Tx, intents, status};
+
+async fn note(
+    tx: &mut Tx,
+    program: &str,
+    by: &str,
+    action: &str,
+    object: String,
+    detail: Value,
+    at: Timestamp,
+) -> Result<(), CliError> {
+    // Who it is is not proven: whoever can write the record can say any name.
+    let actor = format!("cli/{by} (unverified)");
+    audit::append(tx, Entry { at, program: program.to_owned(), actor, action: action.to_owned(), object, detail })
+        .await?;
+    Ok(())
+}
+
+/// Records a person's word: done, go, no-go, accept-mitigation, waive, acknowledge, lift.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  betagate signoff go --by founder --rollout closed-beta --stage us-eu\n  betagate signoff done --by ops-lead --gate pavia-readiness --check runbook-owner"
+)]
+pub struct Sign {
+    /// What is said.
+    says: String,
+    /// Who says it: a name from the program's people.
+    #[arg(long)]
+    by: String,
+    /// The program; the only one when left out.
+    #[arg(long)]
+    program: Option<String>,
+    /// The gate, for done, waive, accept-mitigation.
+    #[arg(long)]
+    gate: Option<String>,
+    /// The check, for done, waive, accept-mitigation.
+    #[arg(long)]
+    check: Option<String>,
+    /// The rollout, for go, no-go.
+    #[arg(long)]
+    rollout: Option<String>,
+    /// The stage, for go, no-go.
+    #[arg(long)]
+    stage: Option<String>,
+    /// The run, for lift.
+    #[arg(long)]
+    run: Option<String>,
+    /// The object, KIND/NAME, for acknowledge.
+    #[arg(long)]
+    object: Option<String>,
+    /// The digest that plan printed, for acknowledge.
+    #[arg(long)]
+    digest: Option<String>,
+    /// Why.
+    #[arg(long)]
+    note: Option<String>,
+    /// Until when it counts: a date or an instant.
+    #[arg(long)]
+    until: Option<Moment>,
+    #[command(flatten)]
+    place: Where,
+}
+
+impl Sign {
+    pub async fn run(self) -> Result<ExitCode, CliError> {
+        let says: Says = serde_json::from_value(json!(self.says)).map_err(|_| {
+            CliError::Usage(format!(
+                "'{}' is nothing to say; done, go, no-go, accept-mitigation, waive, acknowledge or lift",
+                self.says
+            ))
+        })?;
+        let missing = |what: &str| CliError::Usage(format!("{} needs {what}", self.says));
+        match says {
+            Says::Done if self.gate.is_none() || self.check.is_none() => return Err(missing("--gate and --check")),
+            Says::Go | Says::NoGo if self.rollout.is_none() || self.stage.is_none() => {
+                return Err(missing("--rollout and --stage"));
+            }
+            Says::Lift if self.run.is_none() => return Err(missing("--run")),
+            Says::Acknowledge if self.object.is_none() || self.digest.is_none() => {
+                return Err(missing("--object and --digest"));
+            }
+            Says::Waive | Says::AcceptMitigation
+                if self.gate.is_none() || self.check.is_none() || self.note.is_none() || self.until.is_none() =>
+            {
+                return Err(missing("--gate, --check, --note and --until"));
+            }
+            _ => {}
+        }
+        let store = self.place.store().await?;
+        let program = only_program(&store, self.program).await?;
+        let spec = SignoffSpec {
+            program: program.clone(),
+            by: self.by.clone(),
+            says,
+            gate: self.gate,
+            check: self.check,
+            rollout: self.rollout,
+            stage: self.stage,
+            run: self.run,
+            object: self.object,
+            digest: self.digest,
+            note: self.note,
+            until: self.until,
+        };
+        let name = say(&store, &program, spec).await?;
+        println!("recorded as {name}");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn say(store: &Store, program: &str, spec: SignoffSpec) -> Result<String, CliError> {
+    let people = program_people(store, program).await?;
+    if !people.contains(&spec.by) {
+        return Err(CliError::Failed(format!(
+            "there is no person '{}' in program '{program}'; there are {}",
+            spec.by,
+            people.join(", ")
+        )));
+    }
+    let now = Clock::system().now();
+    let name = format!("recorded-{}", Uuid::now_v7());
+    let mut tx = store.begin().await?;
+    signoffs::record(&mut tx, &Signoff::recorded(&name, &spec, now, "cli")).await?;
+    note(&mut tx, program, &spec.by, "signoff.recorded", format!("Signoff/{name}"), json!(spec), now).await?;
+    tx.commit().await?;
+    Ok(name)
+}
+
+async fn program_people(store: &Store, program: &str) -> Result<Vec<String>, CliError> {
+    let all = status::all_good(store).await?;
+    let good = all.iter().find(|good| good.kind == "Program" && good.name == program);
+    let people = good.and_then(|good| good.body["spec"]["people"].as_object());
+    Ok(people.into_iter().flatten().map(|(name, _)| name.clone()).collect())
+}
+
+/// Opens and closes incidents.
+#[derive(Args)]
+pub struct IncidentCommand {
+    #[command(subcommand)]
+    what: IncidentWhat,
+}
+
+#[derive(Subcommand)]
+enum IncidentWhat {
+    /// Opens one.
+    #[command(
+        after_help = "Example: betagate incident open sync-outage --severity sev-1 --title \"Sync is down\" --by founder"
+    )]
+    Open {
+        /// Its name.
+        name: String,
+        /// sev-1 (worst) to sev-4.
+        #[arg(long, value_parser = ["sev-1", "sev-2", "sev-3", "sev-4"])]
+        severity: String,
+        /// What is wrong, in a few words.
+        #[arg(long)]
+        title: String,
+        /// What kind of trouble, such as security.
+        #[arg(long, default_value = "")]
+        category: String,
+        /// Since how long.
+        #[arg(long, default_value = "0s")]
+        ago: Span,
+        /// Who says so.
+        #[arg(long)]
+        by: String,
+        /// The program; the only one when left out.
+        #[arg(long)]
+        program: Option<String>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Closes one.
+    #[command(after_help = "Example: betagate incident close sync-outage --by founder")]
+    Close {
+        /// Its name.
+        name: String,
+        /// Who says so.
+        #[arg(long)]
+        by: String,
+        /// The program; the only one when left out.
+        #[arg(long)]
+        program: Option<String>,
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+impl IncidentCommand {
+    pub async fn run(self) -> Result<ExitCode, CliError> {
+        let now = Clock::system().now();
+        match self.what {
+            IncidentWhat::Open { name, severity, title, category, ago, by, program, place } => {
+                let store = place.store().await?;
+                let program = only_program(&store, program).await?;
+                let started_at = ago.before(now);
+                let detail = json!({ "severity": severity, "title": title, "startedAt": started_at });
+                let object = format!("Incident/{name}");
+                let incident = Incident {
+                    program: program.clone(),
+                    name,
+                    severity,
+                    category,
+                    title,
+                    started_at,
+                    resolved_at: None,
+                    acknowledged_at: None,
+                    source: "cli".to_owned(),
+                    first_seen: now,
+                };
+                let mut tx = store.begin().await?;
+                incidents::open(&mut tx, &incident).await?;
+                note(&mut tx, &program, &by, "incident.opened", object, detail, now).await?;
+                tx.commit().await?;
+            }
+            IncidentWhat::Close { name, by, program, place } => {
+                let store = place.store().await?;
+                let program = only_program(&store, program).await?;
+                let mut tx = store.begin().await?;
+                if !incidents::close(&mut tx, &program, &name, now).await? {
+                    return Err(CliError::Failed(format!("there is no open incident '{name}' in program '{program}'")));
+                }
+                note(&mut tx, &program, &by, "incident.closed", format!("Incident/{name}"), json!({}), now).await?;
+                tx.commit().await?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Break glass: freezes a program's invites, with no controller running. The next controller adopts it as a run.
+#[derive(Args)]
+#[command(
+    name = "freeze",
+    after_help = "Example: betagate freeze --program kruxt --reason \"codes leaked\" --by founder"
+)]
+pub struct FreezeNow {
+    /// The program; the only one when left out.
+    #[arg(long)]
+    program: Option<String>,
+    /// Only this cohort.
+    #[arg(long)]
+    cohort: Option<String>,
+    /// Why.
+    #[arg(long)]
+    reason: String,
+    /// Who says so.
+    #[arg(long)]
+    by: String,
+    #[command(flatten)]
+    place: Where,
+}
+
+impl FreezeNow {
+    pub async fn run(self) -> Result<ExitCode, CliError> {
+        let store = self.place.store().await?;
+        let program = only_program(&store, self.program).await?;
+        let since = Clock::system().now();
+        let freeze = Freeze {
+            program: program.clone(),
+            cohort: self.cohort.clone().unwrap_or_default(),
+            holder: format!("hand:{}", self.by),
+            reason: self.reason.clone(),
+            since,
+        };
+        let mut tx = store.begin().await?;
+        freezes::freeze(&mut tx, &freeze).await?;
+        note(
+            &mut tx,
+            &program,
+            &self.by,
+            "frozen",
+            format!("Program/{program}"),
+            json!({ "cohort": self.cohort, "reason": self.reason }),
+            since,
+        )
+        .await?;
+        tx.commit().await?;
+        println!(
+            "invites of {} are frozen",
+            self.cohort.map_or_else(|| format!("program {program}"), |cohort| format!("cohort {cohort}"))
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Starts, lists, shows and lifts rollbacks.
+#[derive(Args)]
+pub struct Rollback {
+    #[command(subcommand)]
+    what: RollbackWhat,
+}
+
+#[derive(Subcommand)]
+enum RollbackWhat {
+    /// Asks the controller to start a plan now.
+    #[command(after_help = "Example: betagate rollback start closed-beta --reason \"a bad release\" --by founder")]
+    Start {
+        /// The plan.
+        plan: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+        /// Who says so.
+        #[arg(long)]
+        by: String,
+        /// The program; the only one when left out.
+        #[arg(long)]
+        program: Option<String>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Lists the runs.
+    List {
+        #[command(flatten)]
+        place: Where,
+        /// How the answer is printed.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Shows one run, step by step.
+    Show {
+        /// The run, such as closed-beta-1.
+        run: String,
+        #[command(flatten)]
+        place: Where,
+        /// How the answer is printed.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Says that a run's holds may go; they lift in reverse order once its cause document is complete.
+    #[command(after_help = "Example: betagate rollback lift closed-beta-1 --by founder --note \"handled\"")]
+    Lift {
+        /// The run.
+        run: String,
+        /// Who says so.
+        #[arg(long)]
+        by: String,
+        /// Why.
+        #[arg(long)]
+        note: String,
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+impl Rollback {
+    pub async fn run(self) -> Result<ExitCode, CliError> {
+        match self.what {
+            RollbackWhat::Start { plan, reason, by, program, place } => {
+                start(&place, plan, reason, by, program).await?
+            }
+            RollbackWhat::List { place, output } => {
+                let runs = status::list(&place.store().await?, Some("Rollback")).await?;
+                if output == Format::Table {
+                    let rows = runs
+                        .iter()
+                        .map(|run| vec![run.name.clone(), plain(&run.status["state"]), plain(&run.status["summary"])]);
+                    println!("{}", table(&["RUN", "STATE", "SUMMARY"], rows));
+                } else {
+                    print_value(
+                        &runs.iter().map(|run| json!({ "name": run.name, "status": run.status })).collect::<Vec<_>>(),
+                        output,
+                    )?;
+                }
+            }
+            RollbackWhat::Show { run, place, output } => show(&place, &run, output).await?,
+            RollbackWhat::Lift { run, by, note, place } => {
+                let store = place.store().await?;
+                let found = found(&store, &run).await?;
+                let spec = SignoffSpec {
+                    program: found.program.clone(),
+                    by,
+                    says: Says::Lift,
+                    gate: None,
+                    check: None,
+                    rollout: None,
+                    stage: None,
+                    run: Some(run),
+                    object: None,
+                    digest: None,
+                    note: Some(note),
+                    until: None,
+                };
+                println!("recorded as {}", say(&store, &found.program, spec).await?);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn start(
+    place: &Where,
+    plan: String,
+    reason: String,
+    by: String,
+    program: Option<String>,
+) -> Result<(), CliError> {
+    let store = place.store().await?;
+    let program = only_program(&store, program).await?;
+    let now = Clock::system().now();
+    let body = json!({ "program": program, "plan": plan, "reason": reason });
+    let mut tx = store.begin().await?;
+    let id = intents::submit(&mut tx, START_ROLLBACK, &by, &body, now).await?;
+    note(&mut tx, &program, &by, "rollback.requested", format!("RollbackPlan/{plan}"), body, now).await?;
+    tx.commit().await?;
+    println!("asked for ({id}); the controller starts it: betagate rollback list");
+    Ok(())
+}
+
+async fn found(store: &Store, run: &str) -> Result<status::ResourceStatus, CliError> {
+    status::get(store, "Rollback", run)
+        .await?
+        .ok_or_else(|| CliError::Failed(format!("there is no run '{run}': betagate rollback list")))
+}
+
+async fn show(place: &Where, run: &str, output: Format) -> Result<(), CliError> {
+    let found = found(&place.store().await?, run).await?;
+    if output != Format::Table {
+        return print_value(&found.status, output);
+    }
+    println!("{run} is {}: {}", plain(&found.status["state"]), plain(&found.status["summary"]));
+    let steps = found.status["run"]["steps"].as_array().cloned().unwrap_or_default();
+    let rows = steps.iter().enumerate().map(|(place, step)| {
+        let action = step["step"]
+            .as_object()
+            .and_then(|step| step.keys().find(|key| !matches!(key.as_str(), "deadline" | "onFailure")).cloned());
+        let at = |field: &str| step[field].as_str().unwrap_or("-").to_owned();
+        vec![
+            (place + 1).to_string(),
+            action.unwrap_or_default(),
+            plain(&step["state"]),
+            at("in_force_at"),
+            at("verified_at"),
+            plain(&step["detail"]),
+        ]
+    });
+    println!("{}", table(&["STEP", "ACTION", "STATE", "IN FORCE", "VERIFIED", "WAITS FOR"], rows));
+    for wait in found.status["waits"].as_array().into_iter().flatten() {
+        println!("waits: {} (from {})", plain(&wait["on"]), plain(&wait["from"]));
+    }
+    Ok(())
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
