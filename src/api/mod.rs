@@ -2,6 +2,8 @@
 //!
 //! Must not know: SQL text.
 
+#![allow(unused_qualifications, reason = "utoipa's path macro repeats the types of parameters")]
+
 mod accounts;
 mod admin;
 mod auth;

@@ -32,6 +32,7 @@ impl Controller {
         let Some(day0) = self.day0(name, &remembered, now) else { return Ok((false, None)) };
         self.record(name, day0).await?;
         let measured_again = self.measure(name, &remembered, day0).await?;
+        self.collect(self.patient).await?;
         let readings = self.readings(name, &remembered).await?;
         let Some(built) = &self.built else { return Ok((false, None)) };
         let Some(program) = built.desired.programs.get(name) else { return Ok((false, None)) };

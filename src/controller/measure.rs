@@ -1,11 +1,14 @@
 //! When each check is measured, and with what question.
 
+use std::sync::Arc;
+
 use betagate_core::decide::{MEASURE_EVERY, Memory, Outcome, Reading, Why};
 use betagate_core::desired::ProgramDesired;
 use betagate_core::resources::{Check, GateSpec, Span};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::{Controller, ControllerError, revision::secret_in};
+use crate::apply::processes::Supervisor;
 use crate::signals::{Sources, facts};
 use crate::store::events::{day_number, day_of};
 use crate::store::kpi::KpiQuery;
@@ -15,6 +18,14 @@ use crate::store::readings;
 const UNKNOWN_FACT_EVERY: Span = Span::seconds(1);
 /// How many readings of each check are kept.
 const KEEP: i64 = 500;
+
+/// A check that is measured.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct MeasuredCheck {
+    program: String,
+    gate: String,
+    check: String,
+}
 
 impl Controller {
     /// Measures the checks that are due, at once, and keeps the readings. A gate whose review is due now is measured first.
@@ -57,6 +68,7 @@ impl Controller {
         Ok(next)
     }
 
+    /// Facts are looked up at once. What asks another server is measured beside the passes, so that a slow one delays no protection.
     async fn measure_all(
         &mut self,
         name: &str,
@@ -71,46 +83,68 @@ impl Controller {
         let sources = Sources::resolve(&program.program.spec.sources, self.settings.environment.as_deref(), secret)
             .with_own_store(self.settings.database_url.clone())
             .with_default_prometheus(std::env::var("PROM_URL").ok().as_deref());
+        let sources = Arc::new(sources);
         let world = facts::World {
             store: &self.settings.store,
             program,
-            observed: self
-                .settings
-                .supervisor
-                .as_ref()
-                .map(crate::apply::processes::Supervisor::observed)
-                .unwrap_or_default(),
+            observed: self.settings.supervisor.as_ref().map(Supervisor::observed).unwrap_or_default(),
             list_waits: self.programs.get(name).map(|state| state.list_waits.clone()).unwrap_or_default(),
             now,
         };
-        let measured = futures_util::future::join_all(due.into_iter().map(|(gate, check, about)| {
-            let (signals, sources, world) = (&self.signals, &sources, &world);
-            async move {
-                let reading = match &check.fact {
-                    Some(fact) => facts::measure(world, fact, check.of.as_deref()).await,
-                    None => signals.measure(sources, &check, &about, now).await.unwrap_or_else(|| unmeasured(now)),
-                };
-                (gate, check.name, reading)
+        let mut measured = Vec::new();
+        for (gate, check, about) in due {
+            let key = MeasuredCheck { program: name.to_owned(), gate, check: check.name.clone() };
+            if let Some(fact) = &check.fact {
+                measured.push((key, facts::measure(&world, fact, check.of.as_deref()).await));
+            } else if self.asked.insert(key.clone()) {
+                let (signals, sources, wake) = (self.signals.clone(), sources.clone(), self.wake.clone());
+                self.in_flight.spawn(async move {
+                    let reading = signals.measure(&sources, &check, &about, now).await;
+                    wake.notify_one();
+                    (key, reading.unwrap_or_else(|| unmeasured(now)))
+                });
             }
-        }))
-        .await;
-        let mut rows = Vec::new();
-        for (gate, check, reading) in &measured {
-            let body = serde_json::to_value(reading).unwrap_or_default();
-            rows.push(readings::Reading {
-                program: name.to_owned(),
-                gate: gate.clone(),
-                check: check.clone(),
-                at: now,
-                body,
-            });
         }
+        self.keep_readings(measured).await
+    }
+
+    /// Takes the measurements over that are done; with `patient`, waits for all of them.
+    pub(super) async fn collect(&mut self, patient: bool) -> Result<(), ControllerError> {
+        let mut measured = Vec::new();
+        loop {
+            let next = if patient { self.in_flight.join_next().await } else { self.in_flight.try_join_next() };
+            match next {
+                Some(Ok(done)) => measured.push(done),
+                // A measurement that panicked is asked for again.
+                Some(Err(error)) => tracing::warn!(error = %error, "a measurement was broken off"),
+                None => break,
+            }
+        }
+        if self.in_flight.is_empty() {
+            self.asked.clear();
+        }
+        self.keep_readings(measured).await
+    }
+
+    async fn keep_readings(&mut self, measured: Vec<(MeasuredCheck, Reading)>) -> Result<(), ControllerError> {
+        if measured.is_empty() {
+            return Ok(());
+        }
+        let row = |(key, reading): &(MeasuredCheck, Reading)| readings::Reading {
+            program: key.program.clone(),
+            gate: key.gate.clone(),
+            check: key.check.clone(),
+            at: reading.at,
+            body: serde_json::to_value(reading).unwrap_or_default(),
+        };
+        let rows: Vec<_> = measured.iter().map(row).collect();
         let mut tx = self.settings.store.begin().await?;
         readings::append(&mut tx, &rows, KEEP).await?;
         tx.commit().await?;
-        let state = self.programs.entry(name.to_owned()).or_default();
-        for (gate, check, reading) in measured {
-            state.measured.insert((gate, check), (now, reading));
+        for (key, reading) in measured {
+            self.asked.remove(&key);
+            let state = self.programs.entry(key.program).or_default();
+            state.measured.insert((key.gate, key.check), (reading.at, reading));
         }
         Ok(())
     }

@@ -15,15 +15,17 @@ mod remembered;
 mod requests;
 mod revision;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use betagate_core::decide::Reading;
 use betagate_core::desired::{Built, error::Problem};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use crate::apply::processes::{ProcessError, Supervisor};
 use crate::clock::Clock;
@@ -31,6 +33,8 @@ use crate::keys::Keys;
 use crate::signals::Signals;
 use crate::source::{Snapshot, Source};
 use crate::store::{Store, StoreError, leadership};
+
+use measure::MeasuredCheck;
 
 pub use lists::survey_list;
 pub use observe::REPORT_STALE_AFTER;
@@ -111,6 +115,11 @@ pub struct Controller {
     built: Option<Built>,
     problems: Vec<Problem>,
     programs: BTreeMap<String, ProgramState>,
+    /// Measurements under way, and of what.
+    in_flight: JoinSet<(MeasuredCheck, Reading)>,
+    asked: BTreeSet<MeasuredCheck>,
+    /// Whether a pass waits for its measurements.
+    patient: bool,
     /// Wakes the loop: an outbox receipt, a request through the API of the same process.
     pub wake: Arc<Notify>,
 }
@@ -131,6 +140,9 @@ impl Controller {
             built: None,
             problems: Vec::new(),
             programs: BTreeMap::new(),
+            in_flight: JoinSet::new(),
+            asked: BTreeSet::new(),
+            patient: false,
             wake: Arc::new(Notify::new()),
         })
     }
@@ -155,12 +167,22 @@ impl Controller {
         &self.programs
     }
 
-    /// Looks at the source, and goes through the flow until nothing changes any more. Says when to look again.
+    /// Looks at the source, measures what is due, and goes through the flow until nothing changes any more. Says when to look again.
     ///
     /// # Errors
     /// When the database is away, or another controller has taken the lead.
     pub async fn pass(&mut self) -> Result<Option<Timestamp>, ControllerError> {
-        self.take_revision().await?;
+        self.patient = true;
+        let wake = self.look(true).await;
+        self.patient = false;
+        wake
+    }
+
+    /// As [`Controller::pass`], but waits for no measurement.
+    async fn look(&mut self, at_source: bool) -> Result<Option<Timestamp>, ControllerError> {
+        if at_source {
+            self.take_revision().await?;
+        }
         self.go_through().await
     }
 
@@ -198,7 +220,7 @@ impl Controller {
         let mut failures = 0_u32;
         let mut source_changed = true;
         loop {
-            let passed = if source_changed || failures > 0 { self.pass().await } else { self.go_through().await };
+            let passed = self.look(source_changed || failures > 0).await;
             source_changed = false;
             let pause = match passed {
                 Ok(wake) => {
