@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use betagate_core::decide::Reading;
+use betagate_core::decide::{Reading, RunPhase};
 use betagate_core::desired::{Built, error::Problem};
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -47,6 +47,9 @@ pub use revision::{build_snapshot, secret_in};
 const MOST_PASSES: usize = 100;
 /// How long the loop sleeps at most, so that another process's words (a sign-off, an incident) are seen without a push.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// How long it sleeps while a rollback brings its steps into force: what API processes serve is read, not pushed.
+const ROLLBACK_SLEEP: Duration = Duration::from_millis(50);
 
 /// What ends a pass, or the controller.
 #[derive(Debug, thiserror::Error)]
@@ -178,6 +181,15 @@ impl Controller {
         wake
     }
 
+    fn rolling_back(&self) -> bool {
+        let runs = self
+            .programs
+            .values()
+            .filter_map(|state| state.decision.as_ref())
+            .flat_map(|decision| decision.memory.runs.values());
+        runs.into_iter().any(|run| run.phase == RunPhase::Running)
+    }
+
     /// As [`Controller::pass`], but waits for no measurement.
     async fn look(&mut self, at_source: bool) -> Result<Option<Timestamp>, ControllerError> {
         if at_source {
@@ -238,7 +250,8 @@ impl Controller {
             };
             let source = self.settings.source.clone();
             let (clock, wake) = (self.settings.clock.clone(), self.wake.clone());
-            let longest = LONGEST_SLEEP.saturating_mul(1 << failures.min(5));
+            let usual = if self.rolling_back() { ROLLBACK_SLEEP } else { LONGEST_SLEEP };
+            let longest = usual.saturating_mul(1 << failures.min(5));
             tokio::select! {
                 () = &mut stop => return Ok(()),
                 () = source.next_change(), if failures == 0 => source_changed = true,
