@@ -14,8 +14,8 @@ use crate::store::events::{day_number, day_of};
 use crate::store::kpi::KpiQuery;
 use crate::store::readings;
 
-/// How often a fact that is not known is looked up again.
-const UNKNOWN_FACT_EVERY: Span = Span::seconds(1);
+/// A fact that is not known is looked up at every pass: what is committed in one may be known in the next.
+const UNKNOWN_FACT_EVERY: Span = Span::seconds(0);
 /// How many readings of each check are kept.
 const KEEP: i64 = 500;
 

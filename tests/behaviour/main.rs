@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod a_program_runs_from_yaml_to_an_ordered_rollback_and_back;
 mod bad_documents_are_named_all_at_once;
 mod each_test_has_a_database_of_its_own;
 mod the_custom_resource_definitions_are_what_the_types_say;

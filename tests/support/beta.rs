@@ -1,0 +1,185 @@
+//! A whole betagate in one process, on a clock that the test moves: controller, API over loopback, flags.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use betagate::api::flags_cache::FlagsCache;
+use betagate::api::{ApiState, router, token_digest};
+use betagate::clock::Clock;
+use betagate::controller::{Controller, Settings};
+use betagate::keys::Keys;
+use betagate::source::Source;
+use betagate::store::Store;
+use betagate::store::flags::Process;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::{TestDb, TestRepo};
+
+/// The administration token of a test.
+pub const ADMIN: &str = "a-token-for-tests-only";
+
+/// A running betagate.
+pub struct Beta {
+    pub store: Store,
+    pub clock: Clock,
+    pub repo: TestRepo,
+    pub data: PathBuf,
+    pub controller: Controller,
+    cache: Arc<FlagsCache>,
+    address: SocketAddr,
+    http: reqwest::Client,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Beta {
+    /// Starts one at an instant. The database must outlive it.
+    pub async fn start(db: &TestDb, repo: TestRepo, at: &str) -> Beta {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        let clock = Clock::manual(at.parse().unwrap());
+        let store = Store::open(&db.url).await.unwrap();
+        store.migrate().await.unwrap();
+        let keys = Arc::new(Keys::load_or_create(&data.join("keys")).unwrap());
+        let now = clock.now();
+        let process = Process {
+            id: Uuid::now_v7(),
+            workload: "api".to_owned(),
+            pid: i64::from(std::process::id()),
+            started_at: now,
+            reported_at: now,
+            flag_revision: 0,
+        };
+        let cache = FlagsCache::load(store.clone(), clock.clone(), process).await;
+        let state = ApiState {
+            store: store.clone(),
+            clock: clock.clone(),
+            keys: keys.clone(),
+            cache: cache.clone(),
+            admin_token: Some(token_digest(ADMIN)),
+            hook_secret: None,
+            metrics: Arc::default(),
+            hashing: Arc::new(Semaphore::new(2)),
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router(state)).await });
+        let settings = settings(&store, &db.url, &clock, &repo, &data, keys, address);
+        let controller = Controller::new(settings).await.unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Beta { store, clock, repo, data, controller, cache, address, http, url: db.url.clone(), _folder: folder }
+    }
+
+    /// Goes on with a new controller, as after a crash.
+    pub async fn restart_controller(&mut self) {
+        let keys = Arc::new(Keys::load(&self.data.join("keys")).unwrap());
+        let settings = settings(&self.store, &self.url, &self.clock, &self.repo, &self.data, keys, self.address);
+        self.controller = Controller::new(settings).await.unwrap();
+    }
+
+    /// One pass of the controller; then the API takes over what it published.
+    pub async fn pass(&mut self) {
+        self.controller.pass().await.unwrap();
+        self.cache.refresh_now().await.unwrap();
+    }
+
+    /// Passes until `done`.
+    pub async fn until(&mut self, what: &str, done: impl Fn(&Controller) -> bool) {
+        for _ in 0..60 {
+            self.pass().await;
+            if done(&self.controller) {
+                return;
+            }
+        }
+        let states: Vec<_> =
+            self.controller.programs().values().filter_map(|s| s.decision.as_ref()).map(|d| &d.states).collect();
+        panic!("{what} did not come about: {states:#?}");
+    }
+
+    pub fn at(&self, instant: &str) {
+        self.clock.set(instant.parse::<Timestamp>().unwrap());
+    }
+
+    /// A request with a JSON body: status and JSON answer.
+    pub async fn post(&self, path: &str, token: Option<&str>, body: &Value) -> (u16, Value) {
+        let mut request = self.http.post(format!("http://{}{path}", self.address)).json(body);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+    }
+
+    pub async fn get(&self, path: &str, token: Option<&str>) -> (u16, Value) {
+        let mut request = self.http.get(format!("http://{}{path}", self.address));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+    }
+
+    pub async fn register(&self, email: &str, code: &str) -> (u16, Value) {
+        self.post(
+            "/v1/auth/register",
+            None,
+            &json!({ "email": email, "password": "a long enough password", "invite": code }),
+        )
+        .await
+    }
+
+    /// What OFREP answers for a person.
+    pub async fn flag(&self, key: &str, person: &str) -> Value {
+        let (status, answer) = self
+            .post(&format!("/ofrep/v1/evaluate/flags/{key}"), None, &json!({ "context": { "targetingKey": person } }))
+            .await;
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+
+    /// Address and code of every rendered invite.
+    pub fn invitations(&self) -> Vec<(String, String)> {
+        let mut found: Vec<(String, String)> = std::fs::read_dir(self.data.join("mail"))
+            .unwrap()
+            .filter_map(|entry| {
+                let text = std::fs::read_to_string(entry.unwrap().path()).unwrap().replace("\r\n", "\n");
+                let line = |start: &str| text.lines().find_map(|line| line.strip_prefix(start));
+                let code = line("Your code is ")?.split('.').next()?.to_owned();
+                Some((line("To: ")?.to_owned(), code))
+            })
+            .collect();
+        found.sort();
+        found
+    }
+}
+
+fn settings(
+    store: &Store,
+    url: &str,
+    clock: &Clock,
+    repo: &TestRepo,
+    data: &std::path::Path,
+    keys: Arc<Keys>,
+    address: SocketAddr,
+) -> Settings {
+    Settings {
+        store: store.clone(),
+        database_url: url.to_owned().into(),
+        clock: clock.clone(),
+        source: Arc::new(Source::folder(repo.path(), clock.clone())),
+        data: data.to_owned(),
+        keys,
+        environment: None,
+        supervisor: None,
+        probe: Some(format!("http://{address}")),
+        holder: "test".to_owned(),
+        child_env: BTreeMap::new(),
+    }
+}
