@@ -18,7 +18,7 @@ const CASES: [(&str, &str, &str, &str); 12] = [
         "provider_uora_enabled",
         "did you mean provider_oura_enabled",
     ),
-    ("manifests/kruxt/workloads.yaml", "program: kruxt", "program: kruxxt", "did you mean kruxt"),
+    ("cohorts/pavia.yaml", "program: kruxt", "program: kruxxt", "did you mean kruxt"),
     ("cohorts/pavia.yaml", "csv: pavia.csv", "csv: pavla.csv", "there is no file"),
     ("manifests/kruxt/expansion.yaml", "kind: Gate", "kind: Gate\n  bad: [", ""),
 ];

@@ -8,8 +8,10 @@
 mod support;
 
 mod a_program_runs_from_yaml_to_an_ordered_rollback_and_back;
+mod a_rollback_resumes_after_a_crash_at_every_step;
 mod bad_documents_are_named_all_at_once;
 mod each_test_has_a_database_of_its_own;
 mod the_custom_resource_definitions_are_what_the_types_say;
 mod the_repositorys_own_lists_and_messages_are_ready_to_send;
 mod the_repositorys_own_programs_are_what_their_plans_say;
+mod up_is_one_tree_of_processes;

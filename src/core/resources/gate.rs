@@ -92,7 +92,7 @@ pub struct Check {
     /// What it asks, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Its column on the board; the name when left out.
+    /// Its column on the board; the name when left out; none when empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
     /// What the value must meet.

@@ -1,0 +1,186 @@
+//! The controller dies after every single pass, and another one goes on: no step is skipped, none is done twice, the order is kept. And the
+//! edges of the trigger, through the whole machine.
+
+use betagate::store::incidents::{self, Incident};
+use betagate::store::signoffs::{self, Signoff};
+use betagate::store::{audit, freezes, outbox, status};
+use betagate_core::decide::{RunPhase, StepState};
+use betagate_core::resources::{Says, SignoffSpec};
+
+use super::a_program_runs_from_yaml_to_an_ordered_rollback_and_back::kruxt;
+use crate::support::beta::Beta;
+use crate::support::databases;
+
+async fn sev1(beta: &Beta, name: &str, started_at: &str) {
+    let started_at = started_at.parse().unwrap();
+    let incident = Incident {
+        program: "kruxt".to_owned(),
+        name: name.to_owned(),
+        severity: "sev-1".to_owned(),
+        category: String::new(),
+        title: "Sync is down".to_owned(),
+        started_at,
+        resolved_at: None,
+        acknowledged_at: None,
+        source: "test".to_owned(),
+        first_seen: beta.clock.now(),
+    };
+    let mut tx = beta.store.begin().await.unwrap();
+    incidents::open(&mut tx, &incident).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+fn runs(beta: &Beta) -> Vec<String> {
+    beta.controller.programs()["kruxt"].decision.as_ref().unwrap().memory.runs.keys().cloned().collect()
+}
+
+fn phase(beta: &Beta, run: &str) -> Option<RunPhase> {
+    let state = beta.controller.programs().get("kruxt")?;
+    state.decision.as_ref()?.memory.runs.get(run).map(|run| run.phase)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_resumes_after_a_crash_at_every_step() {
+    for db in databases() {
+        let mut beta = Beta::start(&db, kruxt(), "2026-03-03T08:00:00Z").await;
+        beta.pass().await;
+        sev1(&beta, "down", "2026-03-03T07:00:00Z").await;
+        for _ in 0..40 {
+            beta.restart_controller().await;
+            beta.pass().await;
+            if phase(&beta, "closed-beta-1") == Some(RunPhase::Holding) {
+                break;
+            }
+        }
+        let memory = &beta.controller.programs()["kruxt"].decision.as_ref().unwrap().memory;
+        let run = &memory.runs["closed-beta-1"];
+        assert_eq!(run.phase, RunPhase::Holding, "{}", db.name);
+        assert!(run.steps.iter().all(|step| step.state == StepState::Verified));
+        let mut before = None;
+        for step in &run.steps {
+            assert!(step.in_force_at >= before, "in order");
+            before = step.in_force_at;
+        }
+        let filter = audit::Filter { object: Some("Rollback/closed-beta-1".to_owned()), ..audit::Filter::default() };
+        let told = audit::list(&beta.store, &filter).await.unwrap();
+        let in_force = told.iter().filter(|kept| kept.entry.action == "StepInForce").count();
+        assert_eq!((in_force, memory.runs.len()), (7, 1), "each step came into force once");
+        let sent = outbox::by_prefix(&beta.store, "closed-beta-1/").await.unwrap();
+        assert_eq!(sent.len(), 3, "two notes and a document, once each");
+        assert_eq!(freezes::list(&beta.store, Some("kruxt")).await.unwrap().len(), 1);
+        assert!(audit::verify(&beta.store).await.unwrap().problem.is_none());
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_29_and_exactly_30_minutes_nothing_happens_and_lifting_while_it_is_open_starts_no_new_run() {
+    for db in databases() {
+        let mut beta = Beta::start(&db, kruxt(), "2026-03-03T08:00:00Z").await;
+        beta.pass().await;
+        sev1(&beta, "down", "2026-03-03T09:00:00Z").await;
+        for minute in ["2026-03-03T09:29:00Z", "2026-03-03T09:30:00Z"] {
+            beta.at(minute);
+            beta.pass().await;
+            assert!(runs(&beta).is_empty(), "{minute} on {}", db.name);
+        }
+        beta.at("2026-03-03T09:31:00Z");
+        beta.until("the run", |controller| {
+            let memory = &controller.programs()["kruxt"].decision.as_ref().unwrap().memory;
+            memory.runs.get("closed-beta-1").is_some_and(|run| run.phase == RunPhase::Holding)
+        })
+        .await;
+        let document = std::fs::read_dir(beta.data.join("documents")).unwrap().next().unwrap().unwrap().path();
+        let text = std::fs::read_to_string(&document).unwrap();
+        let text = text
+            .replace("## Root cause\n", "## Root cause\n\nKnown.\n")
+            .replace("## Action items\n", "## Action items\n\n- [ ] Mend it (owner: founder)\n");
+        std::fs::write(&document, text).unwrap();
+        beta.at("2026-03-03T10:00:00Z");
+        lift(&beta, "closed-beta-1").await;
+        beta.until("the lift", |controller| {
+            controller.programs()["kruxt"].decision.as_ref().unwrap().memory.runs["closed-beta-1"].phase
+                == RunPhase::Lifted
+        })
+        .await;
+        beta.at("2026-03-03T15:00:00Z");
+        beta.pass().await;
+        beta.pass().await;
+        assert_eq!(runs(&beta), ["closed-beta-1"], "the incident is still open: the same episode");
+        assert!(freezes::list(&beta.store, Some("kruxt")).await.unwrap().is_empty());
+        beta.store.close().await;
+    }
+}
+
+async fn lift(beta: &Beta, run: &str) {
+    let spec = SignoffSpec {
+        program: "kruxt".to_owned(),
+        by: "founder".to_owned(),
+        says: Says::Lift,
+        gate: None,
+        check: None,
+        rollout: None,
+        stage: None,
+        run: Some(run.to_owned()),
+        object: None,
+        digest: None,
+        note: Some("handled".to_owned()),
+        until: None,
+    };
+    let mut tx = beta.store.begin().await.unwrap();
+    signoffs::record(&mut tx, &Signoff::recorded("lift", &spec, beta.clock.now(), "test")).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_freeze_by_hand_is_adopted_and_the_one_who_made_it_is_told() {
+    for db in databases() {
+        let mut beta = Beta::start(&db, kruxt(), "2026-03-03T08:00:00Z").await;
+        beta.pass().await;
+        let freeze = freezes::Freeze {
+            program: "kruxt".to_owned(),
+            cohort: String::new(),
+            holder: "hand:founder".to_owned(),
+            reason: "codes leaked".to_owned(),
+            since: beta.clock.now(),
+        };
+        let mut tx = beta.store.begin().await.unwrap();
+        freezes::freeze(&mut tx, &freeze).await.unwrap();
+        tx.commit().await.unwrap();
+        beta.restart_controller().await;
+        beta.pass().await;
+        assert_eq!(phase(&beta, "break-glass-1"), Some(RunPhase::Holding), "{}", db.name);
+        let standing = freezes::list(&beta.store, Some("kruxt")).await.unwrap();
+        assert_eq!(
+            standing.iter().map(|freeze| freeze.holder.as_str()).collect::<Vec<_>>(),
+            ["break-glass-1/1"],
+            "the run holds it now"
+        );
+        let waits =
+            status::get(&beta.store, "Rollback", "break-glass-1").await.unwrap().unwrap().status["waits"].to_string();
+        assert!(waits.contains("betagate rollback lift break-glass-1"), "{waits}");
+        beta.at("2026-03-03T09:00:00Z");
+        lift(&beta, "break-glass-1").await;
+        beta.pass().await;
+        assert!(freezes::list(&beta.store, Some("kruxt")).await.unwrap().is_empty());
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_commit_changes_nothing_and_says_why() {
+    for db in databases() {
+        let mut beta = Beta::start(&db, kruxt(), "2026-03-03T08:00:00Z").await;
+        beta.pass().await;
+        let before = status::list(&beta.store, None).await.unwrap();
+        beta.repo.replace("manifests/kruxt/rollout.yaml", "cohorts: [pavia]", "cohorts: [pavvia]");
+        beta.pass().await;
+        assert_eq!(status::list(&beta.store, None).await.unwrap(), before);
+        let said = status::sources(&beta.store).await.unwrap()[0].body["problems"].to_string();
+        assert!(said.contains("did you mean pavia"), "{said}");
+        beta.repo.replace("manifests/kruxt/rollout.yaml", "cohorts: [pavvia]", "cohorts: [pavia]");
+        beta.pass().await;
+        assert!(beta.controller.problems().is_empty());
+        beta.store.close().await;
+    }
+}

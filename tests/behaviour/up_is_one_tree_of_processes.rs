@@ -1,0 +1,104 @@
+//! `betagate up` as a process: what it starts ends with it however it ends, and the next one goes on where it was.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::{Betagate, Running, TestRepo, free_port, wait_for};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn up(repo: &TestRepo, port: u16) -> Running {
+    let listen = format!("127.0.0.1:{port}");
+    Betagate::new(["up", "--listen", &listen]).within(repo.path()).start_logging_to(&repo.path().join("up.log"))
+}
+
+fn ready(repo: &TestRepo, port: u16) {
+    wait_for("the pilot's messages", PATIENCE, || {
+        let mail = std::fs::read_dir(repo.path().join(".betagate/mail")).map_or(0, Iterator::count);
+        (mail >= 60 && TcpStream::connect(("127.0.0.1", port)).is_ok()).then_some(())
+    });
+}
+
+/// The processes whose working folder is this one, the given one aside.
+fn processes_in(folder: &Path) -> Vec<u32> {
+    let folder = folder.canonicalize().unwrap();
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let here = all.filter(|entry| std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == folder));
+    here.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+#[test]
+fn a_second_up_on_the_same_folder_is_refused_and_a_port_in_use_is_named() {
+    let repo = TestRepo::of_this_project();
+    let port = free_port();
+    let mut first = up(&repo, port);
+    ready(&repo, port);
+    let other = format!("127.0.0.1:{}", free_port());
+    let refused = Betagate::new(["up", "--listen", &other]).within(repo.path()).run().expect_code(1);
+    assert!(refused.stderr.contains(&first.pid().to_string()), "it says who holds the folder: {}", refused.stderr);
+    assert!(first.interrupt(PATIENCE).is_some_and(|status| status.success()));
+    wait_for("everything to end", PATIENCE, || processes_in(repo.path()).is_empty().then_some(()));
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = Betagate::new(["up", "--listen", &address]).within(repo.path()).run().expect_code(1);
+    assert!(refused.stderr.contains(&taken.local_addr().unwrap().port().to_string()), "{}", refused.stderr);
+}
+
+#[test]
+fn killing_it_leaves_nothing_running_and_nothing_locked_and_the_next_one_goes_on() {
+    let repo = TestRepo::of_this_project();
+    let port = free_port();
+    let mut first = up(&repo, port);
+    ready(&repo, port);
+    let opened = [
+        "incident",
+        "open",
+        "down",
+        "--program",
+        "kruxt",
+        "--severity",
+        "sev-1",
+        "--title",
+        "Down",
+        "--ago",
+        "31m",
+        "--by",
+        "founder",
+    ];
+    Betagate::new(opened).within(repo.path()).run().expect_code(0);
+    first.kill();
+    wait_for("everything to end", PATIENCE, || processes_in(repo.path()).is_empty().then_some(()));
+    let mut second = up(&repo, port);
+    wait_for("the run to hold", PATIENCE, || {
+        let list = Betagate::new(["rollback", "list"]).within(repo.path()).run();
+        list.stdout.contains("Holding").then_some(())
+    });
+    Betagate::new(["audit", "verify"]).within(repo.path()).run().expect_code(0);
+    Betagate::new(["status"]).within(repo.path()).run().expect_code(2);
+    assert!(second.interrupt(PATIENCE).is_some_and(|status| status.success()));
+    wait_for("everything to end", PATIENCE, || processes_in(repo.path()).is_empty().then_some(()));
+}
+
+#[test]
+fn a_command_that_needs_a_record_says_what_to_start() {
+    let repo = TestRepo::empty();
+    let outcome = Betagate::new(["status"]).within(repo.path()).run().expect_code(1);
+    assert!(outcome.stderr.contains("betagate up"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_plan_between_revisions_names_people_and_flags() {
+    let repo = TestRepo::of_this_project();
+    repo.commit("before");
+    let list = repo.read("cohorts/pavia.csv");
+    repo.write("cohorts/pavia.csv", &format!("{list}new.person@example.com,listener-lyon,founder,listener,it,\n"));
+    repo.replace("flags/ml-recommendations.yaml", "defaultVariant: \"off\"", "defaultVariant: \"on\"");
+    let outcome =
+        Betagate::new(["plan", "--base", "HEAD", "--format", "markdown"]).within(repo.path()).run().expect_code(2);
+    assert!(outcome.stdout.contains("+ new.person@example.com"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("flag ml_recommendations_enabled: defaultVariant off → on"), "{}", outcome.stdout);
+    repo.git(&["checkout", "--", "."]);
+    Betagate::new(["plan", "--base", "HEAD"]).within(repo.path()).run().expect_code(0);
+}
