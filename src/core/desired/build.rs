@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::{
     Desired, Origin, ProgramDesired, Resource, Revision,
     error::{Problem, sorted},
-    nearest::nearest,
+    nearest::{nearest, one_of},
     parse::{Document, parse},
     rules, shape,
 };
@@ -42,6 +42,8 @@ pub struct Built {
 pub(super) struct Documents {
     all: Vec<Document>,
     by_name: HashMap<(Kind, String), usize>,
+    /// Where each name first stood, in a sound document or not.
+    first: HashMap<(Kind, String), Origin>,
     /// Names that stand in some document, be it sound or not: a reference to a broken document is no second mistake.
     seen: HashSet<(Kind, String)>,
 }
@@ -53,6 +55,20 @@ impl Documents {
 
     pub(super) fn seen(&self, kind: Kind, name: &str) -> bool {
         self.seen.contains(&(kind, name.to_owned()))
+    }
+
+    /// Whether the document of this name, or of the flag with this key, could be taken and has its program.
+    pub(super) fn sound(&self, kind: Kind, name: &str) -> bool {
+        let text =
+            |document: &Document, field: &str| document.root.at(field).and_then(|it| it.text()).map(str::to_owned);
+        let keyed =
+            |document: &&Document| document.kind == "Flag" && text(document, "/spec/key").as_deref() == Some(name);
+        let found = match kind {
+            Kind::Flag => self.all.iter().find(keyed).or_else(|| self.get(kind, name)),
+            kind => self.get(kind, name),
+        };
+        let program = found.and_then(|document| text(document, "/spec/program"));
+        program.is_some_and(|program| self.get(Kind::Program, &program).is_some())
     }
 
     fn see(&mut self, kind: Kind, document: &Document) {
@@ -90,16 +106,20 @@ pub fn build<'a>(
     }
     let mut desired = Desired { revision, programs: BTreeMap::new() };
     let mut orphans = Vec::new();
+    let mut keys = HashMap::new();
     // Programs first, so that everything else finds its own whatever the order of files.
     for pass in [true, false] {
         for (kind, document) in kinds.iter().zip(&documents.all).filter(|(kind, _)| (**kind == Kind::Program) == pass) {
-            insert(*kind, document, options, &mut desired, &mut orphans, &mut problems);
+            insert(*kind, document, options, &mut desired, &mut keys, &mut orphans, &mut problems);
         }
     }
     for (document, program) in orphans {
         if !documents.seen(Kind::Program, &program) {
-            let known = desired.programs.keys().map(String::as_str);
-            let problem = document.problem("/spec/program", format!("there is no program '{program}'"));
+            let known: Vec<&str> = desired.programs.keys().map(String::as_str).collect();
+            let mut problem = document.problem("/spec/program", format!("there is no program '{program}'"));
+            if !known.is_empty() {
+                problem = problem.expected(one_of(known.iter().copied()));
+            }
             problems.push(problem.nearest(nearest(&program, known)));
         }
     }
@@ -116,11 +136,18 @@ fn kind_of(document: &Document, problems: &mut Vec<Problem>) -> Option<Kind> {
         );
         return None;
     }
+    if group != crate::resources::API_VERSION {
+        let problem = document.problem("/apiVersion", format!("there is no version '{group}'"));
+        problems.push(problem.expected(crate::resources::API_VERSION));
+        return None;
+    }
     let found = Kind::ALL.iter().find(|kind| kind.name() == document.kind).copied();
     match found {
         None => {
-            let names = Kind::ALL.iter().map(|kind| kind.name());
+            let written = Kind::ALL.iter().filter(|kind| **kind != Kind::Rollback).map(|kind| kind.name());
+            let names: Vec<&str> = written.collect();
             let problem = document.problem("/kind", format!("there is no kind '{}'", document.kind));
+            let problem = problem.expected(one_of(names.iter().copied()));
             problems.push(problem.nearest(nearest(&document.kind, names)));
             None
         }
@@ -149,11 +176,16 @@ fn accept(
     let sound = !found.iter().any(Problem::is_error);
     problems.extend(found);
     let key = (kind, document.name.clone());
-    if let Some(other) = documents.by_name.get(&key).and_then(|place| documents.all.get(*place)) {
-        let line = other.root.at.line;
-        let message = format!("there is already a {kind} '{}' in {}, line {line}", document.name, other.file);
+    if document.name.is_empty() {
+        return;
+    }
+    if let Some(other) = documents.first.get(&key) {
+        let message = format!("there is already a {kind} '{}' in {}, line {}", document.name, other.file, other.line);
         problems.push(document.problem("/metadata/name", message));
-    } else if sound {
+        return;
+    }
+    documents.first.insert(key.clone(), Origin { file: document.file.clone(), line: document.root.at.line });
+    if sound {
         documents.by_name.insert(key, documents.all.len());
         documents.all.push(document);
         kinds.push(kind);
@@ -166,6 +198,7 @@ fn insert<'d>(
     document: &'d Document,
     options: &BuildOptions<'_>,
     desired: &mut Desired,
+    keys: &mut HashMap<String, Origin>,
     orphans: &mut Vec<(&'d Document, String)>,
     problems: &mut Vec<Problem>,
 ) {
@@ -191,7 +224,7 @@ fn insert<'d>(
         Kind::Invite => into!(invites, InviteSpec),
         Kind::Flag => {
             if let Some(resource) = read::<FlagSpec>(document, problems) {
-                insert_flag(document, resource, options, desired, orphans, problems);
+                insert_flag(document, resource, options, desired, keys, orphans, problems);
             }
         }
         Kind::Gate => into!(gates, GateSpec),
@@ -211,6 +244,7 @@ fn insert_flag<'d>(
     mut resource: Resource<FlagSpec>,
     options: &BuildOptions<'_>,
     desired: &mut Desired,
+    keys: &mut HashMap<String, Origin>,
     orphans: &mut Vec<(&'d Document, String)>,
     problems: &mut Vec<Problem>,
 ) {
@@ -221,12 +255,13 @@ fn insert_flag<'d>(
         spec.default_variant = difference.default_variant.unwrap_or_else(|| spec.default_variant.clone());
         spec.targeting = difference.targeting.or_else(|| spec.targeting.take());
     }
-    if let Some(other) = desired.programs.values().find_map(|program| program.flags.get(&key)) {
+    if let Some(other) = keys.get(&key) {
         let pointer = if resource.spec.key.is_some() { "/spec/key" } else { "/metadata/name" };
-        let message = format!("flag key '{key}' is already taken in {}, line {}", other.origin.file, other.origin.line);
+        let message = format!("flag key '{key}' is already taken in {}, line {}", other.file, other.line);
         problems.push(document.problem(pointer, message));
         return;
     }
+    keys.insert(key.clone(), resource.origin.clone());
     match desired.programs.get_mut(&resource.spec.program) {
         Some(program) => {
             program.flags.insert(key, resource);

@@ -27,7 +27,10 @@ fn the_programs_of_this_repository_hold() {
     let options = BuildOptions { environment: None, default_prometheus: true, file_exists: &exists };
     let files = files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
     match build(files, Revision::default(), &options) {
-        Ok(built) => assert!(built.desired.programs.contains_key("kruxt"), "{:?}", built.desired.programs.keys()),
+        Ok(built) => {
+            assert_eq!(built.warnings, []);
+            assert_eq!(built.desired.programs.keys().collect::<Vec<_>>(), ["kruxt", "soft-launch"]);
+        }
         Err(problems) => panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
     }
 }

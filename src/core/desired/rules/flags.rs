@@ -2,10 +2,62 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::Rules;
-use crate::resources::{FlagSpec, Kind};
+use super::{Rules, is_variable, token};
+use crate::{
+    desired::{Desired, build::Documents, error::Problem, parse::Document},
+    flags::FlagSet,
+    resources::{FlagSpec, Kind},
+};
+
+/// What the compiler of flags finds in every rule as it is written, those of other environments included.
+pub(super) fn compiled(desired: &Desired, documents: &Documents) -> Vec<Problem> {
+    let mut written = Vec::new();
+    for flag in desired.programs.values().flat_map(|program| program.flags.values()) {
+        let Some(document) = documents.get(Kind::Flag, &flag.name) else { continue };
+        let shared = serde_json::to_value(&flag.spec.evaluators).unwrap_or_default();
+        if !flag.spec.evaluators.is_empty() {
+            written.push((document, String::new(), json!({ "$evaluators": shared })));
+        }
+        for (pointer, rule) in rules_of(document) {
+            written.push((document, pointer, json!({ "targeting": rule })));
+        }
+    }
+    let keys: Vec<String> = (0..written.len()).map(|place| place.to_string()).collect();
+    let definitions = keys.iter().map(String::as_str).zip(written.iter().map(|(_, _, definition)| definition));
+    let (_, found) = FlagSet::compile(definitions, &|_| None);
+    let problem = |found: crate::flags::CompileProblem| {
+        let (document, pointer, _) = written.get(found.flag.parse::<usize>().ok()?)?;
+        let below = found.pointer.strip_prefix("/targeting").unwrap_or(&found.pointer);
+        Some(document.problem_at_key(&format!("{pointer}{below}"), found.message))
+    };
+    found.into_iter().filter_map(problem).collect()
+}
+
+/// The rules of a flag as they are written, with their places: its own, and those of each environment.
+fn rules_of(document: &Document) -> Vec<(String, Value)> {
+    let environments = document.root.at("/spec/environments").map(|node| node.entries()).unwrap_or_default();
+    let environments = environments.iter().map(|entry| format!("/spec/environments/{}/targeting", token(&entry.key)));
+    std::iter::once("/spec/targeting".to_owned())
+        .chain(environments)
+        .filter_map(|pointer| document.root.at(&pointer).map(|node| (pointer, node.to_json())))
+        .collect()
+}
+
+/// The default variants of a flag as they are written, with their places.
+fn defaults_of(document: &Document) -> Vec<(String, String)> {
+    let environments = document.root.at("/spec/environments").map(|node| node.entries()).unwrap_or_default();
+    let environments =
+        environments.iter().map(|entry| format!("/spec/environments/{}/defaultVariant", token(&entry.key)));
+    std::iter::once("/spec/defaultVariant".to_owned())
+        .chain(environments)
+        .filter_map(|pointer| {
+            let name = document.root.at(&pointer)?.text()?.to_owned();
+            Some((pointer, name))
+        })
+        .collect()
+}
 
 impl Rules<'_> {
     pub(super) fn flags(&mut self) {
@@ -18,22 +70,18 @@ impl Rules<'_> {
     fn flag(&mut self, name: &str, spec: &FlagSpec) {
         let document = self.document(Kind::Flag, name);
         let variants: Vec<&str> = spec.variants.keys().map(String::as_str).collect();
-        self.known(document, "/spec/defaultVariant", "variant", &spec.default_variant, variants.iter().copied());
+        for (pointer, variant) in document.map(defaults_of).unwrap_or_default() {
+            self.known(document, &pointer, "variant", &variant, variants.iter().copied());
+        }
         if let Some(safe) = &spec.safe_variant {
             self.known(document, "/spec/safeVariant", "variant", safe, variants.iter().copied());
-        }
-        for (environment, difference) in &spec.environments {
-            if let Some(variant) = &difference.default_variant {
-                let pointer = format!("/spec/environments/{environment}/defaultVariant");
-                self.known(document, &pointer, "variant", variant, variants.iter().copied());
-            }
         }
         for (variant, value) in &spec.variants {
             if !spec.r#type.admits(value) {
                 let wanted = format!("{:?}", spec.r#type).to_lowercase();
                 self.problem(
                     document,
-                    &format!("/spec/variants/{variant}"),
+                    &format!("/spec/variants/{}", token(variant)),
                     format!("{value} is no {wanted}, which `type` asks for"),
                 );
             }
@@ -41,18 +89,20 @@ impl Rules<'_> {
         if let Some(path) = spec.fallback.as_ref().filter(|path| !path.starts_with('/')) {
             self.problem(document, "/spec/fallback", format!("'{path}' is not a path: it starts with /"));
         }
-        let sane = |name: &str| {
-            !name.is_empty()
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-                && !name.starts_with(|c: char| c.is_ascii_digit())
-        };
-        if let Some(env) = spec.env.as_ref().filter(|env| !sane(env)) {
+        for (field, value) in spec.metadata.iter().filter(|(_, value)| value.is_object() || value.is_array()) {
+            let message = format!("{value} is no boolean, string or number, which is what SDKs take");
+            self.problem(document, &format!("/spec/metadata/{}", token(field)), message);
+        }
+        if let Some(env) = spec.env.as_ref().filter(|env| !is_variable(env)) {
             self.problem(document, "/spec/env", format!("'{env}' is no name for an environment variable"));
         }
-        if let Some(targeting) = &spec.targeting {
-            self.targeting(name, targeting, "/spec/targeting");
+        for (rule, shared) in &spec.evaluators {
+            self.targeting(name, shared, &format!("/spec/$evaluators/{}", token(rule)));
+        }
+        for (pointer, targeting) in document.map(rules_of).unwrap_or_default() {
+            self.targeting(name, &targeting, &pointer);
             let mut results = Vec::new();
-            branch_results(targeting, "/spec/targeting", &mut results);
+            branch_results(&targeting, &pointer, &mut results);
             for (pointer, variant) in results {
                 self.known(document, &pointer, "variant", variant, variants.iter().copied());
             }
@@ -65,15 +115,15 @@ impl Rules<'_> {
         match rule {
             Value::Object(fields) => {
                 for (operator, operand) in fields {
-                    let below = format!("{pointer}/{operator}");
+                    let below = format!("{pointer}/{}", token(operator));
                     if operator == "in_cohort" {
                         let names: Vec<&Value> =
                             operand.as_array().map_or_else(|| vec![operand], |list| list.iter().collect());
                         for (place, name) in names.into_iter().enumerate() {
                             let at = if operand.is_array() { format!("{below}/{place}") } else { below.clone() };
-                            match name.as_str() {
-                                Some(name) => drop(self.resource(document, &at, Kind::Cohort, name)),
-                                None => self.problem(document, &at, "in_cohort takes names of cohorts"),
+                            // What is no name at all is the compiler's to say.
+                            if let Some(name) = name.as_str() {
+                                self.resource(document, &at, Kind::Cohort, name);
                             }
                         }
                     } else {
@@ -112,10 +162,14 @@ impl Rules<'_> {
                     &format!("{pointer}/is"),
                     format!("flag '{}' has no variant with the value {}", invariant.flag, invariant.is),
                 );
-            } else if flag.spec.variants.get(&flag.spec.default_variant) != Some(&invariant.is) {
-                let own = self.document(Kind::Flag, &flag.name);
-                let message = format!("the program's invariant says that '{}' is {}", invariant.flag, invariant.is);
-                self.problem(own, "/spec/defaultVariant", message);
+                continue;
+            }
+            let own = self.document(Kind::Flag, &flag.name);
+            for (pointer, variant) in own.map(defaults_of).unwrap_or_default() {
+                if flag.spec.variants.get(&variant).is_some_and(|value| *value != invariant.is) {
+                    let message = format!("the program's invariant says that '{}' is {}", invariant.flag, invariant.is);
+                    self.problem(own, &pointer, message);
+                }
             }
         }
     }
@@ -126,6 +180,12 @@ fn branch_results<'v>(rule: &'v Value, pointer: &str, results: &mut Vec<(String,
     match rule {
         Value::String(name) => results.push((pointer.to_owned(), name)),
         Value::Object(fields) => {
+            let shares = fields.get("fractional").and_then(Value::as_array);
+            for (place, share) in shares.into_iter().flatten().enumerate() {
+                if let Some(Value::String(name)) = share.get(0) {
+                    results.push((format!("{pointer}/fractional/{place}/0"), name));
+                }
+            }
             let Some(branches) = fields.get("if").and_then(Value::as_array) else { return };
             for (place, branch) in branches.iter().enumerate() {
                 let is_result = place % 2 == 1 || place + 1 == branches.len();

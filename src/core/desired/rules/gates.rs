@@ -51,16 +51,44 @@ pub(super) fn order(program: &ProgramDesired, documents: &Documents, problems: &
         waiting.remove(next);
         order.push(next.to_owned());
     }
-    if !waiting.is_empty() {
-        let names: Vec<&str> = waiting.keys().copied().collect();
-        for name in &names {
-            if let Some(document) = documents.get(Kind::Gate, name) {
-                let message = format!("gates read each other in a circle: {}", names.join(", "));
-                problems.push(document.problem("/spec/checks", message));
+    while let Some(circle) = circle(&waiting) {
+        problems.extend(circle_problem(program, documents, &circle));
+        for name in circle {
+            waiting.remove(name);
+        }
+        // What only waited for the circle is no circle itself.
+        loop {
+            let left: BTreeSet<&str> = waiting.keys().copied().collect();
+            waiting.retain(|_, needs| needs.iter().any(|need| left.contains(need)));
+            if waiting.len() == left.len() {
+                break;
             }
         }
     }
     order
+}
+
+/// A circle among gates that wait for each other: from each one to one it reads, until one comes again.
+fn circle<'p>(waiting: &BTreeMap<&'p str, BTreeSet<&'p str>>) -> Option<Vec<&'p str>> {
+    waiting.keys().find_map(|start| {
+        let mut path = vec![*start];
+        loop {
+            let last = path.last()?;
+            let next = waiting.get(last)?.iter().find(|need| waiting.contains_key(**need))?;
+            if let Some(place) = path.iter().position(|name| name == next) {
+                return Some(path.split_off(place));
+            }
+            path.push(next);
+        }
+    })
+}
+
+fn circle_problem(program: &ProgramDesired, documents: &Documents, circle: &[&str]) -> Option<Problem> {
+    let (first, next) = (circle.first()?, circle.get(1).or(circle.first())?);
+    let checks = &program.gates.get(*first)?.spec.checks;
+    let place = checks.iter().position(|check| check.gate.as_ref().is_some_and(|gate| gate.name == *next))?;
+    let message = format!("gates read each other in a circle: {} → {first}", circle.join(" → "));
+    Some(documents.get(Kind::Gate, first)?.problem(&format!("/spec/checks/{place}/gate/name"), message))
 }
 
 impl Rules<'_> {
@@ -72,6 +100,12 @@ impl Rules<'_> {
             }
             for (place, cohort) in gate.spec.cohorts.iter().enumerate() {
                 self.resource(document, &format!("/spec/cohorts/{place}"), Kind::Cohort, cohort);
+            }
+            self.lasting(document, "/spec/measure/every", gate.spec.measure.as_ref().map(|measure| measure.every));
+            let mitigable = gate.spec.checks.iter().filter(|check| !check.critical).count();
+            if gate.spec.conditional.as_ref().is_some_and(|conditional| conditional.missed as usize > mitigable) {
+                let message = format!("only {mitigable} checks are not critical, so no more than that can be missed");
+                self.warning(document, "/spec/conditional/missed", message);
             }
             let mut seen = BTreeSet::new();
             for (place, check) in gate.spec.checks.iter().enumerate() {
@@ -125,6 +159,15 @@ impl Rules<'_> {
         }
         if let Some(fact) = &check.fact {
             self.known(document, &format!("{pointer}/fact"), "fact", fact, FACTS.iter().copied());
+            self.about(gate, fact, check.of.as_deref(), pointer);
+        } else if check.of.is_some() {
+            self.problem(document, &format!("{pointer}/of"), "`of` is only for facts");
+        }
+        if let Some(severity) = check.incidents.as_ref().and_then(|incidents| incidents.severity.as_ref()) {
+            self.severity(document, &format!("{pointer}/incidents/severity"), severity);
+        }
+        if check.source.is_some() && check.prometheus.is_none() && count == 1 {
+            self.problem(document, &format!("{pointer}/source"), "`source` here is only for prometheus checks");
         }
         if let Some(sql) = check.sql.as_ref().filter(|sql| sql.source != "betagate") {
             self.source(document, &format!("{pointer}/sql/source"), &sql.source, "a database", |source| {
@@ -144,6 +187,30 @@ impl Rules<'_> {
         }
         for (place, person) in check.signoff.iter().flat_map(|signoff| signoff.from.iter().enumerate()) {
             self.person(document, &format!("{pointer}/signoff/from/{place}"), person);
+        }
+    }
+
+    /// What a fact is about must be there.
+    fn about(&mut self, gate: &str, fact: &str, of: Option<&str>, pointer: &str) {
+        let document = self.document(Kind::Gate, gate);
+        let (kind, needed) = match fact {
+            "flag.value" => (Kind::Flag, true),
+            "cohort.outcome" => (Kind::Cohort, true),
+            "workload.ready" => (Kind::Workload, true),
+            "dataset.published" => (Kind::Dataset, true),
+            "rehearsal.age" => (Kind::RollbackPlan, false),
+            "funnel.used" | "funnel.opened" | "invites.sent" | "invites.failed" => (Kind::Cohort, false),
+            _ => return,
+        };
+        match of {
+            Some(of) => {
+                self.resource(document, &format!("{pointer}/of"), kind, of);
+            }
+            None if needed => {
+                let message = format!("the fact '{fact}' needs `of`: the name of a {}", kind.name().to_lowercase());
+                self.problem(document, &format!("{pointer}/fact"), message);
+            }
+            None => {}
         }
     }
 

@@ -8,6 +8,8 @@ mod people;
 mod plans;
 mod records;
 mod stages;
+#[cfg(test)]
+mod tests;
 
 use super::{
     BuildOptions, Desired, ProgramDesired,
@@ -16,14 +18,25 @@ use super::{
     nearest::{nearest, one_of},
     parse::Document,
 };
-use crate::resources::{Kind, Source};
+use crate::resources::{Kind, Source, Span};
+
+/// A name as it stands in a JSON pointer.
+fn token(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// Whether a text can be the name of an environment variable.
+fn is_variable(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !name.is_empty() && name.chars().all(good) && !name.starts_with(|c: char| c.is_ascii_digit())
+}
 
 /// The route groups that can be kept online.
 pub const ROUTE_GROUPS: &[&str] = &["privacy", "compliance", "auth", "flags", "health", "events"];
 
 /// Checks every rule of every program, and fills in the order in which gates seal.
 pub(super) fn check(desired: &mut Desired, documents: &Documents, options: &BuildOptions<'_>) -> Vec<Problem> {
-    let mut problems = Vec::new();
+    let mut problems = flags::compiled(desired, documents);
     for program in desired.programs.values_mut() {
         program.gate_order = gates::order(program, documents, &mut problems);
         let mut rules = Rules { program, documents, options, problems: &mut problems };
@@ -82,16 +95,31 @@ impl<'a> Rules<'a> {
 
     /// A name of a resource of the same program. One that stands in a broken document is no second mistake.
     fn resource(&mut self, document: Option<&Document>, pointer: &str, kind: Kind, name: &str) -> bool {
+        let there = match kind {
+            Kind::Cohort => self.program.cohorts.contains_key(name),
+            Kind::Flag => self.program.flags.contains_key(name),
+            Kind::Gate => self.program.gates.contains_key(name),
+            Kind::Rollout => self.program.rollouts.contains_key(name),
+            Kind::RollbackPlan => self.program.plans.contains_key(name),
+            Kind::Workload => self.program.workloads.contains_key(name),
+            Kind::Dataset => self.program.datasets.contains_key(name),
+            _ => false,
+        };
+        if there {
+            return true;
+        }
         let names: Vec<&'a str> = match kind {
             Kind::Cohort => self.program.cohorts.keys().map(String::as_str).collect(),
             Kind::Flag => self.program.flags.keys().map(String::as_str).collect(),
             Kind::Gate => self.program.gates.keys().map(String::as_str).collect(),
             Kind::Rollout => self.program.rollouts.keys().map(String::as_str).collect(),
+            Kind::RollbackPlan => self.program.plans.keys().map(String::as_str).collect(),
             Kind::Workload => self.program.workloads.keys().map(String::as_str).collect(),
             Kind::Dataset => self.program.datasets.keys().map(String::as_str).collect(),
             _ => Vec::new(),
         };
-        if !names.contains(&name) && self.documents.seen(kind, name) {
+        // One of another program is there, but not for this one.
+        if self.documents.seen(kind, name) && !self.documents.sound(kind, name) {
             return false;
         }
         let what = match kind {
@@ -113,21 +141,50 @@ impl<'a> Rules<'a> {
     }
 
     fn file(&mut self, document: Option<&Document>, pointer: &str, path: &str) {
-        if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+        let outside = path.starts_with('/') || path.contains('\\') || path.split('/').any(|part| part == "..");
+        if outside {
             self.problem(document, pointer, format!("'{path}' leads out of its folder"));
         } else if let Some(document) = document {
-            let folder = document.file.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let full = if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") };
-            if !(self.options.file_exists)(&full) {
+            // Beside the document, else in its root folder, else from the top.
+            let own = document.file.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let root = document.file.split_once('/').map_or("", |(folder, _)| folder);
+            let name = path.trim_start_matches("./");
+            let below = |folder: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+            let full = below(own);
+            if ![own, root, ""].into_iter().any(|folder| (self.options.file_exists)(&below(folder))) {
                 self.problem(Some(document), pointer, format!("there is no file '{full}'"));
             }
         }
     }
 
     fn template(&mut self, document: Option<&Document>, pointer: &str, name: &str) {
+        if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
+            self.problem(document, pointer, format!("'{name}' is no name of a template: no folder, no ending"));
+            return;
+        }
         let exists = |ending: &str| (self.options.file_exists)(&format!("cohorts/templates/{name}.{ending}"));
         if !exists("txt") && !exists("html") {
             self.problem(document, pointer, format!("there is no template 'cohorts/templates/{name}.txt' (or .html)"));
+        }
+    }
+
+    fn warning(&mut self, document: Option<&Document>, pointer: &str, message: impl Into<String>) {
+        if let Some(document) = document {
+            self.problems.push(document.problem(pointer, message).warning());
+        }
+    }
+
+    /// sev-1 to sev-4.
+    fn severity(&mut self, document: Option<&Document>, pointer: &str, severity: &str) {
+        if !matches!(severity, "sev-1" | "sev-2" | "sev-3" | "sev-4") {
+            self.problem(document, pointer, format!("'{severity}' is no severity: sev-1 to sev-4"));
+        }
+    }
+
+    /// A length of time that must not be nothing.
+    fn lasting(&mut self, document: Option<&Document>, pointer: &str, span: Option<Span>) {
+        if span.is_some_and(|span| span.duration().is_zero()) {
+            self.problem(document, pointer, "it must be longer than nothing");
         }
     }
 

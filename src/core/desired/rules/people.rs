@@ -1,7 +1,13 @@
 //! Programs and cohorts: people, owners, channels, sources, lists.
 
-use super::{ROUTE_GROUPS, Rules};
-use crate::resources::{Address, Kind};
+use std::collections::BTreeMap;
+
+use super::{ROUTE_GROUPS, Rules, token};
+use crate::{
+    cohort::{AddressRules, normalise},
+    desired::parse::Document,
+    resources::{Address, Kind},
+};
 
 impl Rules<'_> {
     pub(super) fn people(&mut self) {
@@ -15,6 +21,21 @@ impl Rules<'_> {
         }
         for (place, name) in spec.duty.iter().flat_map(|duty| duty.people.iter().enumerate()) {
             self.person(document, &format!("/spec/duty/people/{place}"), name);
+        }
+        self.lasting(document, "/spec/duty/shifts", spec.duty.as_ref().map(|duty| duty.shifts));
+        for (name, person) in &spec.people {
+            if let Some(address) = &person.notify {
+                self.mail_address(document, &format!("/spec/people/{}/notify", token(name)), address);
+            }
+        }
+        for (field, url) in [("publicUrl", &spec.public_url), ("feedbackUrl", &spec.feedback_url)] {
+            if url.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+                self.problem(
+                    document,
+                    &format!("/spec/{field}"),
+                    "an address for people starts with http:// or https://",
+                );
+            }
         }
         for (place, group) in spec.always_online.iter().enumerate() {
             self.known(
@@ -30,20 +51,28 @@ impl Rules<'_> {
                 [("database", &source.database), ("prometheus", &source.prometheus), ("http", &source.http)]
             {
                 if let Some(address) = address {
-                    self.address(&format!("/spec/sources/{name}/{kind}"), address);
+                    self.address(&format!("/spec/sources/{}/{kind}", token(name)), address);
                 }
+            }
+            if name == "betagate" {
+                let message = "`betagate` is its own store already: give the source another name";
+                let place = format!("/spec/sources/{}", token(name));
+                self.problems.extend(document.map(|document| document.problem_at_key(&place, message)));
             }
             let given = [&source.database, &source.prometheus, &source.http].into_iter().flatten().count();
             if given != 1 {
                 self.problem(
                     document,
-                    &format!("/spec/sources/{name}"),
+                    &format!("/spec/sources/{}", token(name)),
                     "a source is exactly one of database, prometheus, http",
                 );
             }
         }
         for (name, channel) in &spec.channels {
-            let pointer = format!("/spec/channels/{name}");
+            let pointer = format!("/spec/channels/{}", token(name));
+            for (place, address) in channel.email.iter().enumerate() {
+                self.mail_address(document, &format!("{pointer}/email/{place}"), address);
+            }
             if channel.email.is_empty() && channel.webhook.is_none() {
                 self.problem(document, &pointer, "a channel needs email or webhook");
             }
@@ -60,14 +89,22 @@ impl Rules<'_> {
             self.problem(document, pointer, "give either url or secretRef");
         }
         let Some(url) = &address.url else { return };
-        let authority =
-            url.split_once("://").map_or(url.as_str(), |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
-        if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
+        let (before, query) = url.split_once('?').unwrap_or((url, ""));
+        let after_scheme = before.split_once("://").map_or(before, |(_, rest)| rest);
+        let authority = after_scheme.split('/').next().unwrap_or_default();
+        let in_query = query.split('&').any(|part| part.to_ascii_lowercase().starts_with("password="));
+        if in_query || authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
             self.problem(
                 document,
                 &format!("{pointer}/url"),
                 "the address carries a password: put it in a secret and name that in secretRef",
             );
+        }
+    }
+
+    fn mail_address(&mut self, document: Option<&Document>, pointer: &str, address: &str) {
+        if let Err(fault) = normalise(address, AddressRules::default()) {
+            self.problem(document, pointer, fault.to_string());
         }
     }
 
@@ -83,12 +120,21 @@ impl Rules<'_> {
                 self.file(document, "/spec/members/csv", csv);
             }
             if let Some(invites) = &cohort.spec.invites {
+                self.lasting(document, "/spec/invites/expireAfter", invites.expire_after);
                 self.template(document, "/spec/invites/template", &invites.template);
             }
         }
+        let mut invited: BTreeMap<(&str, String), &str> = BTreeMap::new();
         for (name, invite) in &self.program.invites {
             let document = self.document(Kind::Invite, name);
             self.resource(document, "/spec/cohort", Kind::Cohort, &invite.spec.cohort);
+            self.mail_address(document, "/spec/email", &invite.spec.email);
+            let address = normalise(&invite.spec.email, AddressRules::default()).unwrap_or_default();
+            let other = invited.entry((&invite.spec.cohort, address)).or_insert(name);
+            if other != name {
+                let message = format!("invite '{other}' is for the same address and cohort");
+                self.problem(document, "/spec/email", message);
+            }
         }
     }
 }

@@ -35,9 +35,8 @@ impl Rules<'_> {
                     );
                 }
             }
-            if let Some(incident) = trigger.incident.as_ref().filter(|incident| !is_severity(&incident.severity)) {
-                let message = format!("'{}' is no severity: sev-1 to sev-4", incident.severity);
-                self.problem(document, &format!("{pointer}/incident/severity"), message);
+            if let Some(incident) = &trigger.incident {
+                self.severity(document, &format!("{pointer}/incident/severity"), &incident.severity);
             }
         }
     }
@@ -113,11 +112,10 @@ impl Rules<'_> {
             Some(Action::CaptureRootCause(capture)) => {
                 self.person(document, &format!("{pointer}/captureRootCause/owner"), &capture.owner)
             }
-            Some(Action::HoldReviews(hold)) if !is_severity(&hold.severity) => {
-                let message = format!("'{}' is no severity: sev-1 to sev-4", hold.severity);
-                self.problem(document, &format!("{pointer}/holdReviews/severity"), message);
+            Some(Action::HoldReviews(hold)) => {
+                self.severity(document, &format!("{pointer}/holdReviews/severity"), &hold.severity);
             }
-            Some(Action::HoldReviews(_)) | None => {}
+            None => {}
         }
     }
 
@@ -146,7 +144,7 @@ impl Rules<'_> {
         let document = self.document(Kind::RollbackPlan, plan);
         for (key, flag) in self.program.flags.iter().filter(|(_, flag)| flag.spec.risk >= risk) {
             let Some(path) = &flag.spec.fallback else { continue };
-            let first = path.trim_start_matches('/').trim_start_matches("v1/").split('/').next().unwrap_or_default();
+            let first = path.split('/').find(|part| !matches!(*part, "" | "api" | "v1")).unwrap_or_default();
             if self.program.program.spec.always_online.iter().any(|group| group == first) {
                 let message = format!(
                     "it would route flag '{key}' to '{path}', which belongs to the always-online group '{first}'"
@@ -155,8 +153,4 @@ impl Rules<'_> {
             }
         }
     }
-}
-
-fn is_severity(text: &str) -> bool {
-    matches!(text, "sev-1" | "sev-2" | "sev-3" | "sev-4")
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Rules;
+use super::{Rules, is_variable, token};
 use crate::resources::{Component, Kind, Says, SignoffSpec};
 
 impl Rules<'_> {
@@ -17,13 +17,35 @@ impl Rules<'_> {
                     "it is resolved before it started",
                 );
             }
+            if incident.spec.acknowledged_at.is_some_and(|acknowledged| acknowledged < incident.spec.started_at) {
+                let document = self.document(Kind::Incident, name);
+                self.problem(document, "/spec/acknowledgedAt", "it is acknowledged before it started");
+            }
         }
         for (name, signoff) in &self.program.signoffs {
             self.signoff(name, &signoff.spec);
         }
         self.workloads();
+        self.done();
         for (name, dataset) in &self.program.datasets {
-            self.file(self.document(Kind::Dataset, name), "/spec/file", &dataset.spec.file);
+            let document = self.document(Kind::Dataset, name);
+            let spec = &dataset.spec;
+            self.file(document, "/spec/file", &spec.file);
+            let given = [
+                ("table", Some(&spec.table)),
+                ("key", Some(&spec.key)),
+                ("staging", spec.staging.as_ref()),
+                ("audit", spec.audit.as_ref()),
+            ];
+            for (field, text) in given {
+                if let Some(text) = text.filter(|text| !is_variable(text)) {
+                    self.problem(
+                        document,
+                        &format!("/spec/{field}"),
+                        format!("'{text}' is no name of a table or column"),
+                    );
+                }
+            }
         }
     }
 
@@ -76,6 +98,29 @@ impl Rules<'_> {
         }
     }
 
+    /// A `done` for something that is measured, or by somebody whose word is not asked for, changes nothing.
+    fn done(&mut self) {
+        for (name, signoff) in self.program.signoffs.iter().filter(|(_, signoff)| signoff.spec.says == Says::Done) {
+            let spec = &signoff.spec;
+            let gate = spec.gate.as_ref().and_then(|gate| self.program.gates.get(gate));
+            let check =
+                gate.and_then(|gate| gate.spec.checks.iter().find(|check| Some(&check.name) == spec.check.as_ref()));
+            let Some(check) = check else { continue };
+            let document = self.document(Kind::Signoff, name);
+            match &check.signoff {
+                None => {
+                    let message = format!("check '{}' is measured, so a word changes nothing", check.name);
+                    self.warning(document, "/spec/check", message);
+                }
+                Some(asked) if !asked.from.is_empty() && !asked.from.contains(&spec.by) => {
+                    let message = format!("check '{}' asks for the word of {}", check.name, asked.from.join(" or "));
+                    self.warning(document, "/spec/by", message);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
     fn workloads(&mut self) {
         let mut ports: BTreeMap<u16, &str> = BTreeMap::new();
         for (name, workload) in &self.program.workloads {
@@ -88,11 +133,26 @@ impl Rules<'_> {
             if spec.command.as_ref().is_some_and(Vec::is_empty) {
                 self.problem(document, "/spec/command", "the command is empty");
             }
+            for (field, variable) in
+                spec.env.keys().map(|name| ("env", name)).chain(spec.secret_env.keys().map(|name| ("secretEnv", name)))
+            {
+                let place = format!("/spec/{field}/{}", token(variable));
+                if !is_variable(variable) {
+                    let message = format!("'{variable}' is no name for an environment variable");
+                    self.problems.extend(document.map(|document| document.problem_at_key(&place, message)));
+                } else if field == "secretEnv" && spec.env.contains_key(variable) {
+                    let message = format!("'{variable}' stands in env too");
+                    self.problems.extend(document.map(|document| document.problem_at_key(&place, message)));
+                }
+            }
+            if spec.health.as_ref().is_some_and(|health| !health.path.starts_with('/')) {
+                self.problem(document, "/spec/health/path", "a path starts with /");
+            }
             for (variable, value) in &spec.env {
                 if matches!(value, Value::Object(_) | Value::Array(_) | Value::Null) {
                     self.problem(
                         document,
-                        &format!("/spec/env/{variable}"),
+                        &format!("/spec/env/{}", token(variable)),
                         "a setting is a string, a number or a boolean",
                     );
                 }

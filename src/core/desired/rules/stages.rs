@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Rules;
+use super::{Rules, token};
 use crate::resources::{Kind, Moment, Stage};
 
 impl Rules<'_> {
@@ -11,6 +11,7 @@ impl Rules<'_> {
         for (name, rollout) in &self.program.rollouts {
             let document = self.document(Kind::Rollout, name);
             let mut seen = BTreeSet::new();
+            let mut before: Option<(&str, Moment)> = None;
             for (place, stage) in rollout.spec.stages.iter().enumerate() {
                 let pointer = format!("/spec/stages/{place}");
                 if !seen.insert(stage.name.as_str()) {
@@ -21,13 +22,20 @@ impl Rules<'_> {
                     );
                 }
                 self.stage(name, stage, &pointer);
+                if let Some(from) = stage.window.and_then(|window| window.from) {
+                    if let Some((earlier, _)) = before.filter(|(_, moment)| precedes(from, *moment)) {
+                        let message = format!("its window begins before that of '{earlier}', the stage before it");
+                        self.problem(document, &format!("{pointer}/window/from"), message);
+                    }
+                    before = Some((&stage.name, from));
+                }
                 for key in stage.flags.keys() {
                     let other = set_by.entry(key).or_insert(name);
                     if other != name {
                         let message = format!(
                             "rollout '{other}' sets flag '{key}' already; two rollouts may not set the same flag"
                         );
-                        self.problem(document, &format!("{pointer}/flags/{key}"), message);
+                        self.problem(document, &format!("{pointer}/flags/{}", token(key)), message);
                     }
                 }
             }
@@ -36,29 +44,20 @@ impl Rules<'_> {
 
     fn stage(&mut self, rollout: &str, stage: &Stage, pointer: &str) {
         let document = self.document(Kind::Rollout, rollout);
-        if let Some((from, until)) = stage.window.and_then(|window| Some((window.from?, window.until?))) {
-            let wrong = match (from, until) {
-                (Moment::Relative(from), Moment::Relative(until)) => until < from,
-                (Moment::Date(from), Moment::Date(until)) => until < from,
-                (Moment::Instant(from), Moment::Instant(until)) => until <= from,
-                _ => false,
-            };
-            if wrong {
-                self.problem(
-                    document,
-                    &format!("{pointer}/window/until"),
-                    format!("the window ends ({until}) before it begins ({from})"),
-                );
-            }
+        if let Some((from, until)) = stage.window.and_then(|window| Some((window.from?, window.until?)))
+            && precedes(until, from)
+        {
+            let message = format!("the window ends ({until}) before it begins ({from})");
+            self.problem(document, &format!("{pointer}/window/until"), message);
         }
         for (place, cohort) in stage.cohorts.iter().enumerate() {
             self.resource(document, &format!("{pointer}/cohorts/{place}"), Kind::Cohort, cohort);
         }
         for workload in stage.workloads.keys() {
-            self.resource(document, &format!("{pointer}/workloads/{workload}"), Kind::Workload, workload);
+            self.resource(document, &format!("{pointer}/workloads/{}", token(workload)), Kind::Workload, workload);
         }
         for (key, variant) in &stage.flags {
-            self.stage_flag(rollout, key, variant, &format!("{pointer}/flags/{key}"));
+            self.stage_flag(rollout, key, variant, &format!("{pointer}/flags/{}", token(key)));
         }
         let Some(enter) = &stage.enter else { return };
         for (place, gate) in enter.gates.iter().enumerate() {
@@ -87,5 +86,15 @@ impl Rules<'_> {
         if invariant.is_some_and(|invariant| flag.spec.variants.get(variant) != Some(&invariant.is)) {
             self.problem(document, pointer, format!("the program's invariant for '{key}' forbids it"));
         }
+    }
+}
+
+/// Whether a moment certainly comes before another; unknown for two that are written in different ways.
+fn precedes(one: Moment, other: Moment) -> bool {
+    match (one, other) {
+        (Moment::Relative(one), Moment::Relative(other)) => one < other,
+        (Moment::Date(one), Moment::Date(other)) => one < other,
+        (Moment::Instant(one), Moment::Instant(other)) => one < other,
+        _ => false,
     }
 }

@@ -1,0 +1,102 @@
+//! Gates and rollouts.
+
+use super::*;
+
+#[test]
+fn gates() {
+    let gate = |checks: &str| {
+        format!("{{ kind: Gate, metadata: {{ name: g }}, spec: {{ program: p, checks: [ {checks} ] }} }}")
+    };
+    for (checks, said) in [
+        ("{ name: a, signoff: {} }, { name: ¦a, signoff: {} }", "already a check 'a'"),
+        ("{ name: a, kpi: ¦sync_sucess_rate, pass: \">= 1\" }", "did you mean sync_success_rate?"),
+        ("{ name: a, fact: ¦duty.hole, pass: \"== 0\" }", "did you mean duty.holes?"),
+        ("{ name: a, fact: flag.value, of: ¦biling, pass: \"== 0\" }", "did you mean billing?"),
+        ("{ name: a, fact: ¦flag.value, pass: \"== 0\" }", "needs `of`"),
+        ("{ name: a, kpi: retention_w4, of: ¦x, pass: \"== 0\" }", "only for facts"),
+        ("{ name: a, kpi: retention_w4, for: ¦5m, pass: \"== 0\" }", "only for critical checks"),
+        ("{ name: a, kpi: retention_w4, pass: ¦\"=> 5\" }", "is not a threshold"),
+        ("{ name: a, sql: { source: ¦bd, query: select 1 }, pass: \"== 0\" }", "did you mean db?"),
+        ("{ name: a, sql: { source: ¦web, query: select 1 }, pass: \"== 0\" }", "is not a database"),
+        ("{ name: a, http: { source: ¦db, path: / }, pass: \"== 0\" }", "is not an HTTP host"),
+        ("{ name: a, prometheus: up, source: ¦web, pass: \"== 0\" }", "is not a Prometheus server"),
+        ("{ name: a, incidents: { severity: ¦major }, pass: \"== 0\" }", "is no severity"),
+        ("{ name: a, gate: { name: ¦weeky } }", "did you mean weekly?"),
+        ("{ name: a, gate: { name: ¦g } }", "in a circle: g → g"),
+        ("{ name: a, signoff: { from: [¦anna] } }", "did you mean ana?"),
+    ] {
+        added(&[(&gate(checks), &[said])]);
+    }
+    added(&[
+        (
+            "{ kind: Gate, metadata: { name: g }, spec: { program: p, review: { cron: ¦\"0 99 * * FRI\" }, checks: [ { name: a, signoff: {} } ] } }",
+            &["is not a schedule"],
+        ),
+        (
+            "{ kind: Gate, metadata: { name: g }, spec: { program: p, owner: ¦eve, checks: [ { name: a, signoff: {} } ] } }",
+            &["no person 'eve'"],
+        ),
+        (
+            "{ kind: Gate, metadata: { name: g }, spec: { program: p, cohorts: [¦rome], checks: [ { name: a, signoff: {} } ] } }",
+            &["no cohort in program 'p' 'rome'"],
+        ),
+        (
+            "{ kind: Gate, metadata: { name: g }, spec: { program: p, measure: { every: ¦0s }, checks: [ { name: a, signoff: {} } ] } }",
+            &["longer than nothing"],
+        ),
+        (
+            "{ kind: Gate, metadata: { name: g }, spec: { program: p, checks: [ { name: a, signoff: {} } ], conditional: { missed: ¦2 } } }",
+            &["warning: spec.conditional.missed: only 1 checks are not critical"],
+        ),
+    ]);
+}
+
+#[test]
+fn a_prometheus_check_needs_a_server_from_the_program_or_from_outside() {
+    let text = BASE.replace("    prom: { prometheus: { url: http://127.0.0.1:9090 } }\n", "");
+    let gate = "{ kind: Gate, metadata: { name: g }, spec: { program: p, checks: [ { name: a, prometheus: up, pass: \"== 1\" } ] } }";
+    let files = [("m/base.yaml", text.as_str()), ("m/x.yaml", gate)];
+    assert!(problems(&files)[0].message.contains("PROM_URL is not set"));
+    let options = BuildOptions { environment: None, default_prometheus: true, file_exists: &exists };
+    assert!(build(files, Revision::default(), &options).is_ok());
+}
+
+#[test]
+fn a_circle_of_gates_is_named_once_and_what_waits_for_it_is_not() {
+    let gate = |name: &str, other: &str| {
+        format!(
+            "{{ kind: Gate, metadata: {{ name: {name} }}, spec: {{ program: p, checks: [ {{ name: a, gate: {{ name: {other} }} }} ] }} }}\n---\n"
+        )
+    };
+    let text = gate("a", "¦b") + &gate("b", "c") + &gate("c", "a") + &gate("aa", "a") + &gate("d", "weekly");
+    added(&[(&text, &["in a circle: a → b → c → a"])]);
+    let sound = gate("a", "b") + &gate("b", "weekly");
+    let order = built(&[("m/base.yaml", BASE), ("m/x.yaml", &sound)]).unwrap().desired.programs["p"].gate_order.clone();
+    assert_eq!(order, ["ready", "weekly", "b", "a"]);
+}
+
+#[test]
+fn stages() {
+    let rollout = |stages: &str| {
+        format!("{{ kind: Rollout, metadata: {{ name: r }}, spec: {{ program: p, stages: [ {stages} ] }} }}")
+    };
+    for (stages, said) in [
+        ("{ name: a }, { name: ¦a }", "already a stage 'a'"),
+        ("{ name: a, window: { from: +5d, until: ¦+4d } }", "ends (+4d) before it begins (+5d)"),
+        ("{ name: a, window: { from: 2026-03-02, until: ¦2026-03-01 } }", "before it begins"),
+        ("{ name: a, window: { from: +5d } }, { name: b, window: { from: ¦+4d } }", "before that of 'a'"),
+        ("{ name: a, cohorts: [¦paiva] }", "did you mean pavia?"),
+        ("{ name: a, workloads: { apo: ¦x } }", "did you mean api?"),
+        ("{ name: a, flags: { bost_enabled: ¦\"on\" } }", "did you mean boost_enabled?"),
+        ("{ name: a, flags: { boost_enabled: ¦maybe } }", "no variant 'maybe'"),
+        ("{ name: a, flags: { billing: ¦\"on\" } }", "invariant for 'billing' forbids it"),
+        ("{ name: a, enter: { gates: [ { name: ¦redy } ] } }", "did you mean ready?"),
+        ("{ name: a, enter: { gates: [ { name: ready, passes: ¦2 } ] } }", "has no review"),
+        ("{ name: a, enter: { signoffs: { from: [¦anna] } } }", "did you mean ana?"),
+    ] {
+        added(&[(&rollout(stages), &[said])]);
+    }
+    let two = rollout("{ name: a, flags: { boost_enabled: \"on\" } }")
+        + "\n---\n{ kind: Rollout, metadata: { name: s }, spec: { program: p, stages: [ { name: a, flags: { boost_enabled: ¦\"on\" } } ] } }";
+    added(&[(&two, &["two rollouts may not set the same flag"])]);
+}
