@@ -11,10 +11,29 @@
 //!                              readings            memory
 //! ```
 //!
-//! `controller/` is the loop around that flow. `core` (the crate `betagate-core`) is pure: no client, no database, no clock.
+//! `controller/` is the loop around that flow: `carry.rs` is one program once through it, `commit.rs` writes one decision (memory, freezes,
+//! flags, cohorts, messages, reviews, statuses, audit entries) in one transaction, `lists.rs` and `dispatch.rs` bring lists in and let
+//! messages leave, `measure.rs` asks for readings beside the passes. `core` (the crate `betagate-core`) is pure: no client, no database,
+//! no clock.
+//!
+//! | looking for | room |
+//! |---|---|
+//! | a field of a document, the CRDs | `core/resources/`, one file a kind |
+//! | a mistake in a document and its words | `core/desired/rules/` |
+//! | a verdict, a stage, a step, a hold | `core/decide/` |
+//! | what a plan says | `core/plan/` |
+//! | how a flag is evaluated | `core/flags/` |
+//! | rules of lists, addresses and codes | `core/cohort/` |
+//! | a table, a query | `store/`, `migrations/` |
+//! | where a reading comes from | `signals/` |
+//! | a process of this machine | `apply/processes/` |
+//! | a message on its way | `outbox/` |
+//! | a route | `api/`, one file a resource; pages in `pages/` |
+//! | a command | `cli/`, one file a group |
 //!
 //! Invariants:
-//! - Only [`apply`], [`outbox`] and [`store`] have effects; only [`status`] writes a status.
+//! - Effects go through [`store`], [`outbox`] and [`apply`] alone; only [`status`] writes a status.
+//! - A decision and what of it lies in the database are one transaction, fenced by the leader's epoch.
 //! - Time comes in through [`clock`]; nothing else reads the system clock.
 //! - Every external effect has an idempotency key; an unknown reading is a value of its own, never zero.
 

@@ -11,7 +11,7 @@ pub enum StoreError {
     #[error("the database is not available: {0}")]
     Unavailable(String),
     /// The database was migrated by a newer binary. Terminal: this binary must not touch it.
-    #[error("the database has migration {found}, which this binary (newest known: {known}) does not know")]
+    #[error("the database is from a newer betagate: it has migration {found}, this one knows up to {known}")]
     Newer {
         /// The newest migration in the database that the binary lacks.
         found: i64,

@@ -102,3 +102,20 @@ fn a_plan_between_revisions_names_people_and_flags() {
     repo.git(&["checkout", "--", "."]);
     Betagate::new(["plan", "--base", "HEAD"]).within(repo.path()).run().expect_code(0);
 }
+
+#[tokio::test]
+async fn a_data_folder_of_a_newer_version_is_refused_and_left_alone() {
+    let repo = TestRepo::of_this_project();
+    let data = repo.path().join(".betagate");
+    std::fs::create_dir_all(&data).unwrap();
+    let url = format!("sqlite:{}", data.join("betagate.db").display());
+    let store = betagate::store::Store::open(&url).await.unwrap();
+    store.migrate().await.unwrap();
+    let later = "INSERT INTO schema_migrations (version, name, checksum, applied_at)
+        SELECT 99999, 'from_the_future', checksum, applied_at FROM schema_migrations LIMIT 1";
+    store.execute(later, &[]).await.unwrap();
+    store.close().await;
+    let listen = format!("127.0.0.1:{}", free_port());
+    let refused = Betagate::new(["up", "--listen", &listen]).within(repo.path()).run().expect_code(1);
+    assert!(refused.stderr.contains("newer"), "{}", refused.stderr);
+}

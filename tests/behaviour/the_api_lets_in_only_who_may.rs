@@ -1,0 +1,134 @@
+//! Accounts, administration, privacy and pages over HTTP: who may do what, and what a refusal says and leaves.
+
+use betagate::store::audit;
+use serde_json::json;
+
+use super::a_program_runs_from_yaml_to_an_ordered_rollback_and_back::kruxt;
+use crate::support::beta::{ADMIN, Beta};
+use crate::support::databases;
+
+async fn open(db: &crate::support::TestDb) -> Beta {
+    let mut beta = Beta::start(db, kruxt(), "2026-03-03T08:00:00Z").await;
+    for _ in 0..3 {
+        beta.pass().await;
+    }
+    beta
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_refreshed_once_and_ends_with_signing_out() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let (email, code) = beta.invitations().remove(0);
+        let (status, tokens) = beta.register(&email, &code).await;
+        assert_eq!(status, 201, "{tokens}");
+        let access = tokens["accessToken"].as_str().unwrap();
+        let (status, me) = beta.get("/me", Some(access)).await;
+        assert_eq!(
+            (status, me["email"].as_str(), me["memberships"][0]["cohort"].as_str()),
+            (200, Some(email.as_str()), Some("pavia"))
+        );
+        let login = |password: &str| json!({ "email": email, "password": password });
+        assert_eq!(beta.post("/auth/login", None, &login("a wrong password")).await.0, 401);
+        let stranger = json!({ "email": "nobody@example.org", "password": "a wrong password" });
+        assert_eq!(beta.post("/v1/auth/login", None, &stranger).await.1["type"], "urn:betagate:problem:credentials");
+        let (status, signed) = beta.post("/v1/auth/login", None, &login("a long enough password")).await;
+        assert_eq!(status, 200);
+        let refresh = json!({ "refresh_token": signed["refreshToken"] });
+        let (status, fresh) = beta.post("/v1/auth/refresh", None, &refresh).await;
+        assert_eq!(status, 200);
+        assert_eq!(beta.post("/v1/auth/refresh", None, &refresh).await.0, 401, "a refresh token works once");
+        assert_eq!(
+            beta.get("/me", Some(fresh["accessToken"].as_str().unwrap())).await.0,
+            401,
+            "using it twice ends the session"
+        );
+        assert_eq!(beta.post("/v1/auth/logout", Some(access), &json!({})).await.0, 204);
+        assert_eq!(beta.get("/me", Some(access)).await.0, 401);
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_may_not_is_refused_and_the_record_says_so() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let (email, code) = beta.invitations().remove(0);
+        let tester = beta.register(&email, &code).await.1["accessToken"].as_str().unwrap().to_owned();
+        assert_eq!(beta.get("/v1/admin/invites", None).await.0, 401);
+        assert_eq!(beta.get("/v1/admin/invites", Some("no such token")).await.0, 401);
+        assert_eq!(beta.get("/v1/admin/invites", Some(&tester)).await.0, 403);
+        assert_eq!(
+            beta.get("/v1/admin/invites?active_only=true&limit=5", Some(ADMIN)).await.1["invites"]
+                .as_array()
+                .unwrap()
+                .len(),
+            5
+        );
+        let refused = audit::list(
+            &beta.store,
+            &audit::Filter { object: Some("GET /v1/admin/invites".to_owned()), ..Default::default() },
+        )
+        .await
+        .unwrap();
+        assert_eq!(refused.len(), 3);
+        let other = json!({ "id": uuid::Uuid::now_v7(), "user_id": uuid::Uuid::now_v7(), "kind": "reaction", "occurred_at": "2026-03-03T08:00:00Z" });
+        assert_eq!(beta.post("/v1/events", Some(&tester), &other).await.0, 403, "another person's event");
+        assert_eq!(beta.post("/v1/events", Some(&tester), &json!({ "kind": "reaction" })).await.0, 202);
+        assert_eq!(beta.post("/v1/events", Some(&tester), &json!({ "kind": "no_such_kind" })).await.0, 422);
+        assert_eq!(beta.post("/hooks/git", None, &json!({})).await.0, 401, "not signed");
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_privacy_request_goes_through_the_compliance_queue() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let (email, code) = beta.invitations().remove(0);
+        let tester = beta.register(&email, &code).await.1["accessToken"].as_str().unwrap().to_owned();
+        let (status, request) = beta.post("/v1/privacy/requests", Some(&tester), &json!({ "kind": "export" })).await;
+        assert_eq!(status, 201, "{request}");
+        let path = format!("/v1/compliance/requests/{}", request["id"].as_str().unwrap());
+        assert_eq!(beta.post(&path, Some(&tester), &json!({ "decision": "triage" })).await.0, 403);
+        let (_, queue) = beta.get("/v1/compliance/queue?program=kruxt", Some(ADMIN)).await;
+        assert_eq!(queue["queue"].as_array().unwrap().len(), 1);
+        for decision in ["triage", "fulfil"] {
+            assert_eq!(beta.post(&path, Some(ADMIN), &json!({ "decision": decision })).await.0, 200, "{decision}");
+        }
+        assert_eq!(beta.post(&path, Some(ADMIN), &json!({ "decision": "triage" })).await.0, 409, "it is closed");
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_flag_routes_answer_as_the_protocol_says() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let (status, missing) =
+            beta.post("/ofrep/v1/evaluate/flags/no_such_flag", None, &json!({ "context": {} })).await;
+        assert_eq!((status, missing["errorCode"].as_str()), (404, Some("FLAG_NOT_FOUND")));
+        assert!(
+            missing["metadata"].is_object() && missing["errorDetails"].is_string() && missing["key"] == "no_such_flag"
+        );
+        let (status, wrong) = beta
+            .post("/ofrep/v1/evaluate/flags/billing_live", None, &json!({ "context": { "targetingKey": 7 } }))
+            .await;
+        assert_eq!((status, wrong["errorCode"].as_str()), (400, Some("INVALID_CONTEXT")));
+        let (status, answer) = beta.post("/ofrep/v1/evaluate/flags/billing_live", None, &json!({})).await;
+        assert_eq!(
+            (status, answer["value"].as_bool(), answer["variant"].as_str()),
+            (200, Some(false), Some("off")),
+            "an invariant, without a context"
+        );
+        let (status, bulk) =
+            beta.post("/ofrep/v1/evaluate/flags", None, &json!({ "context": { "targetingKey": "u" } })).await;
+        assert_eq!(status, 200);
+        assert!(bulk["flags"].as_array().unwrap().len() >= 5 && bulk["metadata"]["version"].is_string());
+        let (status, description) = beta.get("/openapi.json", None).await;
+        assert_eq!(status, 200);
+        assert!(description["paths"]["/v1/auth/register"].is_object());
+        assert_eq!(beta.get("/readyz", None).await.0, 200);
+        beta.store.close().await;
+    }
+}
