@@ -109,6 +109,9 @@ pub fn build<'a>(
     let mut keys = HashMap::new();
     // Programs first, so that everything else finds its own whatever the order of files.
     for pass in [true, false] {
+        if !pass {
+            stand_in(&documents, &mut desired);
+        }
         for (kind, document) in kinds.iter().zip(&documents.all).filter(|(kind, _)| (**kind == Kind::Program) == pass) {
             insert(*kind, document, options, &mut desired, &mut keys, &mut orphans, &mut problems);
         }
@@ -126,6 +129,18 @@ pub fn build<'a>(
     problems.extend(rules::check(&mut desired, &documents, options));
     let problems = sorted(problems);
     if problems.iter().any(Problem::is_error) { Err(problems) } else { Ok(Built { desired, warnings: problems }) }
+}
+
+/// An empty program for each that could not be read, so that what belongs to it is checked in the same run as far as it can be.
+/// It goes no further: the program's own problem refuses the revision.
+fn stand_in(documents: &Documents, desired: &mut Desired) {
+    for (_, name) in documents.seen.iter().filter(|(kind, _)| *kind == Kind::Program) {
+        if let Ok(spec) = serde_json::from_value(serde_json::json!({ "timeZone": "UTC" })) {
+            let origin = Origin { file: "".into(), line: 0 };
+            let empty = || ProgramDesired::new(Resource { name: name.clone(), spec, origin });
+            desired.programs.entry(name.clone()).or_insert_with(empty);
+        }
+    }
 }
 
 fn kind_of(document: &Document, problems: &mut Vec<Problem>) -> Option<Kind> {

@@ -179,7 +179,7 @@ impl Rules<'_> {
                 source.http.is_some()
             });
         }
-        if check.prometheus.is_some() {
+        if check.prometheus.is_some() && self.whole() {
             self.prometheus(gate, check, pointer);
         }
         if let Some(other) = &check.gate {

@@ -135,7 +135,15 @@ impl<'a> Rules<'a> {
         )
     }
 
+    /// Whether the program's own document could be read; if not, nobody knows which people, sources and channels it names.
+    fn whole(&self) -> bool {
+        self.documents.get(Kind::Program, self.program.name()).is_some()
+    }
+
     fn person(&mut self, document: Option<&Document>, pointer: &str, name: &str) {
+        if !self.whole() {
+            return;
+        }
         let people = &self.program.program.spec.people;
         self.known(document, pointer, "person", name, people.keys().map(String::as_str));
     }
@@ -200,6 +208,7 @@ impl<'a> Rules<'a> {
         match sources.get(name) {
             Some(source) if is(source) => {}
             Some(_) => self.problem(document, pointer, format!("source '{name}' is not {wanted}")),
+            None if !self.whole() => {}
             None => {
                 let fitting = sources.iter().filter(|(_, source)| is(source)).map(|(name, _)| name.as_str());
                 self.known(document, pointer, "source", name, fitting);

@@ -98,7 +98,8 @@ impl Rules<'_> {
             }
             Some(Action::PublishNote(note)) => {
                 let channels: Vec<&str> = self.program.program.spec.channels.keys().map(String::as_str).collect();
-                for (place, channel) in note.to.iter().enumerate() {
+                let whole = self.whole();
+                for (place, channel) in note.to.iter().enumerate().filter(|_| whole) {
                     self.known(
                         document,
                         &format!("{pointer}/publishNote/to/{place}"),

@@ -172,6 +172,20 @@ fn what_a_broken_document_would_give_is_not_missed_twice() {
 }
 
 #[test]
+fn what_belongs_to_a_broken_program_is_checked_in_the_same_run() {
+    let text = "{ kind: Program, metadata: { name: q }, spec: { ¦timezone: UTC, people: { ana: {} } } }\n---\n\
+        { kind: Gate, metadata: { name: h }, spec: { program: q, owner: ana, checks: [ { name: a, kpi: ¦retention, pass: \"> 1\" } ] } }\n---\n\
+        { kind: Gate, metadata: { name: k }, spec: { program: q, checks: [ { name: a, prometheus: up, source: s, pass: \"> 1\" } ] } }\n---\n\
+        { kind: Invite, metadata: { name: i }, spec: { program: q, cohort: ¦rome, email: a@b.example } }";
+    let (text, marks) = unmarked(text);
+    let found = problems(&[("m/base.yaml", BASE), ("m/x.yaml", &text)]);
+    let mut places: Vec<_> = found.iter().map(|problem| (problem.line, problem.column)).collect();
+    places.retain(|(line, _)| *line > 1);
+    assert_eq!(places, marks[1..], "{found:#?}");
+    assert!(found.iter().any(|problem| (problem.line, problem.column) == marks[0]), "{found:#?}");
+}
+
+#[test]
 fn a_resource_of_another_program_is_not_there_for_this_one() {
     let text = "{ kind: Program, metadata: { name: q }, spec: { timeZone: UTC } }\n---\n{ kind: Invite, metadata: { name: i }, spec: { program: q, cohort: ¦pavia, email: a@b.example } }";
     added(&[(text, &["there is no cohort in program 'q' 'pavia'"])]);
