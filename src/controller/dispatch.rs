@@ -25,22 +25,30 @@ const KINDS: &[&str] = &["note", "page", "document"];
 const USUAL_SENDER: &str = "betagate@localhost";
 
 impl Controller {
-    /// Renders and sends what is due in one program. Protection comes first: this runs after every step of a pass is committed.
+    /// Delivers what is due, and renders and sends the invites of one program. Protection comes first: this runs after what a pass decided is
+    /// committed.
     pub(super) async fn dispatch(&mut self, name: &str) -> Result<(), ControllerError> {
         let (Some(built), Some(snapshot)) = (&self.built, self.snapshot.clone()) else { return Ok(()) };
         let Some(program) = built.desired.programs.get(name).cloned() else { return Ok(()) };
+        self.deliver_outbox(&snapshot).await?;
         let mailer = match self.mailer(&program) {
             Ok(mailer) => mailer,
             Err(reason) => {
-                tracing::warn!(program = name, %reason, "mail can't be sent; messages wait");
+                tracing::warn!(program = name, %reason, "mail can't be sent; invites wait");
                 return Ok(());
             }
         };
-        self.deliver_outbox(&program, &snapshot, &mailer).await?;
-        for (cohort, resource) in &program.cohorts {
-            if let Some(rules) = &resource.spec.invites {
+        let decided = self.programs.get(name).and_then(|state| state.decision.as_ref());
+        let open: Vec<String> = decided
+            .into_iter()
+            .flat_map(|decision| &decision.effective.cohorts)
+            .filter(|(_, state)| state.open)
+            .map(|(cohort, _)| cohort.clone())
+            .collect();
+        for cohort in open {
+            if let Some(rules) = program.cohorts.get(&cohort).and_then(|resource| resource.spec.invites.clone()) {
                 let expires = rules.expire_after.unwrap_or(INVITE_EXPIRES);
-                self.invite_cohort(&program, &snapshot, &mailer, cohort, (&rules.template, expires, rules.rate))
+                self.invite_cohort(&program, &snapshot, &mailer, &cohort, (&rules.template, expires, rules.rate))
                     .await?;
             }
         }
@@ -127,13 +135,15 @@ impl Controller {
     /// How many messages a cohort's rate allows now: what has come in since the last one, at most a whole interval's worth.
     fn allowance(&mut self, program: &str, cohort: &str, rate: Rate, now: Timestamp) -> i64 {
         let state = self.programs.entry(program.to_owned()).or_default();
-        let each = SignedDuration::from_millis(i64::from(rate.seconds) * 1000 / i64::from(rate.count).max(1));
+        let each = (i64::from(rate.seconds) * 1000 / i64::from(rate.count).max(1)).max(1);
         let next = state.paced.entry(cohort.to_owned()).or_insert(now);
-        if *next > now {
+        let waited = now.duration_since(*next).as_millis();
+        if waited < 0 {
             return 0;
         }
-        *next = now.checked_add(each).unwrap_or(now);
-        1
+        let allowed = (i64::try_from(waited).unwrap_or(0) / each + 1).min(i64::from(rate.count));
+        *next = now.checked_add(SignedDuration::from_millis(each)).unwrap_or(now);
+        allowed
     }
 
     fn invite_variables(
@@ -162,12 +172,7 @@ impl Controller {
         all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
-    async fn deliver_outbox(
-        &mut self,
-        program: &ProgramDesired,
-        snapshot: &Snapshot,
-        mailer: &Mailer,
-    ) -> Result<(), ControllerError> {
+    async fn deliver_outbox(&mut self, snapshot: &Snapshot) -> Result<(), ControllerError> {
         let now = self.settings.clock.now();
         let by = self.settings.holder.clone();
         let claim = outbox::Claim { kinds: KINDS, by: &by, limit: 50, lease: LEASE };
@@ -175,9 +180,14 @@ impl Controller {
         let messages = outbox::claim(&mut tx, &claim, now).await?;
         tx.commit().await?;
         for message in messages {
-            let result = match serde_json::from_value::<MessageKind>(message.intent.payload.clone()) {
-                Ok(what) => self.deliver(program, snapshot, mailer, &message.intent.effect_key, what, now).await,
-                Err(error) => Err(DeliveryError::Never { reason: error.to_string() }),
+            let program = self.built.as_ref().and_then(|built| built.desired.programs.get(&message.intent.program));
+            let what = serde_json::from_value::<MessageKind>(message.intent.payload.clone());
+            let result = match (program, what) {
+                (Some(program), Ok(what)) => {
+                    self.deliver(program, snapshot, &message.intent.effect_key, what, now).await
+                }
+                (None, _) => Err(later(format!("program {} is not in this revision", message.intent.program))),
+                (_, Err(error)) => Err(never(error.to_string())),
             };
             let mut tx = self.settings.store.begin().await?;
             match result {
@@ -199,7 +209,6 @@ impl Controller {
         &self,
         program: &ProgramDesired,
         snapshot: &Snapshot,
-        mailer: &Mailer,
         effect_key: &str,
         what: MessageKind,
         now: Timestamp,
@@ -231,11 +240,11 @@ impl Controller {
                     variables,
                     at: now,
                 };
-                Ok(json!(mailer.deliver(&mail).await?))
+                Ok(json!(self.mailer(program).map_err(later)?.deliver(&mail).await?))
             }
             MessageKind::Note { channel, template, variables } => {
                 let template = template_of(snapshot, &template).map_err(never)?;
-                self.publish(program, mailer, effect_key, (&channel, template, variables), now).await
+                self.publish(program, effect_key, (&channel, template, variables), now).await
             }
         }
     }
@@ -243,7 +252,6 @@ impl Controller {
     async fn publish(
         &self,
         program: &ProgramDesired,
-        mailer: &Mailer,
         effect_key: &str,
         (channel, template, variables): (&str, Template, BTreeMap<String, String>),
         now: Timestamp,
@@ -262,7 +270,7 @@ impl Controller {
                 variables: variables.clone(),
                 at: now,
             };
-            receipts.push(json!(mailer.deliver(&mail).await?));
+            receipts.push(json!(self.mailer(program).map_err(later)?.deliver(&mail).await?));
         }
         if let Some(webhook) = &channel.webhook {
             let filled = template.fill(&variables)?;
@@ -280,6 +288,10 @@ impl Controller {
             (None, None) => Err("the channel has no address".to_owned()),
         }
     }
+}
+
+fn later(reason: String) -> DeliveryError {
+    DeliveryError::Later { reason, after: None }
 }
 
 fn never(reason: String) -> DeliveryError {

@@ -100,10 +100,10 @@ impl Pass<'_> {
             return self.other_gate(&other.name, other.is);
         }
         let reading = match &check.incidents {
-            Some(which) => self.count_incidents(which),
+            Some(which) => Reading { at: self.as_of(spec), ..self.count_incidents(which) },
             None => match self.readings.checks.get(&CheckRef::new(gate, &check.name)) {
                 Some(reading) => self.fresh(spec, check, reading.clone()),
-                None => Reading::unknown(Why::NoData, self.now),
+                None => Reading::unknown(Why::NoData, self.as_of(spec)),
             },
         };
         let state = judge_reading(check.pass.as_ref(), &reading);
@@ -112,6 +112,14 @@ impl Pass<'_> {
             Outcome::Value { .. } => check.pass.as_ref().map(|pass| format!("must be {pass}")).unwrap_or_default(),
         };
         (state, Some(reading), detail)
+    }
+
+    /// When a gate was last due to be measured: what is counted at every pass speaks of this time, so that a state that stays the same is
+    /// the same from one pass to the next.
+    fn as_of(&self, spec: &GateSpec) -> Timestamp {
+        let every = spec.measure.as_ref().map_or(MEASURE_EVERY, |measure| measure.every).duration().as_secs().max(1);
+        let second = self.now.as_second();
+        Timestamp::from_second(second - second.rem_euclid(every)).unwrap_or(self.now)
     }
 
     /// A manual item: done when someone whose word counts said so. What nobody signed is unknown, not missed.

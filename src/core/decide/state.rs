@@ -138,7 +138,8 @@ impl Pass<'_> {
         if let Some(hold) =
             run.steps.iter().filter(|step| step.holds()).find_map(|step| step.step.hold_reviews.as_ref())
         {
-            let have = crate::resources::Span::seconds(run.stability.at(self.now).as_secs());
+            // In whole minutes: a status is written when it says something else, not every second.
+            let have = crate::resources::Span::seconds(run.stability.at(self.now).as_mins() * 60);
             let on = format!("{have} of {} stable", hold.until_stable_for);
             waits.push(Wait { on, from: "time, without another breach".to_owned() });
         } else if run.gates.is_empty() {
