@@ -15,6 +15,7 @@ mod parts;
 mod people;
 mod plan;
 mod record;
+mod rollback;
 mod stand;
 mod up;
 mod validate;
@@ -55,7 +56,7 @@ enum Command {
     Gate(board::Gate),
     Signoff(words::Sign),
     Incident(words::IncidentCommand),
-    Rollback(words::Rollback),
+    Rollback(rollback::Rollback),
     Freeze(words::FreezeNow),
     Invite(people::Invite),
     Flag(flag::Flag),

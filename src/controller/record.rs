@@ -96,24 +96,10 @@ async fn record_signoffs(
 ) -> Result<(), ControllerError> {
     for (name, signoff) in &program.signoffs {
         let spec = &signoff.spec;
-        let says = serde_json::to_value(spec.says).unwrap_or_default();
         let word = signoffs::Signoff {
-            program: program.name().to_owned(),
-            name: name.clone(),
-            by_person: spec.by.clone(),
-            says: says.as_str().unwrap_or_default().to_owned(),
-            gate: spec.gate.clone(),
-            check: spec.check.clone(),
-            rollout: spec.rollout.clone(),
-            stage: spec.stage.clone(),
-            run: spec.run.clone(),
-            object: spec.object.clone(),
-            digest: spec.digest.clone(),
-            note: spec.note.clone(),
             until: spec.until.map(|until| until.resolve(day0, zone, Edge::End)),
-            first_seen: now,
             verified,
-            source: "document".to_owned(),
+            ..signoffs::Signoff::recorded(name, spec, now, "document")
         };
         match signoffs::record(tx, &word).await {
             // A word that was changed after it was said does not count: the recorded one stands.
