@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use betagate_core::flags::{CompileProblem, FlagSet, Membership};
+use betagate_core::flags::{CompileProblem, FlagSet, Membership, cohort_key};
 use jiff::Timestamp;
 
 use crate::clock::Clock;
@@ -81,8 +81,10 @@ impl FlagsCache {
     /// # Errors
     /// The database's; what was served goes on.
     pub async fn refresh_now(&self) -> Result<(), StoreError> {
-        self.refresh_members().await?;
-        self.refresh_flags().await?;
+        // Flags first: a hold must not wait for the members, nor fail with them.
+        let flags = self.refresh_flags().await;
+        let members = self.refresh_members().await;
+        flags.and(members)?;
         self.report().await
     }
 
@@ -119,9 +121,10 @@ impl FlagsCache {
             return Ok(());
         }
         let mut index = Membership::default();
-        members::each(&self.store, |user, address, cohort| {
-            index.add(user, cohort);
-            index.add(address, cohort);
+        members::each(&self.store, |user, address, program, cohort| {
+            let cohort = cohort_key(program, cohort);
+            index.add(user, &cohort);
+            index.add(address, &cohort);
         })
         .await?;
         self.members.store(Arc::new(index));
@@ -131,28 +134,51 @@ impl FlagsCache {
 
     /// Keeps up with the database until `stop`.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
-        tokio::pin!(stop);
-        let mut changes = Changes::after(self.store.clone(), self.served().revision, POLL_EVERY);
-        let mut report = tokio::time::interval(REPORT_EVERY);
+        tokio::select! {
+            () = stop => {}
+            // Beside each other: reading all members anew delays no flag.
+            () = self.keep_flags() => {}
+            () = self.keep_members() => {}
+        }
+        let _ = flags::forget_process(&self.store, self.process.id).await;
+    }
+
+    async fn keep_members(&self) {
         let mut members = tokio::time::interval(MEMBERS_EVERY);
         loop {
+            members.tick().await;
+            if let Err(error) = self.refresh_members().await {
+                tracing::debug!(error = %error, "the database is away; the members that are known stay");
+            }
+        }
+    }
+
+    async fn keep_flags(&self) {
+        let mut changes = Changes::after(self.store.clone(), self.served().revision, POLL_EVERY);
+        let mut report = tokio::time::interval(REPORT_EVERY);
+        loop {
             let done = tokio::select! {
-                () = &mut stop => break,
-                changed = changes.next() => match changed {
-                    Ok(_) => self.refresh_now().await,
-                    Err(error) => {
+                changed = changes.next() => {
+                    let taken = match changed {
+                        Ok(_) => self.refresh_flags().await,
+                        Err(error) => Err(error),
+                    };
+                    if taken.is_err() {
+                        // The change counts as seen already: look again from what is served, or it would be lost.
+                        changes = Changes::after(self.store.clone(), self.served().revision, POLL_EVERY);
                         tokio::time::sleep(POLL_EVERY).await;
-                        Err(error)
+                    }
+                    match taken {
+                        Ok(()) => self.report().await,
+                        failed => failed,
                     }
                 },
                 _ = report.tick() => self.report().await,
-                _ = members.tick() => self.refresh_members().await,
             };
             if let Err(error) = done {
                 tracing::debug!(error = %error, "the database is away; what is served goes on");
             }
         }
-        let _ = flags::forget_process(&self.store, self.process.id).await;
     }
 
     async fn report(&self) -> Result<(), StoreError> {

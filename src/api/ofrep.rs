@@ -150,9 +150,13 @@ fn answer_body(key: &str, answer: &Evaluation<'_>, served: &Served) -> Value {
 }
 
 fn error_body(key: Option<&str>, code: &str, details: &str) -> Value {
-    let mut body = json!({ "errorCode": code, "errorDetails": details, "metadata": {} });
+    let mut body = json!({ "errorCode": code, "errorDetails": details, "variant": "", "metadata": {} });
     if let Some(key) = key {
         body["key"] = json!(key);
     }
     body
 }
+
+#[cfg(test)]
+#[path = "ofrep_tests.rs"]
+mod tests;

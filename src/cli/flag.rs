@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use betagate_core::flags::{Context, FlagSet, Membership};
+use betagate_core::flags::{Context, FlagSet, Membership, cohort_key};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -62,9 +62,9 @@ impl Flag {
                 let (set, _) = FlagSet::compile(definitions, &|_| None);
                 let mut index = Membership::default();
                 if let Some(person) = context.person() {
-                    members::each(&store, |user, address, cohort| {
+                    members::each(&store, |user, address, program, cohort| {
                         if user == person || address == person {
-                            index.add(person, cohort);
+                            index.add(person, &cohort_key(program, cohort));
                         }
                     })
                     .await?;

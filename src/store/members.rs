@@ -23,11 +23,11 @@ pub async fn stamp(store: &Store) -> Result<(i64, i64), StoreError> {
     Ok((row.get("n")?, last.map_or(0, jiff::Timestamp::as_microsecond)))
 }
 
-/// Calls `each` with user id, normalised address and cohort of every member.
+/// Calls `each` with user id, normalised address, program and cohort of every member.
 ///
 /// # Errors
 /// The database's.
-pub async fn each(store: &Store, mut each: impl FnMut(&str, &str, &str)) -> Result<(), StoreError> {
+pub async fn each(store: &Store, mut each: impl FnMut(&str, &str, &str, &str)) -> Result<(), StoreError> {
     let sql = "SELECT program, cohort, user_id, email_norm FROM cohort_members
         WHERE (program, cohort, user_id) > ($1, $2, $3) ORDER BY program, cohort, user_id LIMIT $4";
     let (mut program, mut cohort, mut last) = (String::new(), String::new(), uuid::Uuid::nil());
@@ -36,7 +36,7 @@ pub async fn each(store: &Store, mut each: impl FnMut(&str, &str, &str)) -> Resu
         for row in &rows {
             (program, cohort, last) = (row.get("program")?, row.get("cohort")?, row.get("user_id")?);
             let address: String = row.get("email_norm")?;
-            each(&last.to_string(), &address, &cohort);
+            each(&last.to_string(), &address, &program, &cohort);
         }
         if rows.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) {
             return Ok(());

@@ -9,6 +9,11 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 /// The cohorts of one person.
 pub type Cohorts = BTreeSet<String>;
 
+/// A cohort as the index names it. Two programs may have cohorts of one name: being in one is not being in the other.
+pub fn cohort_key(program: &str, cohort: &str) -> String {
+    if program.is_empty() { cohort.to_owned() } else { format!("{program}/{cohort}") }
+}
+
 /// The keys are hashes already: hashing them again would only cost time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AsItIs(u64);

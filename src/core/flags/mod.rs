@@ -14,5 +14,5 @@ mod tests;
 mod version;
 
 pub use bucket::{Generation, MAX_TOTAL};
-pub use membership::{Cohorts, Membership};
+pub use membership::{Cohorts, Membership, cohort_key};
 pub use set::{CompileProblem, Context, Evaluation, EvaluationError, FlagSet, Reason, override_variant};

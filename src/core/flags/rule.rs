@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::CompileProblem;
+use super::membership::cohort_key;
 use crate::desired::nearest::nearest;
 
 /// A rule nested deeper than this is refused.
@@ -58,6 +59,8 @@ const SPECIAL: [&str; 4] = ["var", "fractional", "in_cohort", "$ref"];
 pub struct Compiler<'a> {
     /// The flag, for problems.
     pub flag: &'a str,
+    /// The flag's program, whose cohorts `in_cohort` names; empty for none.
+    pub program: &'a str,
     /// Rules shared between flags.
     pub evaluators: &'a BTreeMap<String, Value>,
     /// What was wrong.
@@ -67,8 +70,13 @@ pub struct Compiler<'a> {
 
 impl<'a> Compiler<'a> {
     /// A compiler for one flag.
-    pub fn new(flag: &'a str, evaluators: &'a BTreeMap<String, Value>, problems: &'a mut Vec<CompileProblem>) -> Self {
-        Self { flag, evaluators, problems, parts: 0 }
+    pub fn new(
+        flag: &'a str,
+        program: &'a str,
+        evaluators: &'a BTreeMap<String, Value>,
+        problems: &'a mut Vec<CompileProblem>,
+    ) -> Self {
+        Self { flag, program, evaluators, problems, parts: 0 }
     }
 
     /// Compiles one rule; what is wrong with it becomes a problem, and a literal null in its place.
@@ -125,7 +133,11 @@ impl<'a> Compiler<'a> {
             "in_cohort" => {
                 let names: Vec<&Value> =
                     operands.as_array().map_or_else(|| vec![operands], |names| names.iter().collect());
-                match names.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>() {
+                match names
+                    .iter()
+                    .map(|name| name.as_str().map(|name| cohort_key(self.program, name)))
+                    .collect::<Option<Vec<_>>>()
+                {
                     Some(names) => Rule::InCohort(names),
                     None => self.wrong(pointer, "in_cohort takes names of cohorts".to_owned()),
                 }

@@ -156,14 +156,15 @@ impl FlagSet {
     ) -> (Self, Vec<CompileProblem>) {
         let (mut set, mut problems) = (Self::default(), Vec::new());
         let flags: Vec<_> = flags.into_iter().collect();
-        let mut evaluators: BTreeMap<String, Value> = BTreeMap::new();
+        // Shared within a program only: two programs may give one name to different rules.
+        let mut shared: BTreeMap<&str, BTreeMap<String, Value>> = BTreeMap::new();
         for (_, definition) in &flags {
-            if let Some(shared) = definition["$evaluators"].as_object() {
-                evaluators.extend(shared.iter().map(|(name, rule)| (name.clone(), rule.clone())));
-            }
+            shared.entry(program(definition)).or_default().extend(own_evaluators(definition));
         }
         for (key, definition) in flags {
             let before = problems.len();
+            let mut evaluators = shared.get(program(definition)).cloned().unwrap_or_default();
+            evaluators.extend(own_evaluators(definition));
             let mut flag = compile_flag(key, definition, &evaluators, env, &mut problems);
             flag.broken = problems.get(before).map(|problem| format!("{}: {}", problem.pointer, problem.message));
             set.keys.push(key.to_owned());
@@ -190,11 +191,12 @@ impl FlagSet {
         now: Timestamp,
     ) -> Result<Evaluation<'a>, EvaluationError> {
         let (key, flag) = self.flags.get_key_value(key).ok_or(EvaluationError::FlagNotFound)?;
-        if let Some(broken) = &flag.broken {
-            return Err(EvaluationError::Parse(broken.clone()));
-        }
+        // First: a hold reads no rule, so a rule that is wrong must not take the safe variant away.
         if let Some((variant, by)) = &flag.forced {
             return flag.answer(variant, Reason::Static, by);
+        }
+        if let Some(broken) = &flag.broken {
+            return Err(EvaluationError::Parse(broken.clone()));
         }
         if !flag.enabled {
             return Ok(Evaluation {
@@ -254,7 +256,8 @@ fn compile_flag(
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     let targeting = definition.get("targeting").filter(|rule| !rule.is_null() && **rule != json!({}));
-    let targeting = targeting.map(|rule| Compiler::new(key, evaluators, problems).rule(rule, "/targeting", 0));
+    let targeting =
+        targeting.map(|rule| Compiler::new(key, program(definition), evaluators, problems).rule(rule, "/targeting", 0));
     let stage = definition.get("stage").filter(|stage| stage["variant"].is_string());
     let (default, default_by) = match stage {
         Some(stage) => {
@@ -291,6 +294,15 @@ fn compile_flag(
         metadata,
         broken: None,
     }
+}
+
+fn program(definition: &Value) -> &str {
+    definition["program"].as_str().unwrap_or_default()
+}
+
+fn own_evaluators(definition: &Value) -> impl Iterator<Item = (String, Value)> {
+    let own = definition["$evaluators"].as_object().into_iter().flatten();
+    own.map(|(name, rule)| (name.clone(), rule.clone()))
 }
 
 fn plain(value: &Value) -> String {

@@ -113,6 +113,33 @@ fn mistakes_in_rules_are_named_all_at_once_and_one_flags_error_is_no_others() {
 }
 
 #[test]
+fn a_hold_wins_over_a_rule_that_is_wrong() {
+    let mut flag = boolean(json!({ "no_such_operator": [] }))["f"].take();
+    flag["hold"] = json!({ "variant": "off", "run": "p-1", "step": 2, "reason": "x" });
+    let (set, problems) = FlagSet::compile([("f", &flag)], &|_| None);
+    assert_eq!(problems.len(), 1);
+    assert_eq!(ask(&set, json!({}), &Membership::default()).unwrap().decided_by, "hold p-1/2");
+}
+
+#[test]
+fn a_program_sees_neither_cohorts_nor_evaluators_of_another() {
+    let flag = |program: &str, shared: Value| {
+        let mut flag =
+            boolean(json!({ "if": [{ "and": [{ "$ref": "r" }, { "in_cohort": ["vip"] }] }, "on", "off"] }))["f"].take();
+        flag["program"] = json!(program);
+        flag["$evaluators"] = json!({ "r": shared });
+        flag
+    };
+    let flags = json!({ "f": flag("a", json!(true)), "g": flag("b", json!(true)), "h": flag("c", json!(false)) });
+    let set = set(&flags);
+    let members = Membership::build([("u1", cohort_key("a", "vip").as_str())]);
+    let context = Context::new(json!({ "targetingKey": "u1" })).unwrap();
+    for (key, variant) in [("f", "on"), ("g", "off"), ("h", "off")] {
+        assert_eq!(set.evaluate(key, &context, &members, Timestamp::UNIX_EPOCH).unwrap().variant, variant, "{key}");
+    }
+}
+
+#[test]
 fn a_rule_nested_too_deep_is_refused() {
     // JSON nested 128 levels deep is refused when it is read; this is as deep as a definition can come.
     let mut rule = json!(true);
