@@ -15,6 +15,9 @@ use crate::store::status::{self, SourceState};
 /// The name of the one source of a controller, in the store.
 const SOURCE: &str = "main";
 
+/// The variable in which Sentry's own tools find their token; it is the secret `sentry-auth-token`.
+const SENTRY_TOKEN: &str = "SENTRY_AUTH_TOKEN";
+
 /// Builds what a snapshot wants.
 ///
 /// # Errors
@@ -60,9 +63,12 @@ pub fn secret_in(data: &Path, name: &str) -> Result<SecretString, String> {
     if let Ok(value) = std::env::var(&variable) {
         return Ok(value.trim_end().into());
     }
-    match std::fs::read_to_string(data.join("secrets").join(name)) {
-        Ok(value) => Ok(value.trim_end().into()),
-        Err(_) => Err(format!("there is no secret '{name}' (secrets/{name} in the data folder, or {variable})")),
+    if let Ok(value) = std::fs::read_to_string(data.join("secrets").join(name)) {
+        return Ok(value.trim_end().into());
+    }
+    match std::env::var(SENTRY_TOKEN) {
+        Ok(value) if name == "sentry-auth-token" => Ok(value.trim_end().into()),
+        _ => Err(format!("there is no secret '{name}' (secrets/{name} in the data folder, or {variable})")),
     }
 }
 

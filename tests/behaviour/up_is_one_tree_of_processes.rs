@@ -119,3 +119,20 @@ async fn a_data_folder_of_a_newer_version_is_refused_and_left_alone() {
     let refused = Betagate::new(["up", "--listen", &listen]).within(repo.path()).run().expect_code(1);
     assert!(refused.stderr.contains("newer"), "{}", refused.stderr);
 }
+
+#[test]
+fn a_database_that_is_down_at_the_start_is_waited_for() {
+    let repo = TestRepo::of_this_project();
+    let (listen, nowhere) =
+        (format!("127.0.0.1:{}", free_port()), format!("postgres://betagate:hidden@127.0.0.1:{}/beta", free_port()));
+    let log = repo.path().join("up.log");
+    let up = Betagate::new(["up", "--listen", &listen, "--database", &nowhere]).within(repo.path());
+    let mut up = up.start_logging_to(&log);
+    let said = wait_for("what it waits for", PATIENCE, || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        text.contains("Waiting for the database").then_some(text)
+    });
+    assert!(!said.contains("hidden"), "{said}");
+    assert!(up.is_running());
+    assert!(up.interrupt(PATIENCE).is_some_and(|status| status.success()));
+}

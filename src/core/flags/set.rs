@@ -13,6 +13,7 @@ use super::bucket::Generation;
 use super::eval::{Broken, Scope, evaluate};
 use super::membership::{Cohorts, Membership};
 use super::rule::{Compiler, Rule};
+use crate::cohort::{AddressRules, normalise};
 
 /// What is wrong with a definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,7 +210,7 @@ impl FlagSet {
         }
         let Some(rule) = &flag.targeting else { return flag.answer(&flag.default, Reason::Static, &flag.default_by) };
         let nobody = Cohorts::new();
-        let cohorts = context.person().and_then(|person| membership.of(person)).unwrap_or(&nobody);
+        let cohorts = context.person().and_then(|person| cohorts_of(person, membership)).unwrap_or(&nobody);
         let scope = Scope {
             flag: key,
             timestamp: now.as_second(),
@@ -303,6 +304,14 @@ fn program(definition: &Value) -> &str {
 fn own_evaluators(definition: &Value) -> impl Iterator<Item = (String, Value)> {
     let own = definition["$evaluators"].as_object().into_iter().flatten();
     own.map(|(name, rule)| (name.clone(), rule.clone()))
+}
+
+/// The cohorts of a person: by user id, or by address in any spelling.
+fn cohorts_of<'m>(person: &str, membership: &'m Membership) -> Option<&'m Cohorts> {
+    membership.of(person).or_else(|| {
+        let address = person.contains('@').then(|| normalise(person, AddressRules::default()).ok()).flatten()?;
+        membership.of(&address)
+    })
 }
 
 fn plain(value: &Value) -> String {

@@ -83,8 +83,20 @@ impl<'a> Rules<'a> {
         if known.contains(&name) {
             return true;
         }
+        self.unknown(document, pointer, format!("there is no {what} '{name}'"), name, known)
+    }
+
+    /// A name that leads nowhere, with what could have stood there. Always false, as the answer to whether it is known.
+    fn unknown(
+        &mut self,
+        document: Option<&Document>,
+        pointer: &str,
+        message: String,
+        name: &str,
+        known: Vec<&str>,
+    ) -> bool {
         if let Some(document) = document {
-            let mut problem = document.problem(pointer, format!("there is no {what} '{name}'"));
+            let mut problem = document.problem(pointer, message);
             if !known.is_empty() && known.len() <= 20 {
                 problem = problem.expected(one_of(known.iter().copied()));
             }
@@ -122,17 +134,9 @@ impl<'a> Rules<'a> {
         if self.documents.seen(kind, name) && !self.documents.sound(kind, name) {
             return false;
         }
-        let what = match kind {
-            Kind::Flag => "flag with key".to_owned(),
-            kind => kind.name().to_lowercase(),
-        };
-        self.known(
-            document,
-            pointer,
-            &format!("{what} in program '{}'", self.program.name()).replace("with key in", "in"),
-            name,
-            names,
-        )
+        let what = kind.name().to_lowercase();
+        let message = format!("there is no {what} '{name}' in program '{}'", self.program.name());
+        self.unknown(document, pointer, message, name, names)
     }
 
     /// Whether the program's own document could be read; if not, nobody knows which people, sources and channels it names.

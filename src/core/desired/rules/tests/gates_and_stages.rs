@@ -38,7 +38,7 @@ fn gates() {
         ),
         (
             "{ kind: Gate, metadata: { name: g }, spec: { program: p, cohorts: [¦rome], checks: [ { name: a, signoff: {} } ] } }",
-            &["no cohort in program 'p' 'rome'"],
+            &["no cohort 'rome' in program 'p'"],
         ),
         (
             "{ kind: Gate, metadata: { name: g }, spec: { program: p, measure: { every: ¦0s }, checks: [ { name: a, signoff: {} } ] } }",

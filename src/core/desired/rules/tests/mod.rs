@@ -188,7 +188,7 @@ fn what_belongs_to_a_broken_program_is_checked_in_the_same_run() {
 #[test]
 fn a_resource_of_another_program_is_not_there_for_this_one() {
     let text = "{ kind: Program, metadata: { name: q }, spec: { timeZone: UTC } }\n---\n{ kind: Invite, metadata: { name: i }, spec: { program: q, cohort: ¦pavia, email: a@b.example } }";
-    added(&[(text, &["there is no cohort in program 'q' 'pavia'"])]);
+    added(&[(text, &["there is no cohort 'pavia' in program 'q'"])]);
 }
 
 #[test]
