@@ -88,7 +88,9 @@ fn a_cohort_is_a_targeting_set_by_user_id_and_by_address() {
     let flags = boolean(json!({ "if": [{ "in_cohort": ["pavia"] }, "on", "off"] }));
     let set = set(&flags);
     let members = Membership::build([("u1", "pavia"), ("ada@example.com", "pavia"), ("u2", "lyon")]);
-    for (person, variant) in [("u1", "on"), ("ada@example.com", "on"), ("Ada@Example.COM", "on"), ("u2", "off"), ("stranger", "off")] {
+    for (person, variant) in
+        [("u1", "on"), ("ada@example.com", "on"), ("Ada@Example.COM", "on"), ("u2", "off"), ("stranger", "off")]
+    {
         assert_eq!(ask(&set, json!({ "targetingKey": person }), &members).unwrap().variant, variant, "{person}");
     }
     assert_eq!(ask(&set, json!({}), &members).unwrap().variant, "off");
