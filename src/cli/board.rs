@@ -1,4 +1,4 @@
-//! `betagate board`: the weekly tracking board (seed 002, section 3), and `betagate gate`: what a gate says.
+//! `betagate board`: the weekly tracking board (seed 002, section 3).
 
 use std::process::ExitCode;
 
@@ -57,10 +57,13 @@ impl Board {
         let zone = zone(&store, &program).await?;
         let mut reviews = readings::reviews(&store, &program, Some(&gate), MOST).await?;
         reviews.sort_by_key(|review| review.due_at);
-        let sealed: Vec<SealedReview> =
-            reviews.into_iter().filter_map(|review| serde_json::from_value(review.body).ok()).collect();
         let head = columns(&store, &program, &gate).await?;
-        let rows: Vec<Vec<String>> = sealed.iter().map(|review| row(review, &head, &zone)).collect();
+        let rows = reviews.into_iter().filter_map(|review| {
+            let note = review.body["note"].as_str().map(str::to_owned);
+            let sealed: SealedReview = serde_json::from_value(review.body).ok()?;
+            Some(row(&sealed, note, &head, &zone))
+        });
+        let rows: Vec<Vec<String>> = rows.collect();
         let mut titles = vec!["Week Of".to_owned(), "Cohort".to_owned()];
         titles.extend(head.iter().map(|(_, title)| title.clone()));
         titles.extend(["Gate Status".to_owned(), "Notes".to_owned()]);
@@ -103,7 +106,7 @@ async fn columns(store: &Store, program: &str, gate: &str) -> Result<Vec<(String
     Ok(named.filter(|(_, title)| !title.is_empty()).collect())
 }
 
-fn row(review: &SealedReview, columns: &[(String, String)], zone: &TimeZone) -> Vec<String> {
+fn row(review: &SealedReview, note: Option<String>, columns: &[(String, String)], zone: &TimeZone) -> Vec<String> {
     let cohorts = if review.cohorts.is_empty() { "-".to_owned() } else { review.cohorts.join(" + ") };
     let mut row = vec![review.due_at.to_zoned(zone.clone()).date().to_string(), cohorts];
     for (name, _) in columns {
@@ -118,12 +121,12 @@ fn row(review: &SealedReview, columns: &[(String, String)], zone: &TimeZone) -> 
         ));
     }
     row.push(review.verdict.verdict.to_string());
-    row.push(review.verdict.reason.clone());
+    row.push(note.unwrap_or_else(|| review.verdict.reason.clone()));
     row
 }
 
 /// A ratio as per cent with one decimal, a whole number as such, anything else with two decimals.
-fn number(value: f64, unit: Option<Unit>) -> String {
+pub(super) fn number(value: f64, unit: Option<Unit>) -> String {
     match unit {
         Some(Unit::Percent) => format!("{:.1}%", value * 100.0),
         _ if value.fract() == 0.0 => format!("{value}"),
@@ -171,51 +174,4 @@ fn print(titles: &[String], rows: &[Vec<String>], format: BoardFormat) -> Result
         }
     }
     Ok(())
-}
-
-/// Shows a gate's live verdict, check by check.
-#[derive(Args)]
-#[command(after_help = "Example: betagate gate weekly-kpis")]
-pub struct Gate {
-    /// The gate.
-    name: String,
-    #[command(flatten)]
-    place: Where,
-    /// How the answer is printed.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
-}
-
-impl Gate {
-    pub async fn run(self) -> Result<ExitCode, CliError> {
-        let store = self.place.store().await?;
-        let found = status::get(&store, "Gate", &self.name).await?;
-        let found = found.ok_or_else(|| CliError::Failed(format!("there is no gate '{}'", self.name)))?;
-        let verdict = &found.status["verdict"];
-        if self.output != Format::Table {
-            print_value(verdict, self.output)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        println!(
-            "{} is {}: {}",
-            self.name,
-            verdict["verdict"].as_str().unwrap_or("-"),
-            verdict["reason"].as_str().unwrap_or("-")
-        );
-        let rows = verdict["checks"].as_array().into_iter().flatten().map(|check| {
-            let state: Option<CheckState> = serde_json::from_value(check["state"].clone()).ok();
-            let value = check["reading"]["outcome"]["value"]["value"].as_f64();
-            let percent = check["pass"].as_str().is_some_and(|pass| pass.contains('%')).then_some(Unit::Percent);
-            vec![
-                state.map_or("⚪", CheckState::mark).to_owned(),
-                check["name"].as_str().unwrap_or_default().to_owned(),
-                value.map_or_else(|| "-".to_owned(), |value| number(value, percent)),
-                check["pass"].as_str().unwrap_or("-").to_owned(),
-                if check["critical"] == json!(true) { "critical" } else { "" }.to_owned(),
-                check["detail"].as_str().unwrap_or_default().to_owned(),
-            ]
-        });
-        println!("{}", table(&["", "CHECK", "VALUE", "PASS", "", "DETAIL"], rows));
-        Ok(ExitCode::SUCCESS)
-    }
 }

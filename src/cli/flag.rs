@@ -36,6 +36,8 @@ enum FlagWhat {
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
+    /// Writes another default variant into the flag's file; refused while the flag is held.
+    Set(super::flag_set::Set),
     /// Lists the flags of the published snapshot, with holds and fallbacks.
     List {
         #[command(flatten)]
@@ -49,6 +51,7 @@ enum FlagWhat {
 impl Flag {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         match self.what {
+            FlagWhat::Set(set) => return set.run().await,
             FlagWhat::Get { key, context, place, output } => {
                 let store = place.store().await?;
                 let snapshot = flags::newest(&store)

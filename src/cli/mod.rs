@@ -10,6 +10,8 @@ mod board;
 mod common;
 mod crd;
 mod flag;
+mod flag_set;
+mod gate;
 mod glance;
 mod parts;
 mod people;
@@ -54,7 +56,7 @@ enum Command {
     Get(stand::Get),
     Why(stand::Why),
     Board(board::Board),
-    Gate(board::Gate),
+    Gate(gate::Gate),
     Signoff(words::Sign),
     Incident(words::IncidentCommand),
     Rollback(rollback::Rollback),

@@ -13,7 +13,7 @@ use super::{CliError, Format, Where};
 use crate::clock::Clock;
 use crate::keys::Keys;
 use crate::store::invites::{self, Filter, NewInvite, Origin, Revocation};
-use crate::store::people;
+use crate::store::{people, tokens};
 
 /// How long an invite made by hand is good.
 const GOOD_FOR: jiff::SignedDuration = jiff::SignedDuration::from_hours(14 * 24);
@@ -35,11 +35,25 @@ enum AdminWhat {
         #[command(flatten)]
         place: Where,
     },
+    /// Makes a service's token; it is printed once.
+    #[command(after_help = "Example: betagate admin token product-backend --scope events:write")]
+    Token {
+        /// The service's name.
+        name: String,
+        /// What it may do.
+        #[arg(long, required = true, value_parser = ["events:write", "admin"])]
+        scope: Vec<String>,
+        #[command(flatten)]
+        place: Where,
+    },
 }
 
 impl Admin {
     pub async fn run(self) -> Result<ExitCode, CliError> {
-        let AdminWhat::Create { email, place } = self.what;
+        let (email, place) = match self.what {
+            AdminWhat::Create { email, place } => (email, place),
+            AdminWhat::Token { name, scope, place } => return token(&name, scope, &place).await,
+        };
         let store = place.store().await?;
         let password = data_encoding::BASE32_NOPAD.encode(&rand::random::<[u8; 15]>()).to_lowercase();
         let hash = Argon2::default().hash_password(password.as_bytes()).map_err(CliError::failed)?.to_string();
@@ -49,6 +63,17 @@ impl Admin {
         println!("{email} may administer. The password, shown this once: {password}");
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Makes a token; only its digest is kept.
+async fn token(name: &str, scopes: Vec<String>, place: &Where) -> Result<ExitCode, CliError> {
+    let store = place.store().await?;
+    let token = data_encoding::BASE32_NOPAD.encode(&rand::random::<[u8; 25]>());
+    let mut tx = store.begin().await?;
+    tokens::create(&mut tx, name, &crate::api::token_digest(&token), &scopes, Clock::system().now()).await?;
+    tx.commit().await?;
+    println!("{name} may {}. The token, shown this once: {token}", scopes.join(", "));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Invites one by one.

@@ -40,7 +40,7 @@ pub use lists::survey_list;
 pub use observe::REPORT_STALE_AFTER;
 pub use preview::{Preview, compare, preview};
 pub use program::ProgramState;
-pub use requests::{START_ROLLBACK, TRIGGER_SOURCE};
+pub use requests::{MEASURE_GATE, START_ROLLBACK, TRIGGER_SOURCE};
 pub use revision::{build_snapshot, secret_in};
 
 /// A settling program is passed over at most so often before the rest gets its turn.

@@ -13,6 +13,9 @@ pub const START_ROLLBACK: &str = "rollback.start";
 /// The kind of an intent that has the source looked at now (a webhook of the forge, `betagate apply`).
 pub const TRIGGER_SOURCE: &str = "source.trigger";
 
+/// The kind of an intent that has a gate measured now.
+pub const MEASURE_GATE: &str = "gate.measure";
+
 impl Controller {
     /// Answers the intents whose effect `decide` has seen.
     pub(super) async fn carry_out_requests(&mut self) -> Result<(), ControllerError> {
@@ -25,6 +28,14 @@ impl Controller {
             let trigger = intent.kind == TRIGGER_SOURCE;
             if trigger {
                 self.settings.source.trigger();
+            }
+            let measure = intent.kind == MEASURE_GATE;
+            if measure {
+                let gate = intent.body["gate"].as_str().unwrap_or_default();
+                let state = self.programs.get_mut(intent.body["program"].as_str().unwrap_or_default());
+                let measured =
+                    state.into_iter().flat_map(|state| state.measured.iter_mut()).filter(|((name, _), _)| name == gate);
+                measured.for_each(|(_, (at, _))| *at = jiff::Timestamp::MIN);
             }
             let refusal = match &self.built {
                 Some(built) if known => {
@@ -41,8 +52,8 @@ impl Controller {
                 Some(_) => Some(format!("'{}' is nothing that can be asked for", intent.kind)),
                 None => None,
             };
-            let refusal = refusal.filter(|_| !trigger);
-            let (state, result) = match (done || trigger, refusal) {
+            let refusal = refusal.filter(|_| !trigger && !measure);
+            let (state, result) = match (done || trigger || measure, refusal) {
                 (true, _) => (intents::State::Done, json!({})),
                 (false, Some(reason)) => (intents::State::Refused, json!({ "reason": reason })),
                 (false, None) => continue,

@@ -83,6 +83,19 @@ pub async fn seal(tx: &mut Tx, review: &Review) -> Result<bool, StoreError> {
     Ok(tx.execute(insert, args![program, gate, *due_at, *sealed_at, verdict, body]).await? > 0)
 }
 
+/// Writes a note on a gate's newest review; says whether there is one.
+///
+/// # Errors
+/// The database's.
+pub async fn note(tx: &mut Tx, program: &str, gate: &str, note: &str) -> Result<bool, StoreError> {
+    let newest = "SELECT due_at, body FROM reviews WHERE program = $1 AND gate = $2 ORDER BY due_at DESC LIMIT 1";
+    let Some(row) = tx.opt(newest, args![program, gate]).await? else { return Ok(false) };
+    let (due_at, mut body): (Timestamp, Value) = (row.get("due_at")?, row.get("body")?);
+    body["note"] = Value::from(note);
+    let write = "UPDATE reviews SET body = $4 WHERE program = $1 AND gate = $2 AND due_at = $3";
+    Ok(tx.execute(write, args![program, gate, due_at, body]).await? > 0)
+}
+
 /// A program's reviews, newest first, of one gate or of all.
 pub async fn reviews(store: &Store, program: &str, gate: Option<&str>, limit: i64) -> Result<Vec<Review>, StoreError> {
     let sql = "SELECT * FROM reviews WHERE program = $1 AND ($2 = '' OR gate = $2) ORDER BY due_at DESC, gate LIMIT $3";

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::beta::{ADMIN, Beta};
-use crate::support::{TestRepo, databases};
+use crate::support::{Betagate, TestRepo, databases};
 
 const RUN: &str = "closed-beta-1";
 const HELD: [&str; 4] =
@@ -240,7 +240,26 @@ async fn two_weeks_and_the_first_gate(beta: &mut Beta, users: &[Uuid]) -> Vec<Do
         ),
         "{staff:?}"
     );
+    the_board_is_the_one_of_seed_002(beta).await;
     events
+}
+
+async fn the_board_is_the_one_of_seed_002(beta: &Beta) {
+    let data = beta.data.display().to_string();
+    let place = ["--data", data.as_str(), "--database", beta.url.as_str()];
+    let noted = ["gate", "review", "weekly-kpis", "--note", "First gate", "--by", "founder"];
+    Betagate::new(noted.iter().chain(&place)).run().expect_code(0);
+    let board = ["board", "--program", "kruxt", "--format", "csv"];
+    let outcome = Betagate::new(board.iter().chain(&place)).run().expect_code(0);
+    let mut lines = outcome.stdout.lines();
+    let columns = "Week Of,Cohort,Repeat Rate,Feed Interactions/Active,Booking Completion,W4 Retention,Chain Survival,Staff WAU Rate,Sync Success,Sev-1 Count,Gate Status,Notes";
+    assert_eq!(lines.next(), Some(columns));
+    let first = lines.next().unwrap();
+    assert!(first.starts_with("2026-03-06,pavia,-,-,-,-,-,-,-,-,Pending,"), "{first}");
+    let second = lines.next().unwrap();
+    assert!(second.starts_with("2026-03-13,pavia,") && second.ends_with(",96.0%,0,Pass,First gate"), "{second}");
+    let columns: Vec<&str> = second.split(',').collect();
+    assert_eq!((columns[5], columns[7]), ("-", "70.0%"), "retention is not due, seven of ten staff were active");
 }
 
 async fn a_critical_miss_pulls_back_in_order(beta: &mut Beta, users: &[Uuid], events: &mut Vec<Done>) {
@@ -317,6 +336,11 @@ async fn a_critical_miss_pulls_back_in_order(beta: &mut Beta, users: &[Uuid], ev
 }
 
 async fn git_cannot_undo_it(beta: &mut Beta) {
+    let (dir, data) = (beta.repo.path().display().to_string(), beta.data.display().to_string());
+    let set =
+        ["flag", "set", "ml_recommendations_enabled", "on", "--dir", &dir, "--data", &data, "--database", &beta.url];
+    let refused = Betagate::new(set).run().expect_code(1);
+    assert!(refused.stderr.contains("held by closed-beta-1"), "{}", refused.stderr);
     let old = r#"targeting: { if: [ { in_cohort: [pavia] }, "on", "off" ] }"#;
     beta.repo.replace("flags/ml-recommendations.yaml", old, r#"targeting: { if: [ true, "on", "off" ] }"#);
     beta.repo.replace("flags/ml-recommendations.yaml", "defaultVariant: \"off\"", "defaultVariant: \"on\"");

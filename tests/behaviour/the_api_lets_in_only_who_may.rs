@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::a_program_runs_from_yaml_to_an_ordered_rollback_and_back::kruxt;
 use crate::support::beta::{ADMIN, Beta};
-use crate::support::databases;
+use crate::support::{Betagate, databases};
 
 async fn open(db: &crate::support::TestDb) -> Beta {
     let mut beta = Beta::start(db, kruxt(), "2026-03-03T08:00:00Z").await;
@@ -71,11 +71,21 @@ async fn whoever_may_not_is_refused_and_the_record_says_so() {
         )
         .await
         .unwrap();
-        assert_eq!(refused.len(), 3);
+        assert_eq!(refused.len(), 3, "each leaves an entry");
         let other = json!({ "id": uuid::Uuid::now_v7(), "user_id": uuid::Uuid::now_v7(), "kind": "reaction", "occurred_at": "2026-03-03T08:00:00Z" });
         assert_eq!(beta.post("/v1/events", Some(&tester), &other).await.0, 403, "another person's event");
         assert_eq!(beta.post("/v1/events", Some(&tester), &json!({ "kind": "reaction" })).await.0, 202);
         assert_eq!(beta.post("/v1/events", Some(&tester), &json!({ "kind": "no_such_kind" })).await.0, 422);
+        let data = beta.data.display().to_string();
+        let made = ["admin", "token", "backend", "--scope", "events:write", "--data", &data, "--database", &beta.url];
+        let made = Betagate::new(made).run().expect_code(0);
+        let token = made.stdout.trim().rsplit(' ').next().unwrap();
+        assert_eq!(
+            beta.post("/v1/events", Some(token), &other).await.0,
+            422,
+            "a service may, but this person is in no program"
+        );
+        assert_eq!(beta.get("/v1/admin/invites", Some(token)).await.0, 403, "and that is all it may");
         assert_eq!(beta.post("/hooks/git", None, &json!({})).await.0, 401, "not signed");
         beta.store.close().await;
     }

@@ -136,3 +136,15 @@ fn a_database_that_is_down_at_the_start_is_waited_for() {
     assert!(up.is_running());
     assert!(up.interrupt(PATIENCE).is_some_and(|status| status.success()));
 }
+
+#[test]
+fn setting_a_flag_changes_its_file_and_nothing_else_in_it() {
+    let repo = TestRepo::of_this_project();
+    let before = repo.read("flags/ml-recommendations.yaml");
+    Betagate::new(["flag", "set", "ml_recommendations_enabled", "on"]).within(repo.path()).run().expect_code(0);
+    let after = repo.read("flags/ml-recommendations.yaml");
+    assert_eq!(after, before.replace("defaultVariant: \"off\"", "defaultVariant: \"on\""));
+    let unknown =
+        Betagate::new(["flag", "set", "ml_recommendations_enabled", "maybe"]).within(repo.path()).run().expect_code(1);
+    assert!(unknown.stderr.contains("on, off"), "{}", unknown.stderr);
+}

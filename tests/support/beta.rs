@@ -33,7 +33,7 @@ pub struct Beta {
     cache: Arc<FlagsCache>,
     address: SocketAddr,
     http: reqwest::Client,
-    url: String,
+    pub url: String,
     _folder: tempfile::TempDir,
 }
 

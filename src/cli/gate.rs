@@ -1,0 +1,133 @@
+//! `betagate gate`: what a gate says, measuring it now, and the notes of its reviews.
+
+use std::process::ExitCode;
+
+use betagate_core::decide::CheckState;
+use betagate_core::resources::Unit;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::board::number;
+use super::common::{print_value, table};
+use super::words::note;
+use super::{CliError, Format, Where};
+use crate::clock::Clock;
+use crate::controller::MEASURE_GATE;
+use crate::store::{Store, intents, readings, status};
+
+/// Gates: their live verdict, measured now, and the notes of their reviews.
+#[derive(Args)]
+pub struct Gate {
+    #[command(subcommand)]
+    what: GateWhat,
+}
+
+#[derive(Subcommand)]
+enum GateWhat {
+    /// Shows the live verdict, check by check.
+    #[command(after_help = "Example: betagate gate show weekly-kpis")]
+    Show {
+        /// The gate.
+        name: String,
+        #[command(flatten)]
+        place: Where,
+        /// How the answer is printed.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Has the running controller measure the gate now.
+    #[command(after_help = "Example: betagate gate measure weekly-kpis --by founder")]
+    Measure {
+        /// The gate.
+        name: String,
+        /// Who asks.
+        #[arg(long)]
+        by: String,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Writes a note on the newest review, which the board shows.
+    #[command(after_help = "Example: betagate gate review weekly-kpis --note \"Launch week\" --by founder")]
+    Review {
+        /// The gate.
+        name: String,
+        /// The note.
+        #[arg(long)]
+        note: String,
+        /// Who writes it.
+        #[arg(long)]
+        by: String,
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+impl Gate {
+    pub async fn run(self) -> Result<ExitCode, CliError> {
+        match self.what {
+            GateWhat::Show { name, place, output } => show(&find(&place.store().await?, &name).await?, output)?,
+            GateWhat::Measure { name, by, place } => {
+                let store = place.store().await?;
+                let program = find(&store, &name).await?.program;
+                let mut tx = store.begin().await?;
+                let body = json!({ "program": program, "gate": name });
+                intents::submit(&mut tx, MEASURE_GATE, &by, &body, Clock::system().now()).await?;
+                tx.commit().await?;
+                println!("asked for; betagate gate show {name}");
+            }
+            GateWhat::Review { name, note: text, by, place } => {
+                let store = place.store().await?;
+                let program = find(&store, &name).await?.program;
+                let mut tx = store.begin().await?;
+                if !readings::note(&mut tx, &program, &name, &text).await? {
+                    return Err(CliError::Failed(format!("gate '{name}' was not reviewed yet")));
+                }
+                note(
+                    &mut tx,
+                    &program,
+                    &by,
+                    "review.noted",
+                    format!("Gate/{name}"),
+                    json!(text),
+                    Clock::system().now(),
+                )
+                .await?;
+                tx.commit().await?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn find(store: &Store, name: &str) -> Result<status::ResourceStatus, CliError> {
+    let found = status::get(store, "Gate", name).await?;
+    found.ok_or_else(|| CliError::Failed(format!("there is no gate '{name}': betagate get gates")))
+}
+
+fn show(found: &status::ResourceStatus, output: Format) -> Result<(), CliError> {
+    let verdict = &found.status["verdict"];
+    if output != Format::Table {
+        return print_value(verdict, output);
+    }
+    println!(
+        "{} is {}: {}",
+        found.name,
+        verdict["verdict"].as_str().unwrap_or("-"),
+        verdict["reason"].as_str().unwrap_or("-")
+    );
+    let rows = verdict["checks"].as_array().into_iter().flatten().map(|check| {
+        let state: Option<CheckState> = serde_json::from_value(check["state"].clone()).ok();
+        let value = check["reading"]["outcome"]["value"]["value"].as_f64();
+        let percent = check["pass"].as_str().is_some_and(|pass| pass.contains('%')).then_some(Unit::Percent);
+        vec![
+            state.map_or("⚪", CheckState::mark).to_owned(),
+            check["name"].as_str().unwrap_or_default().to_owned(),
+            value.map_or_else(|| "-".to_owned(), |value| number(value, percent)),
+            check["pass"].as_str().unwrap_or("-").to_owned(),
+            if check["critical"] == json!(true) { "critical" } else { "" }.to_owned(),
+            check["detail"].as_str().unwrap_or_default().to_owned(),
+        ]
+    });
+    println!("{}", table(&["", "CHECK", "VALUE", "PASS", "", "DETAIL"], rows));
+    Ok(())
+}
