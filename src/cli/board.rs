@@ -138,17 +138,17 @@ fn print(titles: &[String], rows: &[Vec<String>], format: BoardFormat) -> Result
     match format {
         BoardFormat::Table => {
             let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
-            println!("{}", table(&titles, rows.iter().cloned()));
+            say!("{}", table(&titles, rows.iter().cloned()));
         }
         BoardFormat::Markdown => {
             let line = |cells: &[String]| {
                 format!("| {} |", cells.iter().map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>().join(" | "))
             };
-            println!("{}", line(titles));
+            say!("{}", line(titles));
             let last = titles.len().saturating_sub(2);
             let rule = (0..titles.len()).map(|place| if place < 2 || place >= last { "---" } else { "---:" });
-            println!("|{}|", rule.collect::<Vec<_>>().join("|"));
-            rows.iter().for_each(|row| println!("{}", line(row)));
+            say!("|{}|", rule.collect::<Vec<_>>().join("|"));
+            rows.iter().for_each(|row| say!("{}", line(row)));
         }
         BoardFormat::Csv => {
             let mut writer = csv::Writer::from_writer(std::io::stdout());

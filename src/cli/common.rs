@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use betagate_core::desired::nearest::nearest;
+use betagate_core::resources::Kind;
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -106,7 +108,7 @@ pub fn print_value(value: &impl Serialize, format: Format) -> Result<(), CliErro
         Format::Yaml => serde_saphyr::to_string(value).map_err(CliError::failed)?,
         Format::Json | Format::Table => serde_json::to_string_pretty(value).map_err(CliError::failed)?,
     };
-    println!("{}", text.trim_end());
+    say!("{}", text.trim_end());
     Ok(())
 }
 
@@ -141,4 +143,28 @@ pub async fn only_program(store: &Store, named: Option<String>) -> Result<String
             several => Err(CliError::Usage(format!("name the program with --program: {}", several.join(", ")))),
         },
     }
+}
+
+/// Refuses a name that the program does not have: a word about it would be kept, and would do nothing.
+///
+/// # Errors
+/// When the record knows no such resource; the nearest name is told.
+pub async fn expect_known(store: &Store, program: &str, kind: Kind, name: &str) -> Result<(), CliError> {
+    let all = crate::store::status::list(store, Some(kind.name())).await?;
+    let own: Vec<String> = all.into_iter().filter(|one| one.program == program).map(|one| one.name).collect();
+    if own.iter().any(|one| one == name) {
+        return Ok(());
+    }
+    Err(unknown(&kind.name().to_lowercase(), name, &format!("program '{program}'"), &own))
+}
+
+/// Says that there is no such thing, and what there is instead.
+pub fn unknown(what: &str, name: &str, place: &str, known: &[String]) -> CliError {
+    let near = nearest(name, known.iter().map(String::as_str));
+    let hint = match near {
+        Some(near) => format!("; did you mean {near}?"),
+        None if known.is_empty() => String::new(),
+        None => format!("; there are {}", known.join(", ")),
+    };
+    CliError::Failed(format!("there is no {what} '{name}' in {place}{hint}"))
 }

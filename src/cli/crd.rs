@@ -21,7 +21,7 @@ impl Crd {
     pub fn run(self) -> Result<ExitCode, CliError> {
         let Some(folder) = self.write else {
             let all: Result<Vec<String>, CliError> = Kind::ALL.iter().map(|kind| text(*kind)).collect();
-            print!("{}", all?.join("---\n"));
+            say_part!("{}", all?.join("---\n"));
             return Ok(ExitCode::SUCCESS);
         };
         std::fs::create_dir_all(&folder).map_err(CliError::failed)?;

@@ -13,6 +13,7 @@ use crate::store::{flags, members};
 
 /// Flags as they are served.
 #[derive(Args)]
+#[command(after_help = "Example: betagate flag list")]
 pub struct Flag {
     #[command(subcommand)]
     what: FlagWhat,
@@ -39,6 +40,7 @@ enum FlagWhat {
     /// Writes another default variant into the flag's file; refused while the flag is held.
     Set(super::flag_set::Set),
     /// Lists the flags of the published snapshot, with holds and fallbacks.
+    #[command(after_help = "Example: betagate flag list -o json")]
     List {
         #[command(flatten)]
         place: Where,
@@ -80,7 +82,7 @@ impl Flag {
                 let shown = json!({ "key": key, "value": answer.value, "variant": answer.variant, "reason": answer.reason.name(), "decidedBy": answer.decided_by,
                     "cohorts": cohorts, "revision": snapshot.source_revision, "metadata": answer.metadata });
                 if output == Format::Table {
-                    println!(
+                    say!(
                         "{key} = {} ({}, {}), decided by {}",
                         answer.value.unwrap_or(&Value::Null),
                         answer.variant,
@@ -103,7 +105,7 @@ impl Flag {
                         let routed = if flag["routed"] == json!(true) { text("fallback") } else { "-".to_owned() };
                         vec![key.clone(), text("state"), text("defaultVariant"), text("risk"), hold, routed]
                     });
-                    println!("{}", table(&["KEY", "STATE", "DEFAULT", "RISK", "HELD BY", "ROUTED TO"], rows));
+                    say!("{}", table(&["KEY", "STATE", "DEFAULT", "RISK", "HELD BY", "ROUTED TO"], rows));
                 } else {
                     print_value(&body["flags"], output)?;
                 }

@@ -32,7 +32,7 @@ impl Set {
         let built = match build_snapshot(&snapshot, None, true) {
             Ok(built) => built,
             Err(problems) => {
-                problems.iter().for_each(|problem| eprintln!("{problem}"));
+                problems.iter().for_each(|problem| complain!("{problem}"));
                 return Ok(ExitCode::from(FAILED));
             }
         };
@@ -57,7 +57,7 @@ impl Set {
         let changed = replaced(&text, at.line, at.column, &self.variant)
             .ok_or_else(|| CliError::Failed(format!("{}:{}: edit it by hand", path.display(), at.line)))?;
         std::fs::write(&path, changed).map_err(CliError::failed)?;
-        println!("{}:{}: defaultVariant is {} now", path.display(), at.line, self.variant);
+        say!("{}:{}: defaultVariant is {} now", path.display(), at.line, self.variant);
         Ok(ExitCode::SUCCESS)
     }
 

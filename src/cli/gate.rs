@@ -17,6 +17,7 @@ use crate::store::{Store, intents, readings, status};
 
 /// Gates: their live verdict, measured now, and the notes of their reviews.
 #[derive(Args)]
+#[command(after_help = "Example: betagate gate show weekly-kpis")]
 pub struct Gate {
     #[command(subcommand)]
     what: GateWhat,
@@ -73,7 +74,7 @@ impl Gate {
                 let body = json!({ "program": program, "gate": name });
                 intents::submit(&mut tx, MEASURE_GATE, &by, &body, Clock::system().now()).await?;
                 tx.commit().await?;
-                println!("asked for; betagate gate show {name}");
+                say!("asked for; betagate gate show {name}");
             }
             GateWhat::Review { name, note: text, by, place } => {
                 let store = place.store().await?;
@@ -109,7 +110,7 @@ fn show(found: &status::ResourceStatus, output: Format) -> Result<(), CliError> 
     if output != Format::Table {
         return print_value(verdict, output);
     }
-    println!(
+    say!(
         "{} is {}: {}",
         found.name,
         verdict["verdict"].as_str().unwrap_or("-"),
@@ -128,6 +129,6 @@ fn show(found: &status::ResourceStatus, output: Format) -> Result<(), CliError> 
             check["detail"].as_str().unwrap_or_default().to_owned(),
         ]
     });
-    println!("{}", table(&["", "CHECK", "VALUE", "PASS", "", "DETAIL"], rows));
+    say!("{}", table(&["", "CHECK", "VALUE", "PASS", "", "DETAIL"], rows));
     Ok(())
 }

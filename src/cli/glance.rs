@@ -31,16 +31,16 @@ impl Glance {
                 for (object, (state, summary)) in
                     now.iter().filter(|(object, _)| object.split('/').next() == Some(kind))
                 {
-                    println!("  {object:<34} {state:<8} {summary}");
+                    say!("  {object:<34} {state:<8} {summary}");
                 }
             }
-            println!("Then only changes are shown. More: betagate status · betagate why KIND/NAME · betagate board");
+            say!("Then only changes are shown. More: betagate status · betagate why KIND/NAME · betagate board");
         } else {
             for (object, (state, summary)) in &now {
                 let kind = object.split('/').next().unwrap_or_default();
                 if SHOWN.contains(&kind) && self.states.get(object) != Some(state) {
                     let before = self.states.get(object).map(|before| format!("{before} → ")).unwrap_or_default();
-                    println!("{object} {before}{state}: {summary}");
+                    say!("{object} {before}{state}: {summary}");
                 }
             }
         }
@@ -52,18 +52,18 @@ impl Glance {
             controller.problems().iter().chain(controller.warnings()).map(ToString::to_string).collect();
         if problems != self.problems {
             for problem in &problems {
-                eprintln!("{problem}");
+                complain!("{problem}");
             }
             if !controller.problems().is_empty() {
                 match controller.revision() {
-                    Some(revision) => eprintln!(
+                    Some(revision) => complain!(
                         "This revision is refused; {} goes on.",
                         revision.id.chars().take(12).collect::<String>()
                     ),
-                    None => eprintln!("There is no good revision yet; mend the documents, and it goes on by itself."),
+                    None => complain!("There is no good revision yet; mend the documents, and it goes on by itself."),
                 }
             } else if !self.problems.is_empty() {
-                eprintln!("The documents hold again.");
+                complain!("The documents hold again.");
             }
             self.problems = problems;
         }

@@ -4,7 +4,8 @@
 //!
 //! Exit codes: 0 fine, 1 failed, 2 needs attention, 64 wrong usage. Errors and progress go to standard error, answers to standard output.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this room is where text is printed")]
+#[macro_use]
+mod out;
 
 mod board;
 mod common;
@@ -103,7 +104,7 @@ pub fn main() -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("betagate: {error}");
+            complain!("betagate: {error}");
             return ExitCode::from(FAILED);
         }
     };
@@ -112,7 +113,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("betagate: {error}");
+            complain!("betagate: {error}");
             ExitCode::from(error.exit_code())
         }
     }

@@ -12,6 +12,7 @@ use super::common::{only_program, print_value, table};
 use super::{CliError, Format, Where};
 use crate::clock::Clock;
 use crate::keys::Keys;
+use crate::store::audit::{self, Entry};
 use crate::store::invites::{self, Filter, NewInvite, Origin, Revocation};
 use crate::store::{people, tokens};
 
@@ -20,6 +21,7 @@ const GOOD_FOR: jiff::SignedDuration = jiff::SignedDuration::from_hours(14 * 24)
 
 /// Administrators' accounts.
 #[derive(Args)]
+#[command(after_help = "Example: betagate admin create ana@example.com")]
 pub struct Admin {
     #[command(subcommand)]
     what: AdminWhat,
@@ -58,9 +60,13 @@ impl Admin {
         let password = data_encoding::BASE32_NOPAD.encode(&rand::random::<[u8; 15]>()).to_lowercase();
         let hash = Argon2::default().hash_password(password.as_bytes()).map_err(CliError::failed)?.to_string();
         let mut tx = store.begin().await?;
-        people::create(&mut tx, &email, &hash, true, Clock::system().now()).await?;
+        let at = Clock::system().now();
+        let user = people::create(&mut tx, &email, &hash, true, at).await?;
+        // The record knows people by their random id only.
+        let (actor, action, object) = ("cli (unverified)".into(), "admin.created".into(), format!("user/{}", user.id));
+        audit::append(&mut tx, Entry { at, program: String::new(), actor, action, object, detail: json!({}) }).await?;
         tx.commit().await?;
-        println!("{email} may administer. The password, shown this once: {password}");
+        say!("{email} may administer. The password, shown this once: {password}");
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -70,14 +76,19 @@ async fn token(name: &str, scopes: Vec<String>, place: &Where) -> Result<ExitCod
     let store = place.store().await?;
     let token = data_encoding::BASE32_NOPAD.encode(&rand::random::<[u8; 25]>());
     let mut tx = store.begin().await?;
-    tokens::create(&mut tx, name, &crate::api::token_digest(&token), &scopes, Clock::system().now()).await?;
+    let at = Clock::system().now();
+    tokens::create(&mut tx, name, &crate::api::token_digest(&token), &scopes, at).await?;
+    let (actor, action, object) = ("cli (unverified)".into(), "token.created".into(), format!("token/{name}"));
+    let detail = json!({ "scopes": scopes });
+    audit::append(&mut tx, Entry { at, program: String::new(), actor, action, object, detail }).await?;
     tx.commit().await?;
-    println!("{name} may {}. The token, shown this once: {token}", scopes.join(", "));
+    say!("{name} may {}. The token, shown this once: {token}", scopes.join(", "));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Invites one by one.
 #[derive(Args)]
+#[command(after_help = "Example: betagate invite list --active-only")]
 pub struct Invite {
     #[command(subcommand)]
     what: InviteWhat,
@@ -106,6 +117,7 @@ enum InviteWhat {
         place: Where,
     },
     /// Lists invites.
+    #[command(after_help = "Example: betagate invite list --cohort pavia --active-only")]
     List {
         /// Only of this cohort.
         #[arg(long)]
@@ -176,8 +188,8 @@ impl Invite {
                 let rendered = invites::render(&mut tx, &keys, made.invite().id, until, now).await?;
                 tx.commit().await?;
                 match rendered {
-                    Some(rendered) => println!("{} (good until {until})", rendered.code.reveal()),
-                    None => println!("{} waits for a free place, or is in already", email),
+                    Some(rendered) => say!("{} (good until {until})", rendered.code.reveal()),
+                    None => say!("{} waits for a free place, or is in already", email),
                 }
             }
             InviteWhat::List { cohort, active_only, limit, after, place, output } => {
@@ -193,7 +205,7 @@ impl Invite {
                             invite.id.to_string(),
                         ]
                     });
-                    println!("{}", table(&["EMAIL", "COHORT", "STATE", "CREATED", "ID"], rows));
+                    say!("{}", table(&["EMAIL", "COHORT", "STATE", "CREATED", "ID"], rows));
                 } else {
                     let all: Vec<_> = found.iter().map(|invite| json!({ "id": invite.id, "email": invite.email, "cohort": invite.cohort,
                         "program": invite.program, "state": invite.state.as_str(), "createdAt": invite.created_at, "usedAt": invite.used_at, "expiresAt": invite.expires_at })).collect();
@@ -212,7 +224,7 @@ impl Invite {
                 if revoked.is_empty() {
                     return Err(CliError::Failed("there is no invite for this address".to_owned()));
                 }
-                println!("{} invite(s) taken back", revoked.len());
+                say!("{} invite(s) taken back", revoked.len());
             }
         }
         Ok(ExitCode::SUCCESS)

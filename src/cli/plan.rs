@@ -69,14 +69,11 @@ impl Plan {
                 print_value(&all, Format::Json)?;
             }
             PlanFormat::Text => previews.iter().for_each(|Preview { program, plan }| {
-                println!(
-                    "program {program}: {}",
-                    if plan.is_empty() { "nothing changes" } else { "this would change" }
-                );
-                print!("{}", betagate_core::plan::text(plan));
+                say!("program {program}: {}", if plan.is_empty() { "nothing changes" } else { "this would change" });
+                say_part!("{}", betagate_core::plan::text(plan));
             }),
             PlanFormat::Markdown => previews.iter().for_each(|Preview { program, plan }| {
-                println!(
+                say!(
                     "### Program {program}\n\n{}",
                     if plan.is_empty() { "Nothing changes.\n".to_owned() } else { betagate_core::plan::markdown(plan) }
                 );
@@ -89,7 +86,7 @@ impl Plan {
         match build_snapshot(snapshot, self.environment.as_deref(), std::env::var("PROM_URL").is_ok()) {
             Ok(built) => Some(built),
             Err(problems) => {
-                problems.iter().for_each(|problem| eprintln!("{problem}"));
+                problems.iter().for_each(|problem| complain!("{problem}"));
                 None
             }
         }
@@ -114,7 +111,7 @@ impl Apply {
         let mut tx = store.begin().await?;
         intents::submit(&mut tx, TRIGGER_SOURCE, "cli", &json!({}), Clock::system().now()).await?;
         tx.commit().await?;
-        println!("asked for; see betagate status");
+        say!("asked for; see betagate status");
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -14,6 +14,7 @@ use crate::store::{Store, audit, backup};
 
 /// The hash-chained log of everything that was done.
 #[derive(Args)]
+#[command(after_help = "Example: betagate audit verify")]
 pub struct Audit {
     #[command(subcommand)]
     what: AuditWhat,
@@ -31,6 +32,7 @@ enum AuditWhat {
         output: Format,
     },
     /// Lists entries, newest first.
+    #[command(after_help = "Example: betagate audit list --object cohort/pavia --limit 20")]
     List {
         /// Only this program's.
         #[arg(long)]
@@ -69,7 +71,7 @@ impl Audit {
                             detail,
                         ]
                     });
-                    println!("{}", table(&["SEQ", "AT", "ACTOR", "ACTION", "OBJECT", "DETAIL"], rows));
+                    say!("{}", table(&["SEQ", "AT", "ACTOR", "ACTION", "OBJECT", "DETAIL"], rows));
                 } else {
                     let entries: Vec<_> = entries.iter().map(|kept| {
                         let entry = &kept.entry;
@@ -95,8 +97,8 @@ async fn verify(store: &Store, output: Format) -> Result<ExitCode, CliError> {
     });
     if output == Format::Table {
         match &problem {
-            None => println!("{} entries fit; {} are not chained yet", found.chained, found.waiting),
-            Some(problem) => println!("the chain breaks after {} entries, at {problem}", found.chained),
+            None => say!("{} entries fit; {} are not chained yet", found.chained, found.waiting),
+            Some(problem) => say!("the chain breaks after {} entries, at {problem}", found.chained),
         }
     } else {
         print_value(&json!({ "chained": found.chained, "waiting": found.waiting, "problem": problem }), output)?;
@@ -117,7 +119,7 @@ impl Migrate {
         std::fs::create_dir_all(&self.place.data).map_err(CliError::failed)?;
         let store = Store::open(self.place.url().expose_secret()).await?;
         let done = store.migrate().await?;
-        println!("at migration {}; {} applied now", done.version, done.applied.len());
+        say!("at migration {}; {} applied now", done.version, done.applied.len());
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -138,7 +140,7 @@ impl Backup {
             return Err(CliError::Failed(format!("{} exists already", self.file.display())));
         }
         let extent = backup::backup(&self.place.store().await?, &self.file).await?;
-        println!("{}: {} rows of {} tables", self.file.display(), extent.rows, extent.tables);
+        say!("{}: {} rows of {} tables", self.file.display(), extent.rows, extent.tables);
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -159,9 +161,11 @@ impl Restore {
         let store = Store::open(self.place.url().expose_secret()).await?;
         store.migrate().await?;
         let restored = backup::restore(&store, &self.file, "cli", Clock::system().now()).await?;
-        println!(
+        say!(
             "{} rows restored; epoch {}; {} message(s) uncertain",
-            restored.extent.rows, restored.epoch, restored.uncertain
+            restored.extent.rows,
+            restored.epoch,
+            restored.uncertain
         );
         Ok(ExitCode::SUCCESS)
     }

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use betagate_core::resources::{Says, SignoffSpec};
+use betagate_core::resources::{Kind, Says, SignoffSpec};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::common::{only_program, print_value, table};
+use super::common::{expect_known, only_program, print_value, table};
 use super::words::{note, say};
 use super::{CliError, Format, Where};
 use crate::clock::Clock;
@@ -15,6 +15,7 @@ use crate::store::{Store, intents, status};
 
 /// Starts, lists, shows and lifts rollbacks.
 #[derive(Args)]
+#[command(after_help = "Example: betagate rollback list")]
 pub struct Rollback {
     #[command(subcommand)]
     what: RollbackWhat,
@@ -40,6 +41,7 @@ enum RollbackWhat {
         place: Where,
     },
     /// Lists the runs.
+    #[command(after_help = "Example: betagate rollback list -o json")]
     List {
         #[command(flatten)]
         place: Where,
@@ -48,6 +50,7 @@ enum RollbackWhat {
         output: Format,
     },
     /// Shows one run, step by step.
+    #[command(after_help = "Example: betagate rollback show closed-beta-1")]
     Show {
         /// The run, such as closed-beta-1.
         run: String,
@@ -85,7 +88,7 @@ impl Rollback {
                     let rows = runs
                         .iter()
                         .map(|run| vec![run.name.clone(), plain(&run.status["state"]), plain(&run.status["summary"])]);
-                    println!("{}", table(&["RUN", "STATE", "SUMMARY"], rows));
+                    say!("{}", table(&["RUN", "STATE", "SUMMARY"], rows));
                 } else {
                     print_value(
                         &runs.iter().map(|run| json!({ "name": run.name, "status": run.status })).collect::<Vec<_>>(),
@@ -111,7 +114,7 @@ impl Rollback {
                     note: Some(note),
                     until: None,
                 };
-                println!("recorded as {}", say(&store, &found.program, spec).await?);
+                say!("recorded as {}", say(&store, &found.program, spec).await?);
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -127,13 +130,14 @@ async fn start(
 ) -> Result<(), CliError> {
     let store = place.store().await?;
     let program = only_program(&store, program).await?;
+    expect_known(&store, &program, Kind::RollbackPlan, &plan).await?;
     let now = Clock::system().now();
     let body = json!({ "program": program, "plan": plan, "reason": reason });
     let mut tx = store.begin().await?;
     let id = intents::submit(&mut tx, START_ROLLBACK, &by, &body, now).await?;
     note(&mut tx, &program, &by, "rollback.requested", format!("RollbackPlan/{plan}"), body, now).await?;
     tx.commit().await?;
-    println!("asked for ({id}); the controller starts it: betagate rollback list");
+    say!("asked for ({id}); the controller starts it: betagate rollback list");
     Ok(())
 }
 
@@ -148,7 +152,7 @@ async fn show(place: &Where, run: &str, output: Format) -> Result<(), CliError> 
     if output != Format::Table {
         return print_value(&found.status, output);
     }
-    println!("{run} is {}: {}", plain(&found.status["state"]), plain(&found.status["summary"]));
+    say!("{run} is {}: {}", plain(&found.status["state"]), plain(&found.status["summary"]));
     let steps = found.status["run"]["steps"].as_array().cloned().unwrap_or_default();
     let rows = steps.iter().enumerate().map(|(place, step)| {
         let action = step["step"]
@@ -164,9 +168,9 @@ async fn show(place: &Where, run: &str, output: Format) -> Result<(), CliError> 
             plain(&step["detail"]),
         ]
     });
-    println!("{}", table(&["STEP", "ACTION", "STATE", "IN FORCE", "VERIFIED", "WAITS FOR"], rows));
+    say!("{}", table(&["STEP", "ACTION", "STATE", "IN FORCE", "VERIFIED", "WAITS FOR"], rows));
     for wait in found.status["waits"].as_array().into_iter().flatten() {
-        println!("waits: {} (from {})", plain(&wait["on"]), plain(&wait["from"]));
+        say!("waits: {} (from {})", plain(&wait["on"]), plain(&wait["from"]));
     }
     Ok(())
 }

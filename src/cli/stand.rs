@@ -35,19 +35,19 @@ impl Status {
         if self.output == Format::Table {
             for source in &sources {
                 let revision = source.revision.as_deref().unwrap_or("none yet");
-                println!(
+                say!(
                     "source {} at revision {}",
                     source.body["source"]["place"].as_str().unwrap_or("?"),
                     revision.chars().take(12).collect::<String>()
                 );
             }
             if let Some(failure) = failure {
-                println!("  it can't be read: {failure}");
+                say!("  it can't be read: {failure}");
             }
             for problem in &problems {
-                println!("  {problem}");
+                say!("  {problem}");
             }
-            println!("{}", table(&["OBJECT", "STATE", "SUMMARY"], all.iter().map(row)));
+            say!("{}", table(&["OBJECT", "STATE", "SUMMARY"], all.iter().map(row)));
         } else {
             let sources: Vec<Value> =
                 sources.iter().map(|source| json!({ "revision": source.revision, "state": source.body })).collect();
@@ -86,7 +86,7 @@ impl Get {
             None => status::list(&store, Some(self.kind.name())).await?,
         };
         if self.output == Format::Table {
-            println!("{}", table(&["OBJECT", "STATE", "SUMMARY"], found.iter().map(row)));
+            say!("{}", table(&["OBJECT", "STATE", "SUMMARY"], found.iter().map(row)));
         } else {
             print_value(&found.iter().map(shown).collect::<Vec<_>>(), self.output)?;
         }
@@ -119,12 +119,12 @@ impl Why {
         let waits = found.status["waits"].as_array().cloned().unwrap_or_default();
         if self.output == Format::Table {
             let text = |field: &str| found.status[field].as_str().unwrap_or_default().to_owned();
-            println!("{}/{name} is {}: {}", kind.name(), text("state"), text("summary"));
+            say!("{}/{name} is {}: {}", kind.name(), text("state"), text("summary"));
             if waits.is_empty() {
-                println!("It waits for nothing.");
+                say!("It waits for nothing.");
             } else {
                 let rows = waits.iter().map(|wait| vec![plain(&wait["on"]), plain(&wait["from"])]);
-                println!("{}", table(&["IT WAITS FOR", "FROM"], rows));
+                say!("{}", table(&["IT WAITS FOR", "FROM"], rows));
             }
         } else {
             print_value(&shown(&found), self.output)?;

@@ -96,17 +96,17 @@ impl Up {
             child_env,
         };
         let address = reachable(listener.address());
-        println!(
+        say!(
             "betagate is up at http://{address} (data in {}, mail in {})",
             data.display(),
             data.join("mail").display()
         );
-        println!(
+        say!(
             "Administration needs the token in {}; an administrator's account: betagate admin create EMAIL",
             token_file.display()
         );
         let result = steer(settings, &mut end).await;
-        println!("Stopping what was started …");
+        say!("Stopping what was started …");
         supervisor.shutdown().await;
         store.close().await;
         drop(lock);
@@ -175,7 +175,7 @@ async fn open(url: &SecretString) -> Result<Store, CliError> {
         match opened.await {
             Err(error) if error.retryable() => {
                 if !said {
-                    eprintln!("Waiting for the database: {error}");
+                    complain!("Waiting for the database: {error}");
                     said = true;
                 }
                 tokio::time::sleep(DATABASE_RETRY).await;

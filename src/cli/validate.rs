@@ -39,10 +39,10 @@ impl Validate {
             Err(problems) => {
                 if self.output == Format::Table {
                     for problem in &problems {
-                        eprintln!("{problem}");
+                        complain!("{problem}");
                     }
                     let errors = problems.iter().filter(|problem| problem.is_error()).count();
-                    eprintln!("{errors} error(s), {} warning(s)", problems.len() - errors);
+                    complain!("{errors} error(s), {} warning(s)", problems.len() - errors);
                 } else {
                     print_value(&problems, self.output)?;
                 }
@@ -54,10 +54,10 @@ impl Validate {
         }
         if self.output == Format::Table {
             for warning in &built.warnings {
-                eprintln!("{warning}");
+                complain!("{warning}");
             }
             let documents = snapshot.documents().count();
-            println!("{documents} file(s), {} program(s): {}", built.desired.programs.len(), names(&built));
+            say!("{documents} file(s), {} program(s): {}", built.desired.programs.len(), names(&built));
         } else {
             print_value(&built.warnings, self.output)?;
         }
@@ -78,9 +78,9 @@ impl Validate {
         let survey = survey_list(snapshot, program, name, &data).map_err(CliError::Failed)?;
         if self.output == Format::Table {
             for problem in &survey.problems {
-                eprintln!("{name}: {problem}");
+                complain!("{name}: {problem}");
             }
-            println!(
+            say!(
                 "{} row(s), {} label(s), {} error(s), {} warning(s)",
                 survey.rows,
                 survey.labels.len(),

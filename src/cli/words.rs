@@ -2,18 +2,19 @@
 
 use std::process::ExitCode;
 
-use betagate_core::resources::{Moment, Says, SignoffSpec, Span};
+use betagate_core::resources::{Kind, Moment, Says, SignoffSpec, Span};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::common::only_program;
+use super::common::{expect_known, only_program, unknown};
 use super::{CliError, Where};
 use crate::clock::Clock;
 use crate::store::audit::{self, Entry};
 use crate::store::freezes::{self, Freeze};
 use crate::store::incidents::{self, Incident};
+use crate::store::invites;
 use crate::store::signoffs::{self, Signoff};
 use crate::store::{Store, Tx, status};
 
@@ -120,9 +121,30 @@ impl Sign {
             note: self.note,
             until: self.until,
         };
+        expect_about(&store, &program, &spec).await?;
         let name = say(&store, &program, spec).await?;
-        println!("recorded as {name}");
+        say!("recorded as {name}");
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Refuses a word about a gate, check, rollout or run that is not there: it would be kept, and count for nothing.
+async fn expect_about(store: &Store, program: &str, spec: &SignoffSpec) -> Result<(), CliError> {
+    if let Some(rollout) = &spec.rollout {
+        expect_known(store, program, Kind::Rollout, rollout).await?;
+    }
+    if let Some(run) = &spec.run {
+        expect_known(store, program, Kind::Rollback, run).await?;
+    }
+    let Some(gate) = &spec.gate else { return Ok(()) };
+    expect_known(store, program, Kind::Gate, gate).await?;
+    let all = status::all_good(store).await?;
+    let good = all.iter().find(|good| good.kind == "Gate" && good.program == program && good.name == *gate);
+    let checks = good.and_then(|good| good.body["checks"].as_array()).into_iter().flatten();
+    let checks: Vec<String> = checks.filter_map(|check| check["name"].as_str().map(str::to_owned)).collect();
+    match &spec.check {
+        Some(check) if !checks.contains(check) => Err(unknown("check", check, &format!("gate '{gate}'"), &checks)),
+        _ => Ok(()),
     }
 }
 
@@ -154,6 +176,7 @@ async fn program_people(store: &Store, program: &str) -> Result<Vec<String>, Cli
 
 /// Opens and closes incidents.
 #[derive(Args)]
+#[command(after_help = "Example: betagate incident close sync-outage --by founder")]
 pub struct IncidentCommand {
     #[command(subcommand)]
     what: IncidentWhat,
@@ -274,6 +297,13 @@ impl FreezeNow {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         let store = self.place.store().await?;
         let program = only_program(&store, self.program).await?;
+        // A cohort with rows is known to the database itself, whatever the documents say by now.
+        if let Some(cohort) = &self.cohort
+            && invites::cohort_state(&store, &program, cohort).await?.is_none()
+        {
+            // In an emergency nothing is worse than a freeze that holds nobody.
+            expect_known(&store, &program, Kind::Cohort, cohort).await?;
+        }
         let since = Clock::system().now();
         let freeze = Freeze {
             program: program.clone(),
@@ -295,7 +325,7 @@ impl FreezeNow {
         )
         .await?;
         tx.commit().await?;
-        println!(
+        say!(
             "invites of {} are frozen",
             self.cohort.map_or_else(|| format!("program {program}"), |cohort| format!("cohort {cohort}"))
         );

@@ -12,6 +12,7 @@ mod a_rollback_resumes_after_a_crash_at_every_step;
 mod bad_documents_are_named_all_at_once;
 mod each_test_has_a_database_of_its_own;
 mod the_api_lets_in_only_who_may;
+mod the_command_line_never_says_yes_to_nothing;
 mod the_custom_resource_definitions_are_what_the_types_say;
 mod the_database_may_go_away_and_come_back;
 mod the_repositorys_own_lists_and_messages_are_ready_to_send;
