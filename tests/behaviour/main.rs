@@ -8,7 +8,7 @@
 mod support;
 
 mod a_program_runs_from_yaml_to_an_ordered_rollback_and_back;
-mod a_rollback_resumes_after_a_crash_at_every_step;
+mod a_rollback_is_carried_on_by_the_next_controller;
 mod bad_documents_are_named_all_at_once;
 mod each_test_has_a_database_of_its_own;
 mod the_api_lets_in_only_who_may;

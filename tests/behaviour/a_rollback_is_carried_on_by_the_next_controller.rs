@@ -1,5 +1,5 @@
-//! The controller dies after every single pass, and another one goes on: no step is skipped, none is done twice, the order is kept. And the
-//! edges of the trigger, through the whole machine.
+//! Another controller goes on before each pass: no step is skipped, none is done twice, the order is kept. (One pass goes on until it settles, so
+//! this is no crash inside a pass.) And the edges of the trigger, through the whole machine.
 
 use betagate::store::incidents::{self, Incident};
 use betagate::store::signoffs::{self, Signoff};
@@ -40,7 +40,7 @@ fn phase(beta: &Beta, run: &str) -> Option<RunPhase> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rollback_resumes_after_a_crash_at_every_step() {
+async fn a_rollback_is_carried_on_by_the_next_controller() {
     for db in databases() {
         let mut beta = Beta::start(&db, kruxt(), "2026-03-03T08:00:00Z").await;
         beta.pass().await;
