@@ -4,7 +4,9 @@
 //!
 //! Must not know: HTTP, databases, the time (it is handed in).
 
+mod answer;
 mod bucket;
+mod compile;
 mod eval;
 mod membership;
 mod rule;
@@ -13,6 +15,8 @@ mod set;
 mod tests;
 mod version;
 
+pub use answer::{CompileProblem, Context, Evaluation, EvaluationError, Reason};
 pub use bucket::{Generation, MAX_TOTAL};
+pub use compile::override_variant;
 pub use membership::{Cohorts, Membership, cohort_key};
-pub use set::{CompileProblem, Context, Evaluation, EvaluationError, FlagSet, Reason, override_variant};
+pub use set::FlagSet;

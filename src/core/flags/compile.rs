@@ -1,0 +1,111 @@
+//! From a definition to a compiled flag: what forces it, its default, its rule.
+//!
+//! Must not know: contexts, people.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value, json};
+
+use super::answer::CompileProblem;
+use super::bucket::Generation;
+use super::rule::{Compiler, Rule};
+
+/// A flag, compiled.
+#[derive(Debug)]
+pub struct Flag {
+    pub enabled: bool,
+    pub variants: IndexMap<String, Value>,
+    /// The variant that everyone gets, and who says so: an invariant, a hold, or the environment.
+    pub forced: Option<(String, String)>,
+    pub default: String,
+    pub default_by: String,
+    pub targeting: Option<Rule>,
+    pub splits: bool,
+    pub generation: Generation,
+    pub metadata: Map<String, Value>,
+    pub broken: Option<String>,
+}
+
+/// Compiles one definition; what is wrong with it is added to `problems`.
+pub fn compile_flag(
+    key: &str,
+    definition: &Value,
+    evaluators: &BTreeMap<String, Value>,
+    env: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Vec<CompileProblem>,
+) -> Flag {
+    let text = |field: &str| definition[field].as_str().map(str::to_owned);
+    let variants: IndexMap<String, Value> = definition["variants"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let targeting = definition.get("targeting").filter(|rule| !rule.is_null() && **rule != json!({}));
+    let targeting =
+        targeting.map(|rule| Compiler::new(key, program(definition), evaluators, problems).rule(rule, "/targeting", 0));
+    let stage = definition.get("stage").filter(|stage| stage["variant"].is_string());
+    let (default, default_by) = match stage {
+        Some(stage) => {
+            (plain(&stage["variant"]), format!("stage {}/{}", plain(&stage["rollout"]), plain(&stage["stage"])))
+        }
+        None => (text("defaultVariant").unwrap_or_default(), "definition".to_owned()),
+    };
+    let hold = definition.get("hold").filter(|hold| hold["variant"].is_string());
+    let held = hold.map(|hold| (plain(&hold["variant"]), format!("hold {}/{}", plain(&hold["run"]), hold["step"])));
+    let environment = text("env").and_then(|name| {
+        let value = env(&name)?;
+        override_variant(&value, &variants).map(|variant| (variant, format!("environment {name}")))
+    });
+    let invariant = text("invariant").map(|variant| (variant, "invariant".to_owned()));
+    let mut metadata: Map<String, Value> = definition["metadata"].as_object().cloned().unwrap_or_default();
+    metadata.retain(|_, value| !value.is_null());
+    if let Some((_, by)) = &held {
+        metadata.insert("betagate.hold".to_owned(), json!(by.trim_start_matches("hold ")));
+    }
+    if definition["routed"] == json!(true)
+        && let Some(path) = text("fallback")
+    {
+        metadata.insert("betagate.fallback".to_owned(), json!(path));
+    }
+    Flag {
+        enabled: definition["state"] != json!("DISABLED"),
+        splits: matches!(targeting, Some(Rule::Fractional(..))),
+        forced: invariant.or(held).or(environment),
+        variants,
+        default,
+        default_by,
+        targeting,
+        generation: if definition["bucketing"] == json!("cbor") { Generation::Cbor } else { Generation::Concat },
+        metadata,
+        broken: None,
+    }
+}
+
+/// The program that a definition belongs to; empty for none.
+pub fn program(definition: &Value) -> &str {
+    definition["program"].as_str().unwrap_or_default()
+}
+
+/// The shared rules that a definition brings.
+pub fn own_evaluators(definition: &Value) -> impl Iterator<Item = (String, Value)> {
+    let own = definition["$evaluators"].as_object().into_iter().flatten();
+    own.map(|(name, rule)| (name.clone(), rule.clone()))
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// What an environment variable says: `true`/`1`, `false`/`0`, or a variant's name; anything else says nothing.
+pub fn override_variant(value: &str, variants: &IndexMap<String, Value>) -> Option<String> {
+    let wanted = match value.trim() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    };
+    let of_value =
+        variants.iter().find(|(_, value)| wanted.is_some() && value.as_bool() == wanted).map(|(name, _)| name.clone());
+    of_value.or_else(|| variants.contains_key(value.trim()).then(|| value.trim().to_owned()))
+}
