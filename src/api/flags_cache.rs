@@ -3,23 +3,27 @@
 //!
 //! Must not know: HTTP.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use betagate_core::flags::{CompileProblem, FlagSet, Membership, cohort_key};
-use jiff::Timestamp;
+use betagate_core::flags::{Building, CompileProblem, FlagSet, Membership, cohort_key};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::store::flags::{self, Changes, Process};
-use crate::store::{Store, StoreError, members};
+use crate::store::flags::{self, Process};
+use crate::store::members::{self, Change, Member, Position, Since};
+use crate::store::push::Push;
+use crate::store::{Store, StoreError};
 
 /// How often the served revision is reported (architecture, "Verified").
 const REPORT_EVERY: Duration = Duration::from_secs(5);
-/// How often the database is asked for a newer snapshot, where it does not push.
-const POLL_EVERY: Duration = Duration::from_millis(200);
-/// How often the index of members is compared with the database.
-const MEMBERS_EVERY: Duration = Duration::from_secs(1);
+/// How often the database is asked for news that it did not push.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Not heard of the database for so long, an answer says how old it may be.
+const STALE_AFTER: SignedDuration = SignedDuration::from_secs(5);
 
 /// One snapshot, compiled: a request is answered from exactly one.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub struct Served {
     pub digest: String,
     /// The flags.
     pub flags: FlagSet,
+    /// When it was published.
+    pub published_at: Timestamp,
     /// When it was taken over.
     pub loaded_at: Timestamp,
 }
@@ -43,19 +49,25 @@ pub struct FlagsCache {
     process: Process,
     served: ArcSwap<Served>,
     members: ArcSwap<Membership>,
-    /// What the members looked like when they were read last.
-    stamp: Mutex<(i64, i64)>,
+    /// How far the changes of members were followed; none before they were read the first time.
+    position: Mutex<Option<Position>>,
+    /// When the database last said what there is, in microseconds.
+    heard_at: AtomicI64,
+    /// The revision that is served, for whoever waits for a newer one.
+    changed: watch::Sender<i64>,
 }
 
 impl FlagsCache {
     /// Loads the newest snapshot. A database that is away leaves an empty one, which `run` replaces.
     pub async fn load(store: Store, clock: Clock, process: Process) -> Arc<Self> {
+        let now = clock.now();
         let empty = Served {
             revision: 0,
             source_revision: String::new(),
             digest: String::new(),
             flags: FlagSet::default(),
-            loaded_at: clock.now(),
+            published_at: now,
+            loaded_at: now,
         };
         let cache = Arc::new(Self {
             store,
@@ -63,7 +75,9 @@ impl FlagsCache {
             process,
             served: ArcSwap::from_pointee(empty),
             members: ArcSwap::default(),
-            stamp: Mutex::new((-1, -1)),
+            position: Mutex::new(None),
+            heard_at: AtomicI64::new(now.as_microsecond()),
+            changed: watch::Sender::new(0),
         });
         if let Err(error) = cache.refresh_now().await {
             tracing::warn!(error = %error, "flags are not loaded yet");
@@ -74,6 +88,28 @@ impl FlagsCache {
     /// What is served now.
     pub fn served(&self) -> Arc<Served> {
         self.served.load_full()
+    }
+
+    /// Who is in which cohort now.
+    pub fn members(&self) -> Arc<Membership> {
+        self.members.load_full()
+    }
+
+    /// The revision that is served, and word of each newer one.
+    pub fn changes(&self) -> watch::Receiver<i64> {
+        self.changed.subscribe()
+    }
+
+    /// How long ago the database last said what there is.
+    pub fn age(&self) -> SignedDuration {
+        let heard = Timestamp::from_microsecond(self.heard_at.load(Ordering::Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH);
+        self.clock.now().duration_since(heard).max(SignedDuration::ZERO)
+    }
+
+    /// How old the answer may be, in seconds, where that is longer than a moment.
+    pub fn stale_seconds(&self) -> Option<i64> {
+        let age = self.age();
+        (age > STALE_AFTER).then(|| age.as_secs())
     }
 
     /// Takes the newest snapshot and members over now, and reports it.
@@ -88,16 +124,15 @@ impl FlagsCache {
         self.report().await
     }
 
-    /// Who is in which cohort now.
-    pub fn members(&self) -> Arc<Membership> {
-        self.members.load_full()
-    }
-
-    async fn refresh_flags(&self) -> Result<(), StoreError> {
-        let Some(snapshot) = flags::newest(&self.store).await? else { return Ok(()) };
-        if snapshot.revision == self.served().revision {
-            return Ok(());
+    /// Says whether there was a newer one.
+    async fn refresh_flags(&self) -> Result<bool, StoreError> {
+        let newest = flags::newest_revision(&self.store).await?;
+        self.heard_at.store(self.clock.now().as_microsecond(), Ordering::Relaxed);
+        // Not only a higher one: a restored database may have gone back.
+        if newest == self.served.load().revision {
+            return Ok(false);
         }
+        let Some(snapshot) = flags::newest(&self.store).await? else { return Ok(false) };
         let definitions = snapshot.body["flags"].as_object();
         let definitions = definitions.into_iter().flatten().map(|(key, flag)| (key.as_str(), flag));
         let (flags, problems) = FlagSet::compile(definitions, &environment);
@@ -109,73 +144,111 @@ impl FlagsCache {
             source_revision: snapshot.source_revision,
             digest: snapshot.digest,
             flags,
+            published_at: snapshot.created_at,
             loaded_at: self.clock.now(),
         };
         self.served.store(Arc::new(served));
-        Ok(())
+        self.changed.send_replace(snapshot.revision);
+        Ok(true)
     }
 
     async fn refresh_members(&self) -> Result<(), StoreError> {
-        let stamp = members::stamp(&self.store).await?;
-        if *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) == stamp {
-            return Ok(());
+        let from = *self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = match from {
+            Some(from) => members::since(&self.store, from).await?,
+            None => Since::Lost,
+        };
+        let (index, position) = match since {
+            Since::Changes(changes, position) => (self.with(changes), position),
+            Since::Lost => {
+                // First, so that who joins while they are read is told again.
+                let position = members::position(&self.store).await?;
+                let mut building = Building::default();
+                members::each(&self.store, |Member { user, address, program, cohort }| {
+                    let cohort = cohort_key(program, cohort);
+                    let mut text = uuid::Uuid::encode_buffer();
+                    building.add(user.hyphenated().encode_lower(&mut text), &cohort);
+                    building.add(address, &cohort);
+                })
+                .await?;
+                (Some(building.finish()), position)
+            }
+        };
+        if let Some(index) = index {
+            self.members.store(Arc::new(index));
         }
-        let mut index = Membership::default();
-        members::each(&self.store, |user, address, program, cohort| {
-            let cohort = cohort_key(program, cohort);
-            index.add(user, &cohort);
-            index.add(address, &cohort);
-        })
-        .await?;
-        self.members.store(Arc::new(index));
-        *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = stamp;
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
         Ok(())
+    }
+
+    /// The index with these changes; none when there are none.
+    fn with(&self, changes: Vec<Change>) -> Option<Membership> {
+        if changes.is_empty() {
+            return None;
+        }
+        let mut index = Membership::clone(&self.members.load());
+        for change in changes {
+            let (Change::Joined(member) | Change::Left(member)) = &change;
+            let cohort = cohort_key(&member.program, &member.cohort);
+            for key in [member.user.to_string().as_str(), member.address.as_str()] {
+                match change {
+                    Change::Joined(_) => index.add(key, &cohort),
+                    Change::Left(_) => index.remove(key, &cohort),
+                }
+            }
+        }
+        Some(index)
     }
 
     /// Keeps up with the database until `stop`.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
+        let word = watch::Sender::new(());
         tokio::select! {
             () = stop => {}
+            () = self.keep_listening(&word) => {}
             // Beside each other: reading all members anew delays no flag.
-            () = self.keep_flags() => {}
-            () = self.keep_members() => {}
+            () = self.keep_flags(word.subscribe()) => {}
+            () = self.keep_members(word.subscribe()) => {}
+            () = self.keep_reporting() => {}
         }
         let _ = flags::forget_process(&self.store, self.process.id).await;
     }
 
-    async fn keep_members(&self) {
-        let mut members = tokio::time::interval(MEMBERS_EVERY);
+    async fn keep_listening(&self, word: &watch::Sender<()>) {
+        let mut push = Push::new(self.store.clone(), LOOK_EVERY);
+        push.listen().await;
         loop {
-            members.tick().await;
+            word.send_replace(());
+            push.wait().await;
+        }
+    }
+
+    async fn keep_members(&self, mut word: watch::Receiver<()>) {
+        while word.changed().await.is_ok() {
             if let Err(error) = self.refresh_members().await {
                 tracing::debug!(error = %error, "the database is away; the members that are known stay");
             }
         }
     }
 
-    async fn keep_flags(&self) {
-        let mut changes = Changes::after(self.store.clone(), self.served().revision, POLL_EVERY);
-        let mut report = tokio::time::interval(REPORT_EVERY);
-        loop {
-            let done = tokio::select! {
-                changed = changes.next() => {
-                    let taken = match changed {
-                        Ok(_) => self.refresh_flags().await,
-                        Err(error) => Err(error),
-                    };
-                    if taken.is_err() {
-                        // The change counts as seen already: look again from what is served, or it would be lost.
-                        changes = Changes::after(self.store.clone(), self.served().revision, POLL_EVERY);
-                        tokio::time::sleep(POLL_EVERY).await;
-                    }
-                    match taken {
-                        Ok(()) => self.report().await,
-                        failed => failed,
-                    }
-                },
-                _ = report.tick() => self.report().await,
+    async fn keep_flags(&self, mut word: watch::Receiver<()>) {
+        while word.changed().await.is_ok() {
+            let done = match self.refresh_flags().await {
+                Ok(true) => self.report().await,
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
             };
             if let Err(error) = done {
+                tracing::debug!(error = %error, "the database is away; what is served goes on");
+            }
+        }
+    }
+
+    async fn keep_reporting(&self) {
+        let mut every = tokio::time::interval(REPORT_EVERY);
+        loop {
+            every.tick().await;
+            if let Err(error) = self.report().await {
                 tracing::debug!(error = %error, "the database is away; what is served goes on");
             }
         }

@@ -94,7 +94,7 @@ async fn flags_change_even_when_the_members_cannot_be_read() {
     on_each(async |store| {
         published(&store, &flags(), "d1", "abc").await;
         let cache = cache(&store).await;
-        store.execute("ALTER TABLE cohort_members RENAME TO away", &[]).await.unwrap();
+        store.execute("ALTER TABLE member_changes RENAME TO away", &[]).await.unwrap();
         published(&store, &flags(), "d2", "def").await;
         assert!(cache.refresh_now().await.is_err());
         assert_eq!(cache.served().source_revision, "def");

@@ -69,7 +69,11 @@ impl Default for Metrics {
         registry.register("registrations", "People who registered", metrics.registered.clone());
         registry.register("events", "Product events taken in", metrics.events.clone());
         registry.register("flag_revision", "The flag snapshot that is served", metrics.flag_revision.clone());
-        registry.register("flag_age_seconds", "How long ago it was taken over", metrics.flag_age.clone());
+        registry.register(
+            "flag_age_seconds",
+            "How long ago the database last said which one is the newest",
+            metrics.flag_age.clone(),
+        );
         metrics
     }
 }
@@ -124,7 +128,7 @@ async fn readyz(State(state): State<ApiState>) -> Result<Json<Value>, Problem> {
 async fn metrics(State(state): State<ApiState>) -> Response {
     let served = state.cache.served();
     state.metrics.flag_revision.set(served.revision);
-    state.metrics.flag_age.set(state.clock.now().duration_since(served.loaded_at).as_secs_f64());
+    state.metrics.flag_age.set(state.cache.age().as_secs_f64());
     let mut text = String::new();
     match encode(&mut text, &state.metrics.registry) {
         Ok(()) => {

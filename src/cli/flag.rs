@@ -67,9 +67,9 @@ impl Flag {
                 let (set, _) = FlagSet::compile(definitions, &|_| None);
                 let mut index = Membership::default();
                 if let Some(person) = context.person() {
-                    members::each(&store, |user, address, program, cohort| {
-                        if user == person || address == person {
-                            index.add(person, &cohort_key(program, cohort));
+                    members::each(&store, |member| {
+                        if member.user.to_string() == person || member.address == person {
+                            index.add(person, &cohort_key(&member.program, &member.cohort));
                         }
                     })
                     .await?;

@@ -1,19 +1,15 @@
-//! Flag snapshots, who serves which of them, and word that there is a newer one.
+//! Flag snapshots, and who serves which of them.
 //!
 //! Must not know: what a flag means.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde_json::Value;
-use sqlx::postgres::PgListener;
 use uuid::Uuid;
 
+use super::push::CHANNEL;
 use super::{Dialect, Row, Store, StoreError, Tx};
 use crate::args;
 
-/// The channel on which PostgreSQL says that there is a newer snapshot.
-const CHANNEL: &str = "betagate_flags";
 /// Snapshots kept behind the newest.
 const KEPT: i64 = 50;
 
@@ -73,7 +69,7 @@ pub async fn publish(
     tx.execute(insert, args![revision, digest, body, holds, source_revision, now]).await?;
     tx.execute("DELETE FROM flag_snapshots WHERE revision < $1", args![revision - KEPT]).await?;
     if tx.dialect() == Dialect::Postgres {
-        tx.one("SELECT pg_notify($1, $2) IS NULL AS told", args![CHANNEL, revision.to_string()]).await?;
+        tx.one("SELECT pg_notify($1, $2) IS NULL AS told", args![CHANNEL, "flags"]).await?;
     }
     Ok(revision)
 }
@@ -123,71 +119,6 @@ pub async fn forget_process(store: &Store, id: Uuid) -> Result<(), StoreError> {
 /// Forgets the processes that have been silent since before `before`; says how many.
 pub async fn forget_silent(store: &Store, before: Timestamp) -> Result<u64, StoreError> {
     store.execute("DELETE FROM api_processes WHERE reported_at < $1", args![before]).await
-}
-
-/// Waits for newer snapshots: pushed by PostgreSQL, asked for now and then on SQLite (where the supervisor's pipe is
-/// the push, by way of [`Changes::look`]) and whenever a push may have been missed.
-pub struct Changes {
-    store: Store,
-    seen: i64,
-    every: Duration,
-    listener: Option<PgListener>,
-}
-
-impl Changes {
-    /// Starts after revision `seen`; looks by itself at least every `every`.
-    pub fn after(store: Store, seen: i64, every: Duration) -> Self {
-        Self { store, seen, every, listener: None }
-    }
-
-    /// The next revision newer than the last one given. May be dropped while it waits; nothing is lost.
-    ///
-    /// # Errors
-    /// When the database does not answer; call again.
-    pub async fn next(&mut self) -> Result<i64, StoreError> {
-        loop {
-            // Listen first, look second: what is published in between is either seen or pushed.
-            self.listen().await;
-            if let Some(revision) = self.look().await? {
-                return Ok(revision);
-            }
-            self.wait().await;
-        }
-    }
-
-    /// Looks now: a revision newer than the last one given, if there is one.
-    pub async fn look(&mut self) -> Result<Option<i64>, StoreError> {
-        let newest = newest_revision(&self.store).await?;
-        // Not only a higher one: a restored database may have gone back.
-        if newest == self.seen {
-            return Ok(None);
-        }
-        self.seen = newest;
-        Ok(Some(newest))
-    }
-
-    /// Without a listener the looking goes on by itself, so a failure is no error.
-    async fn listen(&mut self) {
-        let Some(pool) = self.store.postgres() else { return };
-        if self.listener.is_some() {
-            return;
-        }
-        let Ok(mut listener) = PgListener::connect_with(pool).await else { return };
-        if listener.listen(CHANNEL).await.is_ok() {
-            self.listener = Some(listener);
-        }
-    }
-
-    async fn wait(&mut self) {
-        let Some(listener) = &mut self.listener else {
-            return tokio::time::sleep(self.every).await;
-        };
-        // A lost connection is `Ok(None)` or an error: listen anew and look.
-        if let Ok(Ok(None) | Err(_)) = tokio::time::timeout(self.every, listener.try_recv()).await {
-            self.listener = None;
-            tokio::time::sleep(self.every.min(Duration::from_millis(200))).await;
-        }
-    }
 }
 
 fn snapshot(row: &Row) -> Result<Snapshot, StoreError> {
@@ -241,21 +172,6 @@ mod tests {
             }
             let kept = store.one("SELECT count(*) AS n FROM flag_snapshots", args![]).await.unwrap();
             assert_eq!(kept.get::<i64>("n").unwrap(), KEPT + 1);
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn whoever_waits_is_told_of_a_newer_snapshot() {
-        on_each(async |store| {
-            // PostgreSQL must push: its fallback would come too late. SQLite has only the fallback.
-            let every = store.dialect().pick(Duration::from_secs(600), Duration::from_millis(5));
-            let mut changes = Changes::after(store.clone(), 0, every);
-            publish_one(&store, "a").await;
-            assert_eq!(changes.next().await.unwrap(), 1);
-            assert_eq!(changes.look().await.unwrap(), None);
-            let (waiting, published) = tokio::join!(changes.next(), publish_one(&store, "b"));
-            assert_eq!((waiting.unwrap(), published), (2, 2));
         })
         .await;
     }

@@ -27,6 +27,7 @@ pub mod outbox;
 pub mod people;
 mod pool;
 pub mod privacy;
+pub mod push;
 pub mod readings;
 mod row;
 pub mod sessions;

@@ -103,13 +103,17 @@ impl Store {
         }
     }
 
-    #[allow(dead_code, reason = "for backups")]
     /// The writing pool of one connection, where a function has a body of its own for SQLite.
     pub(super) fn sqlite(&self) -> Option<&SqlitePool> {
         match &*self.0 {
             Pools::Postgres { .. } => None,
             Pools::Sqlite { writer, .. } => Some(writer),
         }
+    }
+
+    /// The file of a SQLite database.
+    pub(super) fn sqlite_file(&self) -> Option<std::path::PathBuf> {
+        self.sqlite().map(|pool| pool.connect_options().get_filename().to_owned())
     }
 
     /// Begins a transaction that may write; it is rolled back when dropped. On SQLite it waits here for its turn

@@ -18,5 +18,5 @@ mod version;
 pub use answer::{CompileProblem, Context, Evaluation, EvaluationError, Reason};
 pub use bucket::{Generation, MAX_TOTAL};
 pub use compile::override_variant;
-pub use membership::{Cohorts, Membership, cohort_key};
+pub use membership::{Building, Cohorts, Membership, cohort_key};
 pub use set::FlagSet;

@@ -57,13 +57,16 @@ const SQLITE_COLUMNS: &str = "SELECT m.name AS table_name, c.name AS column_name
 const SQLITE_REFERENCES: &str = "SELECT m.name AS table_name, f.\"table\" AS refers_to
     FROM sqlite_schema m, pragma_foreign_key_list(m.name) f WHERE m.type = 'table'";
 
-/// All tables but the history of migrations.
+/// What is in no backup: the history of migrations, and the changes from which processes that run now keep up.
+const LEFT_OUT: [&str; 2] = ["schema_migrations", "member_changes"];
+
+/// All tables that are in a backup.
 pub(super) async fn all(tx: &mut Tx) -> Result<Vec<Table>, StoreError> {
     let dialect = tx.dialect();
     let mut tables: BTreeMap<String, Table> = BTreeMap::new();
     for row in tx.all(dialect.pick(POSTGRES_COLUMNS, SQLITE_COLUMNS), args![]).await? {
         let (name, column): (String, String) = (row.get("table_name")?, row.get("column_name")?);
-        if name == "schema_migrations" {
+        if LEFT_OUT.contains(&name.as_str()) {
             continue;
         }
         let want = match dialect {

@@ -1,0 +1,147 @@
+//! Word that something changed, as soon as it is committed: `NOTIFY` from PostgreSQL, a change of SQLite's file, and a look now and then
+//! where neither came.
+//!
+//! Must not know: what changed; whoever waits looks.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use sqlx::postgres::PgListener;
+use tokio::sync::Notify;
+
+use super::Store;
+
+/// The channel on which PostgreSQL says so.
+pub(super) const CHANNEL: &str = "betagate_changes";
+/// How long after a change of the file SQLite's readers surely see it: the file changes a moment before the commit is theirs.
+const ECHO: Duration = Duration::from_millis(8);
+/// Changes of the file that come together are one.
+const TOGETHER: Duration = Duration::from_millis(1);
+
+/// Waits for changes of one database.
+pub struct Push {
+    store: Store,
+    every: Duration,
+    from: From,
+    /// The file changed just now: look once more.
+    echo: bool,
+}
+
+enum From {
+    Postgres(Option<PgListener>),
+    File(Option<(RecommendedWatcher, Arc<Notify>)>),
+}
+
+impl Push {
+    /// Waits no longer than `every` at once, whether there was word or not.
+    pub fn new(store: Store, every: Duration) -> Self {
+        let from = match store.sqlite_file() {
+            Some(file) => From::File(watch(&file)),
+            None => From::Postgres(None),
+        };
+        Self { store, every, from, echo: false }
+    }
+
+    /// Begins to listen, where that takes a connection. What is committed from here on is told by [`Push::wait`]. Without a listener the
+    /// looking goes on by itself, so a failure is no error.
+    pub async fn listen(&mut self) {
+        let From::Postgres(listener @ None) = &mut self.from else { return };
+        let Some(pool) = self.store.postgres() else { return };
+        let Ok(mut made) = PgListener::connect_with(pool).await else { return };
+        if made.listen(CHANNEL).await.is_ok() {
+            *listener = Some(made);
+        }
+    }
+
+    /// Returns when something may have changed. May be dropped while it waits; nothing is lost.
+    pub async fn wait(&mut self) {
+        match &mut self.from {
+            From::Postgres(Some(listener)) => {
+                // A lost connection is `Ok(None)` or an error: look now, and listen anew.
+                if let Ok(Ok(None) | Err(_)) = tokio::time::timeout(self.every, listener.try_recv()).await {
+                    self.from = From::Postgres(None);
+                    tokio::time::sleep(self.every.min(Duration::from_millis(200))).await;
+                }
+                self.listen().await;
+            }
+            From::Postgres(None) => {
+                tokio::time::sleep(self.every).await;
+                self.listen().await;
+            }
+            From::File(Some((_, changed))) => {
+                let longest = if self.echo { ECHO.min(self.every) } else { self.every };
+                self.echo = tokio::time::timeout(longest, changed.notified()).await.is_ok();
+                if self.echo {
+                    tokio::time::sleep(TOGETHER).await;
+                }
+            }
+            From::File(None) => tokio::time::sleep(self.every).await,
+        }
+    }
+}
+
+/// Watches the folder for changes of the database's journal; none when the system can't.
+fn watch(file: &Path) -> Option<(RecommendedWatcher, Arc<Notify>)> {
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .map_or_else(|| PathBuf::from("."), Path::to_owned);
+    let mut journal = file.file_name()?.to_owned();
+    journal.push("-wal");
+    let changed = Arc::new(Notify::new());
+    let told = changed.clone();
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let Ok(event) = event else { return told.notify_one() };
+        // Reading it (which opens and closes it) is no change.
+        let written = event.kind.is_modify() || event.kind.is_create();
+        if written && event.paths.iter().any(|path| path.file_name() == Some(&journal)) {
+            told.notify_one();
+        }
+    });
+    let mut watcher = watcher.ok()?;
+    watcher.watch(&folder, RecursiveMode::NonRecursive).ok()?;
+    Some((watcher, changed))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::time::Instant;
+
+    use super::super::testing::on_each;
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_is_told_of_a_commit_without_asking() {
+        on_each(async |store| {
+            // Long enough that only word can end the wait.
+            let mut push = Push::new(store.clone(), Duration::from_secs(600));
+            push.listen().await;
+            let write = async {
+                let mut tx = store.begin().await.unwrap();
+                crate::store::flags::publish(
+                    &mut tx,
+                    &serde_json::json!({}),
+                    &serde_json::json!([]),
+                    "a",
+                    "s",
+                    jiff::Timestamp::UNIX_EPOCH,
+                )
+                .await
+                .unwrap();
+                tx.commit().await.unwrap();
+            };
+            let begun = Instant::now();
+            let seen = async {
+                while crate::store::flags::newest_revision(&store).await.unwrap() == 0 {
+                    push.wait().await;
+                }
+            };
+            tokio::join!(seen, write);
+            assert!(begun.elapsed() < Duration::from_secs(300));
+        })
+        .await;
+    }
+}
