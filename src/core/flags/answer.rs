@@ -31,6 +31,9 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The reasons for a variant.
+    pub(super) const ALL: [Self; 4] = [Self::Static, Self::TargetingMatch, Self::Split, Self::Default];
+
     /// As OFREP writes it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -86,6 +89,8 @@ pub struct Evaluation<'a> {
     pub metadata: &'a Map<String, Value>,
     /// What decided: `invariant`, `hold RUN/STEP`, `environment`, `stage ROLLOUT/STAGE`, `definition`.
     pub decided_by: &'a str,
+    /// Which of the flag's answers it is (see [`super::FlagSet::answers`]), for whoever keeps them written out.
+    pub number: usize,
 }
 
 /// Who asks, about whom.

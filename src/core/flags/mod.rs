@@ -19,4 +19,4 @@ pub use answer::{CompileProblem, Context, Evaluation, EvaluationError, Reason};
 pub use bucket::{Generation, MAX_TOTAL};
 pub use compile::override_variant;
 pub use membership::{Building, Cohorts, Membership, cohort_key};
-pub use set::FlagSet;
+pub use set::{Asker, FlagSet};

@@ -17,8 +17,31 @@ use crate::cohort::{AddressRules, normalise};
 /// Flags compiled once; evaluation changes nothing and locks nothing.
 #[derive(Debug, Default)]
 pub struct FlagSet {
-    flags: HashMap<String, Flag>,
+    /// In the order of their keys.
+    flags: Vec<Flag>,
     keys: Vec<String>,
+    places: HashMap<String, usize>,
+}
+
+/// Who asks: a context, and the cohorts of its person, looked up once for all flags.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    context: &'a Context,
+    cohorts: &'a Cohorts,
+}
+
+impl<'a> Asker<'a> {
+    /// The asker of a context.
+    pub fn new(context: &'a Context, membership: &'a Membership) -> Self {
+        static NOBODY: Cohorts = Cohorts::new();
+        let cohorts = context.person().and_then(|person| cohorts_of(person, membership)).unwrap_or(&NOBODY);
+        Self { context, cohorts }
+    }
+
+    /// The cohorts of the person.
+    pub fn cohorts(&self) -> &'a Cohorts {
+        self.cohorts
+    }
 }
 
 impl FlagSet {
@@ -28,7 +51,8 @@ impl FlagSet {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> (Self, Vec<CompileProblem>) {
         let (mut set, mut problems) = (Self::default(), Vec::new());
-        let flags: Vec<_> = flags.into_iter().collect();
+        let mut flags: Vec<_> = flags.into_iter().collect();
+        flags.sort_unstable_by_key(|(key, _)| *key);
         // Shared within a program only: two programs may give one name to different rules.
         let mut shared: BTreeMap<&str, BTreeMap<String, Value>> = BTreeMap::new();
         for (_, definition) in &flags {
@@ -40,16 +64,32 @@ impl FlagSet {
             evaluators.extend(own_evaluators(definition));
             let mut flag = compile_flag(key, definition, &evaluators, env, &mut problems);
             flag.broken = problems.get(before).map(|problem| format!("{}: {}", problem.pointer, problem.message));
+            set.places.insert(key.to_owned(), set.flags.len());
             set.keys.push(key.to_owned());
-            set.flags.insert(key.to_owned(), flag);
+            set.flags.push(flag);
         }
-        set.keys.sort();
         (set, problems)
     }
 
-    /// The keys, in order.
+    /// The keys, in order; a flag's place in it is its number.
     pub fn keys(&self) -> &[String] {
         &self.keys
+    }
+
+    /// The number of a flag.
+    pub fn place(&self, key: &str) -> Option<usize> {
+        self.places.get(key).copied()
+    }
+
+    /// Every answer that a flag can give, in the order of [`Evaluation::number`]: by variant, once for each reason.
+    pub fn answers(&self, place: usize) -> impl Iterator<Item = Evaluation<'_>> {
+        let flag = self.flags.get(place);
+        flag.into_iter().flat_map(|flag| {
+            let variants = flag.variants.iter().enumerate().flat_map(move |(number, (variant, value))| {
+                Reason::ALL.into_iter().map(move |reason| flag.evaluation(number, variant, Some(value), reason, ""))
+            });
+            variants.chain([flag.disabled()])
+        })
     }
 
     /// Evaluates one flag.
@@ -63,7 +103,23 @@ impl FlagSet {
         membership: &Membership,
         now: Timestamp,
     ) -> Result<Evaluation<'a>, EvaluationError> {
-        let (key, flag) = self.flags.get_key_value(key).ok_or(EvaluationError::FlagNotFound)?;
+        let place = self.place(key).ok_or(EvaluationError::FlagNotFound)?;
+        self.evaluate_at(place, Asker::new(context, membership), now)
+    }
+
+    /// Evaluates the flag of a number.
+    ///
+    /// # Errors
+    /// [`EvaluationError`]; one flag's error is no other's.
+    pub fn evaluate_at(
+        &self,
+        place: usize,
+        asker: Asker<'_>,
+        now: Timestamp,
+    ) -> Result<Evaluation<'_>, EvaluationError> {
+        let (Some(flag), Some(key)) = (self.flags.get(place), self.keys.get(place)) else {
+            return Err(EvaluationError::FlagNotFound);
+        };
         // First: a hold reads no rule, so a rule that is wrong must not take the safe variant away.
         if let Some((variant, by)) = &flag.forced {
             return flag.answer(variant, Reason::Static, by);
@@ -72,25 +128,18 @@ impl FlagSet {
             return Err(EvaluationError::Parse(broken.clone()));
         }
         if !flag.enabled {
-            return Ok(Evaluation {
-                value: None,
-                variant: "",
-                reason: Reason::Disabled,
-                metadata: &flag.metadata,
-                decided_by: "definition",
-            });
+            return Ok(flag.disabled());
         }
         let Some(rule) = &flag.targeting else { return flag.answer(&flag.default, Reason::Static, &flag.default_by) };
-        let nobody = Cohorts::new();
-        let cohorts = context.person().and_then(|person| cohorts_of(person, membership)).unwrap_or(&nobody);
         let scope = Scope {
             flag: key,
             timestamp: now.as_second(),
-            person: context.person(),
-            cohorts,
+            person: asker.context.person(),
+            cohorts: asker.cohorts,
             generation: flag.generation,
         };
-        let picked = evaluate(rule, &scope, context.fields()).map_err(|Broken(why)| EvaluationError::Parse(why))?;
+        let picked =
+            evaluate(rule, &scope, asker.context.fields()).map_err(|Broken(why)| EvaluationError::Parse(why))?;
         let name = match picked.as_ref() {
             Value::Null => return flag.answer(&flag.default, Reason::Default, &flag.default_by),
             Value::String(name) => Cow::Borrowed(name.as_str()),
@@ -98,19 +147,36 @@ impl FlagSet {
             other => Cow::Owned(other.to_string()),
         };
         let reason = if flag.splits { Reason::Split } else { Reason::TargetingMatch };
-        match flag.variants.get_key_value(name.as_ref()) {
-            Some((name, _)) => flag.answer(name, reason, "definition"),
-            None => Err(EvaluationError::General(format!("the rule picked '{name}', which is no variant"))),
+        if !flag.variants.contains_key(name.as_ref()) {
+            return Err(EvaluationError::General(format!("the rule picked '{name}', which is no variant")));
         }
+        flag.answer(&name, reason, "definition")
     }
 }
 
 impl Flag {
     fn answer<'a>(&'a self, variant: &str, reason: Reason, by: &'a str) -> Result<Evaluation<'a>, EvaluationError> {
-        let Some((variant, value)) = self.variants.get_key_value(variant) else {
+        let Some((number, variant, value)) = self.variants.get_full(variant) else {
             return Err(EvaluationError::General(format!("'{variant}' is no variant")));
         };
-        Ok(Evaluation { value: Some(value), variant, reason, metadata: &self.metadata, decided_by: by })
+        Ok(self.evaluation(number, variant, Some(value), reason, by))
+    }
+
+    fn disabled(&self) -> Evaluation<'_> {
+        self.evaluation(self.variants.len(), "", None, Reason::Disabled, "definition")
+    }
+
+    fn evaluation<'a>(
+        &'a self,
+        variant_number: usize,
+        variant: &'a str,
+        value: Option<&'a Value>,
+        reason: Reason,
+        decided_by: &'a str,
+    ) -> Evaluation<'a> {
+        let of_reason = Reason::ALL.iter().position(|known| *known == reason).unwrap_or(0);
+        let number = variant_number * Reason::ALL.len() + of_reason;
+        Evaluation { value, variant, reason, metadata: &self.metadata, decided_by, number }
     }
 }
 

@@ -201,3 +201,16 @@ proptest! {
         let _ = ask(&set, json!({ "targetingKey": text, "a": number, "b": -number, "t": text }), &Membership::default());
     }
 }
+
+#[test]
+fn an_answer_is_the_one_of_its_number() {
+    let flags = boolean(json!({ "if": [{ "==": [{ "var": "plan" }, "pro"] }, "on", null] }));
+    let mut disabled = flags.clone();
+    disabled["f"]["state"] = json!("DISABLED");
+    for (flags, context) in [(&flags, json!({ "plan": "pro" })), (&flags, json!({})), (&disabled, json!({}))] {
+        let set = set(flags);
+        let answer = ask(&set, context, &Membership::default()).unwrap();
+        let same = set.answers(set.place("f").unwrap()).nth(answer.number).unwrap();
+        assert_eq!((same.variant, same.value, same.reason), (answer.variant, answer.value, answer.reason));
+    }
+}
