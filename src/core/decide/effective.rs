@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::{CohortState, Effective, pass::Pass, run::holder, stage::current};
-use crate::resources::{Action, FlagSpec, Names};
+use crate::resources::{Action, Edge, FlagSpec, Names, ScheduledChange};
 
 impl Pass<'_> {
     /// What should be so, from the stages that are open and the steps that are in force.
@@ -65,6 +65,9 @@ impl Pass<'_> {
         put("variants", json!(spec.variants));
         put("defaultVariant", json!(spec.default_variant));
         put("targeting", spec.targeting.clone().unwrap_or_default());
+        if !spec.schedule.is_empty() {
+            put("schedule", spec.schedule.iter().map(|change| self.scheduled(change)).collect());
+        }
         if !spec.metadata.is_empty() {
             put("metadata", json!(spec.metadata));
         }
@@ -79,6 +82,19 @@ impl Pass<'_> {
         put("program", json!(self.program.name()));
         put("commit", json!(self.revision.id));
         Value::Object(flag)
+    }
+
+    /// A scheduled change with instants: whoever evaluates knows no zone.
+    fn scheduled(&self, change: &ScheduledChange) -> Value {
+        let mut window = Map::new();
+        let mut put = |name: &str, value: Option<Value>| {
+            window.extend(value.map(|value| (name.to_owned(), value)));
+        };
+        put("from", change.from.map(|from| json!(self.resolve(from, Edge::Start))));
+        put("until", change.until.map(|until| json!(self.resolve(until, Edge::End))));
+        put("variant", change.variant.as_ref().map(|variant| json!(variant)));
+        put("targeting", change.targeting.clone());
+        Value::Object(window)
     }
 
     fn stage_flags(&self, flags: &mut BTreeMap<String, Value>) {

@@ -5,11 +5,14 @@
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::answer::CompileProblem;
 use super::bucket::Generation;
+use super::clock::reads_clock;
 use super::rule::{Compiler, Rule};
+use super::schedule::{Change, Window, compile_schedule};
 
 /// A flag, compiled.
 #[derive(Debug)]
@@ -20,11 +23,43 @@ pub struct Flag {
     pub forced: Option<(String, String)>,
     pub default: String,
     pub default_by: String,
-    pub targeting: Option<Rule>,
-    pub splits: bool,
+    pub targeting: Option<Targeting>,
+    /// Of windows that overlap, the first one counts.
+    pub schedule: Vec<Window>,
     pub generation: Generation,
     pub metadata: Map<String, Value>,
     pub broken: Option<String>,
+}
+
+/// A rule that picks a variant.
+#[derive(Debug)]
+pub struct Targeting {
+    pub rule: Rule,
+    /// Whether it is a percentage.
+    pub splits: bool,
+}
+
+impl Targeting {
+    /// What a compiled rule picks with.
+    pub fn of(rule: Rule) -> Self {
+        Self { splits: matches!(rule, Rule::Fractional(..)), rule }
+    }
+}
+
+impl Flag {
+    /// The window that is open now.
+    pub fn window(&self, now: Timestamp) -> Option<&Window> {
+        self.schedule.iter().find(|window| window.is_open(now))
+    }
+
+    /// Whether a rule of it reads the time.
+    pub fn reads_clock(&self) -> bool {
+        let scheduled = self.schedule.iter().filter_map(|window| match &window.change {
+            Change::Targeting(targeting) => Some(targeting),
+            Change::Variant(_) => None,
+        });
+        self.targeting.iter().chain(scheduled).any(|targeting| reads_clock(&targeting.rule))
+    }
 }
 
 /// Compiles one definition; what is wrong with it is added to `problems`.
@@ -43,8 +78,10 @@ pub fn compile_flag(
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     let targeting = definition.get("targeting").filter(|rule| !rule.is_null() && **rule != json!({}));
-    let targeting =
-        targeting.map(|rule| Compiler::new(key, program(definition), evaluators, problems).rule(rule, "/targeting", 0));
+    let targeting = targeting
+        .map(|rule| Compiler::new(key, program(definition), evaluators, problems).rule(rule, "/targeting", 0))
+        .map(Targeting::of);
+    let schedule = compile_schedule(key, definition, evaluators, problems);
     let stage = definition.get("stage").filter(|stage| stage["variant"].is_string());
     let (default, default_by) = match stage {
         Some(stage) => {
@@ -71,12 +108,12 @@ pub fn compile_flag(
     }
     Flag {
         enabled: definition["state"] != json!("DISABLED"),
-        splits: matches!(targeting, Some(Rule::Fractional(..))),
         forced: invariant.or(held).or(environment),
         variants,
         default,
         default_by,
         targeting,
+        schedule,
         generation: if definition["bucketing"] == json!("cbor") { Generation::Cbor } else { Generation::Concat },
         metadata,
         broken: None,
@@ -94,7 +131,8 @@ pub fn own_evaluators(definition: &Value) -> impl Iterator<Item = (String, Value
     own.map(|(name, rule)| (name.clone(), rule.clone()))
 }
 
-fn plain(value: &Value) -> String {
+/// A text as it is, anything else as JSON.
+pub fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 

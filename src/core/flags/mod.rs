@@ -6,10 +6,12 @@
 
 mod answer;
 mod bucket;
+mod clock;
 mod compile;
 mod eval;
 mod membership;
 mod rule;
+mod schedule;
 mod set;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! A set of flags, compiled once, and what wins: invariant, hold, environment variable, stage, definition.
+//! A set of flags, compiled once, and what wins: invariant, hold, environment variable, schedule, stage, definition.
 //!
 //! Must not know: HTTP, where definitions come from.
 
@@ -12,6 +12,7 @@ use super::answer::{CompileProblem, Context, Evaluation, EvaluationError, Reason
 use super::compile::{Flag, compile_flag, own_evaluators, program};
 use super::eval::{Broken, Scope, evaluate};
 use super::membership::{Cohorts, Membership};
+use super::schedule::{Change, Window};
 use crate::cohort::{AddressRules, normalise};
 
 /// Flags compiled once; evaluation changes nothing and locks nothing.
@@ -21,6 +22,9 @@ pub struct FlagSet {
     flags: Vec<Flag>,
     keys: Vec<String>,
     places: HashMap<String, usize>,
+    /// When a window of any flag opens or closes, in order.
+    boundaries: Vec<Timestamp>,
+    reads_clock: bool,
 }
 
 /// Who asks: a context, and the cohorts of its person, looked up once for all flags.
@@ -68,6 +72,11 @@ impl FlagSet {
             set.keys.push(key.to_owned());
             set.flags.push(flag);
         }
+        let windows = set.flags.iter().flat_map(|flag| &flag.schedule);
+        set.boundaries = windows.flat_map(Window::boundaries).collect();
+        set.boundaries.sort_unstable();
+        set.boundaries.dedup();
+        set.reads_clock = set.flags.iter().any(Flag::reads_clock);
         (set, problems)
     }
 
@@ -90,6 +99,16 @@ impl FlagSet {
             });
             variants.chain([flag.disabled()])
         })
+    }
+
+    /// How many times a window of any flag has opened or closed by now: answers of two eras may differ without any other change.
+    pub fn era(&self, now: Timestamp) -> u32 {
+        u32::try_from(self.boundaries.partition_point(|boundary| *boundary <= now)).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a rule of any flag reads the time: an answer may differ from one second to the next.
+    pub fn reads_clock(&self) -> bool {
+        self.reads_clock
     }
 
     /// Evaluates one flag.
@@ -130,7 +149,14 @@ impl FlagSet {
         if !flag.enabled {
             return Ok(flag.disabled());
         }
-        let Some(rule) = &flag.targeting else { return flag.answer(&flag.default, Reason::Static, &flag.default_by) };
+        let (targeting, by) = match flag.window(now) {
+            Some(Window { change: Change::Variant(variant), by, .. }) => {
+                return flag.answer(variant, Reason::Static, by);
+            }
+            Some(Window { change: Change::Targeting(targeting), by, .. }) => (Some(targeting), by.as_str()),
+            None => (flag.targeting.as_ref(), "definition"),
+        };
+        let Some(targeting) = targeting else { return flag.answer(&flag.default, Reason::Static, &flag.default_by) };
         let scope = Scope {
             flag: key,
             timestamp: now.as_second(),
@@ -138,19 +164,19 @@ impl FlagSet {
             cohorts: asker.cohorts,
             generation: flag.generation,
         };
-        let picked =
-            evaluate(rule, &scope, asker.context.fields()).map_err(|Broken(why)| EvaluationError::Parse(why))?;
+        let picked = evaluate(&targeting.rule, &scope, asker.context.fields())
+            .map_err(|Broken(why)| EvaluationError::Parse(why))?;
         let name = match picked.as_ref() {
             Value::Null => return flag.answer(&flag.default, Reason::Default, &flag.default_by),
             Value::String(name) => Cow::Borrowed(name.as_str()),
             Value::Bool(on) => Cow::Borrowed(if *on { "true" } else { "false" }),
             other => Cow::Owned(other.to_string()),
         };
-        let reason = if flag.splits { Reason::Split } else { Reason::TargetingMatch };
+        let reason = if targeting.splits { Reason::Split } else { Reason::TargetingMatch };
         if !flag.variants.contains_key(name.as_ref()) {
             return Err(EvaluationError::General(format!("the rule picked '{name}', which is no variant")));
         }
-        flag.answer(&name, reason, "definition")
+        flag.answer(&name, reason, by)
     }
 }
 

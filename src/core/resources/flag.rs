@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ResourceStatus, Suspend};
+use super::{Moment, ResourceStatus, Suspend};
 
 /// A feature flag.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,7 @@ use super::{ResourceStatus, Suspend};
 )]
 #[x_kube(validation = Rule::new("self.defaultVariant in self.variants").message("defaultVariant must be one of variants"))]
 #[x_kube(validation = Rule::new("!has(self.safeVariant) || self.safeVariant in self.variants").message("safeVariant must be one of variants"))]
+#[x_kube(validation = Rule::new("!has(self.schedule) || self.schedule.all(change, !has(change.variant) || change.variant in self.variants)").message("a scheduled variant must be one of variants"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FlagSpec {
     /// The program it belongs to.
@@ -60,6 +61,10 @@ pub struct FlagSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::kind::anything")]
     pub targeting: Option<Value>,
+    /// Changes for a while: in its window an entry stands in for the default and the rules above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub schedule: Vec<ScheduledChange>,
     /// Rules shared between flags, by name, used with {"$ref": NAME}.
     #[serde(default, rename = "$evaluators", skip_serializing_if = "IndexMap::is_empty")]
     #[schemars(schema_with = "super::kind::map_of_anything")]
@@ -80,6 +85,27 @@ pub struct FlagSpec {
     /// Leaves it as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<Suspend>,
+}
+
+/// What a flag gives in a window of time, in place of its default and its rules.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("has(self.variant) != has(self.targeting)").message("a scheduled change is exactly one of variant, targeting"))]
+#[x_kube(validation = Rule::new("has(self.from) || has(self.until)").message("a scheduled change needs from or until"))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScheduledChange {
+    /// Its first instant; left out: it has begun already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Moment>,
+    /// The first instant after it (a bare date: the end of that day); left out: it never ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Moment>,
+    /// The variant that everyone gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// The rule that picks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::kind::anything")]
+    pub targeting: Option<Value>,
 }
 
 /// How much harm a flag can do.

@@ -4,7 +4,11 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
+use jiff::{
+    SignedDuration, Timestamp,
+    civil::{Date, DateTime},
+    tz::TimeZone,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -146,13 +150,16 @@ pub enum Edge {
     End,
 }
 
-/// A point in time: `+11d` (days from the program's start), `-3d`, `2026-03-20`, or an instant.
+/// A point in time: `+11d` (days from the program's start), `-3d`, `2026-03-20`, `2026-03-20T09:00` (both in the program's zone), or an
+/// instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// Days (and a rest below a day) from the program's day 0.
     Relative(SignedDuration),
     /// A calendar day in the program's zone.
     Date(Date),
+    /// A day and a time of day in the program's zone.
+    Civil(DateTime),
     /// An instant.
     Instant(Timestamp),
 }
@@ -168,6 +175,8 @@ impl Moment {
         match self {
             Self::Instant(at) => at,
             Self::Date(date) => day_at(date),
+            // A time that the clocks skip is the one after the gap; of one that comes twice, the first.
+            Self::Civil(time) => time.to_zoned(zone.clone()).map_or(Timestamp::MAX, |z| z.timestamp()),
             Self::Relative(by) => {
                 let days = by.as_secs().div_euclid(86_400);
                 let rest = SignedDuration::from_secs(by.as_secs().rem_euclid(86_400));
@@ -186,21 +195,28 @@ impl Moment {
 impl Scalar for Moment {
     const FORMAT: &'static str = "betagate-moment";
     const PATTERN: &'static str = "^([+-]([0-9]+(s|m|h|d|w))+|[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].*)?)$";
-    const MEANING: &'static str =
-        "A point in time: +11d (from the program's start), 2026-03-20, or 2026-03-20T18:00:00Z.";
+    const MEANING: &'static str = "A point in time: +11d (from the program's start), 2026-03-20, 2026-03-20T09:00 (in the program's zone), or 2026-03-20T18:00:00Z.";
 }
 text_scalar!(Moment);
 
 impl FromStr for Moment {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("'{text}' is not a point in time, such as +11d, -3d, 2026-03-20 or 2026-03-20T18:00:00Z");
+        let wrong = || {
+            format!(
+                "'{text}' is not a point in time, such as +11d, -3d, 2026-03-20, 2026-03-20T09:00 or 2026-03-20T18:00:00Z"
+            )
+        };
         match text.as_bytes().first() {
             Some(b'+') => Ok(Self::Relative(text[1..].parse::<Span>().map_err(|_| wrong())?.duration())),
             Some(b'-') => Ok(Self::Relative(-text[1..].parse::<Span>().map_err(|_| wrong())?.duration())),
             _ if text.len() == 10 => text.parse().map(Self::Date).map_err(|_| wrong()),
-            _ => text.parse().map(Self::Instant).map_err(|_| wrong()),
+            _ => match text.parse() {
+                Ok(instant) => Ok(Self::Instant(instant)),
+                // A zone's name would be read and then not counted: the program's zone counts.
+                Err(_) if text.contains(['[', '+', 'Z', 'z']) => Err(wrong()),
+                Err(_) => text.parse().map(Self::Civil).map_err(|_| wrong()),
+            },
         }
     }
 }
@@ -217,6 +233,7 @@ impl fmt::Display for Moment {
                 }
             }
             Self::Date(date) => write!(f, "{date}"),
+            Self::Civil(time) => write!(f, "{time}"),
             Self::Instant(at) => write!(f, "{at}"),
         }
     }

@@ -45,6 +45,24 @@ fn a_relative_moment_keeps_its_local_hour_across_daylight_saving() {
 }
 
 #[test]
+fn a_time_of_day_is_read_in_the_zone_and_a_zone_of_its_own_is_refused() {
+    let rome = TimeZone::get("Europe/Rome").unwrap();
+    let day0: Date = "2026-03-02".parse().unwrap();
+    for (text, instant) in [
+        ("2026-04-01T09:00", "2026-04-01T07:00:00Z"),
+        ("2026-02-01T09:00:30", "2026-02-01T08:00:30Z"),
+        ("2026-03-29T02:30", "2026-03-29T01:30:00Z"),
+    ] {
+        let moment = text.parse::<Moment>().unwrap();
+        assert_eq!(moment.resolve(day0, &rome, Edge::End).to_string(), instant, "{text}");
+        assert_eq!(moment.to_string().parse::<Moment>().unwrap(), moment);
+    }
+    for text in ["2026-04-01T09:00[America/Lima]", "2026-04-01T25:00", "2026-04-01T", "09:00", "2026-04-01T09:00+2"] {
+        assert!(text.parse::<Moment>().is_err(), "{text}");
+    }
+}
+
+#[test]
 fn a_cron_schedule_is_read_in_the_zone() {
     let rome = TimeZone::get("Europe/Rome").unwrap();
     let friday: Cron = "0 17 * * FRI".parse().unwrap();

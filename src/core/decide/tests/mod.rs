@@ -1,6 +1,7 @@
 //! Scenarios on a virtual clock, in a world that carries out every decision at once unless a test says otherwise.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
+mod flags;
 mod gates;
 mod histories;
 mod rollback;

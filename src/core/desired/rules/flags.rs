@@ -35,12 +35,14 @@ pub(super) fn compiled(desired: &Desired, documents: &Documents) -> Vec<Problem>
     found.into_iter().filter_map(problem).collect()
 }
 
-/// The rules of a flag as they are written, with their places: its own, and those of each environment.
+/// The rules of a flag as they are written, with their places: its own, those of each environment, and scheduled ones.
 fn rules_of(document: &Document) -> Vec<(String, Value)> {
     let environments = document.root.at("/spec/environments").map(|node| node.entries()).unwrap_or_default();
     let environments = environments.iter().map(|entry| format!("/spec/environments/{}/targeting", token(&entry.key)));
+    let scheduled = document.root.at("/spec/schedule").map_or(0, |node| node.items().len());
     std::iter::once("/spec/targeting".to_owned())
         .chain(environments)
+        .chain((0..scheduled).map(|place| format!("/spec/schedule/{place}/targeting")))
         .filter_map(|pointer| document.root.at(&pointer).map(|node| (pointer, node.to_json())))
         .collect()
 }
@@ -96,6 +98,7 @@ impl Rules<'_> {
         if let Some(env) = spec.env.as_ref().filter(|env| !is_variable(env)) {
             self.problem(document, "/spec/env", format!("'{env}' is no name for an environment variable"));
         }
+        self.schedule(document, spec);
         for (rule, shared) in &spec.evaluators {
             self.targeting(name, shared, &format!("/spec/$evaluators/{}", token(rule)));
         }

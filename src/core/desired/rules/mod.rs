@@ -7,6 +7,7 @@ mod gates;
 mod people;
 mod plans;
 mod records;
+mod schedules;
 mod stages;
 #[cfg(test)]
 mod tests;

@@ -94,6 +94,7 @@ fn precedes(one: Moment, other: Moment) -> bool {
     match (one, other) {
         (Moment::Relative(one), Moment::Relative(other)) => one < other,
         (Moment::Date(one), Moment::Date(other)) => one < other,
+        (Moment::Civil(one), Moment::Civil(other)) => one < other,
         (Moment::Instant(one), Moment::Instant(other)) => one < other,
         _ => false,
     }

@@ -247,6 +247,33 @@ fn flags() {
         ("defaultVariant: a, targeting: { if: [ { in_cohort: [¦paiva] }, a, b ] }", "did you mean pavia?"),
         ("defaultVariant: a, targeting: { if: [ { in_cohort: pavia }, ¦c, b ] }", "no variant 'c'"),
         ("defaultVariant: a, targeting: { fractional: [ [a, 50], [¦c, 50] ] }", "no variant 'c'"),
+        (
+            "defaultVariant: a, schedule: [ { from: 2026-04-01T09:00, until: 2026-04-05, variant: ¦c } ]",
+            "no variant 'c'",
+        ),
+        (
+            "defaultVariant: a, schedule: [ { from: 2026-04-05T09:00, until: ¦2026-04-05T09:00, variant: b } ]",
+            "ends before it begins",
+        ),
+        (
+            "defaultVariant: a, schedule: [ { from: 2026-04-06, until: ¦2026-04-05, variant: b } ]",
+            "ends before it begins",
+        ),
+        ("defaultVariant: a, schedule: [ { from: +9d, until: ¦+8d, variant: b } ]", "ends before it begins"),
+        (
+            "defaultVariant: a, schedule: [ { from: 2026-04-01, until: 2026-04-05, variant: b }, { from: ¦2026-04-05T09:00, variant: b } ]",
+            "overlaps that of schedule[0]",
+        ),
+        (
+            "defaultVariant: a, schedule: [ { from: +1d, variant: b }, { until: ¦+2d, variant: b } ]",
+            "overlaps that of schedule[0]",
+        ),
+        ("defaultVariant: a, schedule: [ { from: +1d, variant: b, ¦targeting: a } ]", "exactly one of"),
+        ("defaultVariant: a, schedule: [ ¦{ variant: b } ]", "needs from or until"),
+        ("defaultVariant: a, schedule: [ { from: ¦tomorrow, variant: b } ]", "is not a point in time"),
+        ("defaultVariant: a, schedule: [ { from: +1d, targeting: { if: [ true, ¦c ] } } ]", "no variant 'c'"),
+        ("defaultVariant: a, schedule: [ { from: +1d, targeting: { if: [ { ¦star_with: [] }, a ] } } ]", "no operator"),
+        ("defaultVariant: a, schedule: [ { from: +1d, targeting: { in_cohort: [¦paiva] } } ]", "did you mean pavia?"),
         ("defaultVariant: a, targeting: { ¦iff: [ true, a, b ] }", "did you mean 'if'?"),
         ("defaultVariant: a, targeting: { ¦$ref: nobody }", "there is no evaluator"),
     ] {
@@ -255,6 +282,18 @@ fn flags() {
     added(&[(
         "{ kind: Flag, metadata: { name: f }, spec: { program: p, type: boolean, variants: { a: ¦5 }, defaultVariant: a } }",
         &["5 is no boolean"],
+    )]);
+    // Windows that touch do not overlap; one that counts from an unknown day 0 may lie anywhere.
+    added(&[(
+        &flag(
+            "defaultVariant: a, schedule: [ { until: 2026-04-05, variant: b }, { from: 2026-04-06, until: 2026-04-06T09:00, variant: b }, { from: +1d, variant: b } ]",
+        ),
+        &[],
+    )]);
+    changed(&[(
+        "defaultVariant: \"off\" } }",
+        "defaultVariant: \"off\", schedule: [ { until: +3d, variant: ¦\"on\" } ] } }",
+        &["the program's invariant for 'billing' forbids it"],
     )]);
     changed(&[(
         "defaultVariant: \"off\" } }",

@@ -1,0 +1,44 @@
+//! Whether what a rule gives can change with nothing but time.
+//!
+//! Must not know: schedules (their boundaries are known ahead).
+
+use serde_json::Value;
+
+use super::rule::{Operator, Rule};
+
+/// Whether a rule may read the time. A path that is computed, and the whole context, count as reading it: better an answer too fresh than
+/// one too old.
+pub fn reads_clock(rule: &Rule) -> bool {
+    reads(rule, false)
+}
+
+/// `inner`: inside `map` and the like, where the whole context is one element of a list.
+fn reads(rule: &Rule, inner: bool) -> bool {
+    match rule {
+        Rule::Literal(_) | Rule::InCohort(_) => false,
+        Rule::List(rules) => rules.iter().any(|rule| reads(rule, inner)),
+        Rule::Var(path, fallback) => {
+            names_clock(path, inner) || fallback.as_ref().is_some_and(|rule| reads(rule, inner))
+        }
+        Rule::Apply(
+            Operator::Map | Operator::Filter | Operator::All | Operator::Any | Operator::None | Operator::Reduce,
+            operands,
+        ) => operands.iter().enumerate().any(|(place, rule)| reads(rule, inner || place == 1)),
+        Rule::Apply(_, operands) => operands.iter().any(|rule| reads(rule, inner)),
+        Rule::Fractional(by, shares) => {
+            by.as_ref().is_some_and(|rule| reads(rule, inner))
+                || shares.iter().any(|(variant, weight)| reads(variant, inner) || reads(weight, inner))
+        }
+    }
+}
+
+fn names_clock(path: &Rule, inner: bool) -> bool {
+    match path {
+        Rule::Literal(Value::String(path)) if path.is_empty() => !inner,
+        Rule::Literal(Value::String(path)) => path == "$flagd" || path == "$flagd.timestamp",
+        Rule::Literal(Value::Null) => !inner,
+        Rule::Literal(_) => false,
+        Rule::List(paths) => paths.is_empty() && !inner || paths.iter().any(|path| names_clock(path, inner)),
+        _ => true,
+    }
+}
