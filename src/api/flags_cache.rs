@@ -3,6 +3,7 @@
 //!
 //! Must not know: HTTP.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,9 @@ use arc_swap::ArcSwap;
 use betagate_core::flags::{Building, CompileProblem, FlagSet, Membership, cohort_key};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
+use xxhash_rust::xxh3::xxh3_128;
 
+use super::ofrep::Answers;
 use crate::clock::Clock;
 use crate::store::flags::{self, Process};
 use crate::store::members::{self, Change, Member, Position, Since};
@@ -36,6 +39,10 @@ pub struct Served {
     pub digest: String,
     /// The flags.
     pub flags: FlagSet,
+    /// Their answers, written out.
+    pub(super) answers: Answers,
+    /// A digest of the environment variables that override flags in this process.
+    pub(super) environment: u128,
     /// When it was published.
     pub published_at: Timestamp,
     /// When it was taken over.
@@ -66,6 +73,8 @@ impl FlagsCache {
             source_revision: String::new(),
             digest: String::new(),
             flags: FlagSet::default(),
+            answers: Answers::default(),
+            environment: 0,
             published_at: now,
             loaded_at: now,
         };
@@ -135,12 +144,15 @@ impl FlagsCache {
         let Some(snapshot) = flags::newest(&self.store).await? else { return Ok(false) };
         let definitions = snapshot.body["flags"].as_object();
         let definitions = definitions.into_iter().flatten().map(|(key, flag)| (key.as_str(), flag));
-        let (flags, problems) = FlagSet::compile(definitions, &environment);
+        let environment = Environment::default();
+        let (flags, problems) = FlagSet::compile(definitions, &|name| environment.read(name));
         for CompileProblem { flag, pointer, message } in problems {
             tracing::warn!(%flag, %pointer, %message, "a flag answers with an error");
         }
         let served = Served {
             revision: snapshot.revision,
+            answers: Answers::new(&flags, &snapshot.source_revision),
+            environment: environment.digest(),
             source_revision: snapshot.source_revision,
             digest: snapshot.digest,
             flags,
@@ -260,9 +272,23 @@ impl FlagsCache {
     }
 }
 
-/// An environment variable that overrides a flag, logged as operators search for it (seed 003).
-fn environment(name: &str) -> Option<String> {
-    let value = std::env::var(name).ok()?;
-    tracing::info!(variable = name, "Feature flag override from environment");
-    Some(value)
+/// The environment variables that were read while flags were compiled.
+#[derive(Default)]
+struct Environment(RefCell<Vec<u8>>);
+
+impl Environment {
+    /// A variable that overrides a flag, logged as operators search for it (seed 003).
+    fn read(&self, name: &str) -> Option<String> {
+        let value = std::env::var(name).ok()?;
+        tracing::info!(variable = name, "Feature flag override from environment");
+        for part in [name, &value] {
+            self.0.borrow_mut().extend_from_slice(part.as_bytes());
+            self.0.borrow_mut().push(0);
+        }
+        Some(value)
+    }
+
+    fn digest(&self) -> u128 {
+        xxh3_128(&self.0.borrow())
+    }
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use secrecy::SecretString;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -60,6 +60,10 @@ pub struct ApiState {
     pub hook_secret: Option<SecretString>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Who may read flags.
+    pub flag_access: ofrep::Access,
+    /// Says that the process is ending.
+    pub ending: watch::Receiver<bool>,
     /// Password hashes under way: each takes 19 MiB.
     pub hashing: Arc<Semaphore>,
 }
@@ -73,7 +77,14 @@ struct Description;
 
 /// Every route.
 pub fn router(state: ApiState) -> Router {
-    let flags = ofrep::OfrepState { cache: state.cache.clone(), clock: state.clock.clone() };
+    let flags = ofrep::OfrepState {
+        cache: state.cache.clone(),
+        clock: state.clock.clone(),
+        access: state.flag_access.clone(),
+        keys: state.keys.clone(),
+        streams: ofrep::Streams::new(state.ending.clone()),
+        patience: ofrep::PATIENCE,
+    };
     let described = OpenApiRouter::with_openapi(Description::openapi())
         .merge(accounts::routes())
         .merge(admin::routes())

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use uuid::Uuid;
 
+use super::ofrep::Access;
 use super::{ApiState, HASHES_AT_ONCE, flags_cache::FlagsCache, router, token_digest};
 use crate::apply::processes::graceful::asked_to_end;
 use crate::apply::processes::{announce_ready, listener_from_stdin, serve};
@@ -66,7 +67,17 @@ pub async fn serve_child(settings: ServeSettings) -> Result<(), String> {
     let keeping_up = tokio::spawn(cache.clone().run(async {
         let _ = stopped.await;
     }));
+    // On the machine itself everyone may read flags; elsewhere every client has a token (product page, section 5).
+    let local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let flag_access = if local { Access::Open } else { Access::tokens(store.clone(), admin_token) };
+    let (end_now, ending) = watch::channel(false);
+    let end = async move {
+        end.await;
+        end_now.send_replace(true);
+    };
     let state = ApiState {
+        flag_access,
+        ending,
         store,
         clock,
         keys: Arc::new(keys),

@@ -43,7 +43,7 @@ enum AdminWhat {
         /// The service's name.
         name: String,
         /// What it may do.
-        #[arg(long, required = true, value_parser = ["events:write", "admin"])]
+        #[arg(long, required = true, value_parser = ["events:write", "flags:read", "admin"])]
         scope: Vec<String>,
         #[command(flatten)]
         place: Where,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use betagate::api::flags_cache::FlagsCache;
+use betagate::api::ofrep::Access;
 use betagate::api::{ApiState, router, token_digest};
 use betagate::clock::Clock;
 use betagate::controller::{Controller, Settings};
@@ -65,6 +66,8 @@ impl Beta {
             cache: cache.clone(),
             admin_token: Some(token_digest(ADMIN)),
             hook_secret: None,
+            flag_access: Access::Open,
+            ending: tokio::sync::watch::Sender::new(false).subscribe(),
             metrics: Arc::default(),
             hashing: Arc::new(Semaphore::new(2)),
         };
