@@ -76,6 +76,10 @@ impl Pass<'_> {
         }
         put("risk", json!(spec.risk));
         put("bucketing", json!(spec.bucketing));
+        put("bucketSeed", json!(spec.bucket_seed));
+        if !spec.requires.is_empty() {
+            put("requires", json!(spec.requires));
+        }
         put("safeVariant", json!(spec.safe_variant));
         put("fallback", json!(spec.fallback));
         put("env", json!(spec.env));

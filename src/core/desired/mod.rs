@@ -3,6 +3,7 @@
 //! Must not know: where the text came from, or what time it is.
 
 mod build;
+pub mod circles;
 pub mod error;
 mod model;
 pub mod nearest;

@@ -87,7 +87,7 @@ pub struct Evaluation<'a> {
     pub reason: Reason,
     /// Handed to SDKs.
     pub metadata: &'a Map<String, Value>,
-    /// What decided: `invariant`, `hold RUN/STEP`, `environment NAME`, `schedule FROM/UNTIL`,
+    /// What decided: `invariant`, `hold RUN/STEP`, `environment NAME`, `prerequisite KEY`, `schedule FROM/UNTIL`,
     /// `stage ROLLOUT/STAGE`, `definition`.
     pub decided_by: &'a str,
     /// Which of the flag's answers it is (see [`super::FlagSet::answers`]), for whoever keeps them written out.

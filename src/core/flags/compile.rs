@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::answer::CompileProblem;
 use super::bucket::Generation;
 use super::clock::reads_clock;
+use super::requires::Requirement;
 use super::rule::{Compiler, Rule};
 use super::schedule::{Change, Window, compile_schedule};
 
@@ -26,7 +27,13 @@ pub struct Flag {
     pub targeting: Option<Targeting>,
     /// Of windows that overlap, the first one counts.
     pub schedule: Vec<Window>,
+    /// What other flags must give; where one does not, the definition's default is the answer.
+    pub requires: Vec<Requirement>,
+    /// The default of the definition, whatever the stage says.
+    pub own_default: String,
     pub generation: Generation,
+    /// What percentages hash in place of the flag's key: flags of one seed pick the same people.
+    pub seed: Option<String>,
     pub metadata: Map<String, Value>,
     pub broken: Option<String>,
 }
@@ -114,6 +121,9 @@ pub fn compile_flag(
         default_by,
         targeting,
         schedule,
+        requires: Vec::new(),
+        own_default: text("defaultVariant").unwrap_or_default(),
+        seed: text("bucketSeed"),
         generation: if definition["bucketing"] == json!("cbor") { Generation::Cbor } else { Generation::Concat },
         metadata,
         broken: None,

@@ -15,6 +15,8 @@ use super::rule::{Operator, Rule};
 pub struct Scope<'a> {
     /// The flag's key.
     pub flag: &'a str,
+    /// What percentages hash with the person's key: the flag's key, or a seed that several flags share.
+    pub seed: &'a str,
     /// Seconds since 1970.
     pub timestamp: i64,
     /// The person's key, where there is one.
@@ -106,7 +108,7 @@ fn fractional<'a>(
             let by = evaluate(rule, scope, data)?;
             if by.is_null() { None } else { hash(scope.generation, &Subject::By(&by)) }
         }
-        None => scope.person.and_then(|person| hash(scope.generation, &Subject::Keys(scope.flag, person))),
+        None => scope.person.and_then(|person| hash(scope.generation, &Subject::Keys(scope.seed, person))),
     };
     let Some(hashed) = hashed.filter(|_| total > 0) else { return Ok(Cow::Borrowed(&NULL)) };
     let mut left = place(hashed, total);

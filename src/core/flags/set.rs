@@ -1,4 +1,5 @@
-//! A set of flags, compiled once, and what wins: invariant, hold, environment variable, schedule, stage, definition.
+//! A set of flags, compiled once, and what wins: invariant, hold, environment variable, prerequisite,
+//! schedule, stage, definition.
 //!
 //! Must not know: HTTP, where definitions come from.
 
@@ -12,6 +13,7 @@ use super::answer::{CompileProblem, Context, Evaluation, EvaluationError, Reason
 use super::compile::{Flag, compile_flag, own_evaluators, program};
 use super::eval::{Broken, Scope, evaluate};
 use super::membership::{Cohorts, Membership};
+use super::requires::{Requirement, link};
 use super::schedule::{Change, Window};
 use crate::cohort::{AddressRules, normalise};
 
@@ -62,16 +64,17 @@ impl FlagSet {
         for (_, definition) in &flags {
             shared.entry(program(definition)).or_default().extend(own_evaluators(definition));
         }
-        for (key, definition) in flags {
+        for (key, definition) in &flags {
             let before = problems.len();
             let mut evaluators = shared.get(program(definition)).cloned().unwrap_or_default();
             evaluators.extend(own_evaluators(definition));
             let mut flag = compile_flag(key, definition, &evaluators, env, &mut problems);
             flag.broken = problems.get(before).map(|problem| format!("{}: {}", problem.pointer, problem.message));
-            set.places.insert(key.to_owned(), set.flags.len());
-            set.keys.push(key.to_owned());
+            set.places.insert((*key).to_owned(), set.flags.len());
+            set.keys.push((*key).to_owned());
             set.flags.push(flag);
         }
+        link(&flags, &set.places, &mut set.flags, &mut problems);
         let windows = set.flags.iter().flat_map(|flag| &flag.schedule);
         set.boundaries = windows.flat_map(Window::boundaries).collect();
         set.boundaries.sort_unstable();
@@ -149,6 +152,9 @@ impl FlagSet {
         if !flag.enabled {
             return Ok(flag.disabled());
         }
+        if let Some(unmet) = flag.requires.iter().find(|requirement| !self.is_met(requirement, asker, now)) {
+            return flag.answer(&flag.own_default, Reason::Default, &unmet.by);
+        }
         let (targeting, by) = match flag.window(now) {
             Some(Window { change: Change::Variant(variant), by, .. }) => {
                 return flag.answer(variant, Reason::Static, by);
@@ -159,6 +165,7 @@ impl FlagSet {
         let Some(targeting) = targeting else { return flag.answer(&flag.default, Reason::Static, &flag.default_by) };
         let scope = Scope {
             flag: key,
+            seed: flag.seed.as_deref().unwrap_or(key),
             timestamp: now.as_second(),
             person: asker.context.person(),
             cohorts: asker.cohorts,
@@ -177,6 +184,12 @@ impl FlagSet {
             return Err(EvaluationError::General(format!("the rule picked '{name}', which is no variant")));
         }
         flag.answer(&name, reason, by)
+    }
+
+    /// Whether a required flag gives the variant; one that is disabled or answers an error gives none. No flag requires itself, by whatever
+    /// way, and none takes more than a few hundred evaluations: that was refused when the set was compiled.
+    fn is_met(&self, requirement: &Requirement, asker: Asker<'_>, now: Timestamp) -> bool {
+        self.evaluate_at(requirement.place, asker, now).is_ok_and(|answer| answer.variant == requirement.variant)
     }
 }
 

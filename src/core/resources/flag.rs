@@ -65,6 +65,10 @@ pub struct FlagSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub schedule: Vec<ScheduledChange>,
+    /// Flags that must give a variant to a person; where one does not, this flag gives its default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub requires: Vec<FlagRequirement>,
     /// Rules shared between flags, by name, used with {"$ref": NAME}.
     #[serde(default, rename = "$evaluators", skip_serializing_if = "IndexMap::is_empty")]
     #[schemars(schema_with = "super::kind::map_of_anything")]
@@ -78,6 +82,9 @@ pub struct FlagSpec {
     /// How percentages pick people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucketing: Option<Bucketing>,
+    /// A cohort whose name stands in for the flag's key where percentages hash it: flags of one seed pick the same people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket_seed: Option<String>,
     /// Handed to SDKs with each answer: booleans, strings, numbers.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     #[schemars(schema_with = "super::kind::map_of_anything")]
@@ -106,6 +113,16 @@ pub struct ScheduledChange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::kind::anything")]
     pub targeting: Option<Value>,
+}
+
+/// A variant that another flag must give.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FlagRequirement {
+    /// The other flag's key.
+    pub flag: String,
+    /// What it must give.
+    pub variant: String,
 }
 
 /// How much harm a flag can do.

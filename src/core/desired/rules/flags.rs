@@ -66,6 +66,7 @@ impl Rules<'_> {
         for flag in self.program.flags.values() {
             self.flag(&flag.name, &flag.spec);
         }
+        self.required_in_circles();
         self.invariants();
     }
 
@@ -99,6 +100,10 @@ impl Rules<'_> {
             self.problem(document, "/spec/env", format!("'{env}' is no name for an environment variable"));
         }
         self.schedule(document, spec);
+        self.requires(document, spec);
+        if let Some(cohort) = &spec.bucket_seed {
+            self.resource(document, "/spec/bucketSeed", Kind::Cohort, cohort);
+        }
         for (rule, shared) in &spec.evaluators {
             self.targeting(name, shared, &format!("/spec/$evaluators/{}", token(rule)));
         }

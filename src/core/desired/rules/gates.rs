@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Rules;
 use crate::{
-    desired::{ProgramDesired, build::Documents, error::Problem},
+    desired::{ProgramDesired, build::Documents, circles::circles, error::Problem},
     resources::{Check, Kind},
 };
 
@@ -51,36 +51,10 @@ pub(super) fn order(program: &ProgramDesired, documents: &Documents, problems: &
         waiting.remove(next);
         order.push(next.to_owned());
     }
-    while let Some(circle) = circle(&waiting) {
+    for circle in circles(&waiting) {
         problems.extend(circle_problem(program, documents, &circle));
-        for name in circle {
-            waiting.remove(name);
-        }
-        // What only waited for the circle is no circle itself.
-        loop {
-            let left: BTreeSet<&str> = waiting.keys().copied().collect();
-            waiting.retain(|_, needs| needs.iter().any(|need| left.contains(need)));
-            if waiting.len() == left.len() {
-                break;
-            }
-        }
     }
     order
-}
-
-/// A circle among gates that wait for each other: from each one to one it reads, until one comes again.
-fn circle<'p>(waiting: &BTreeMap<&'p str, BTreeSet<&'p str>>) -> Option<Vec<&'p str>> {
-    waiting.keys().find_map(|start| {
-        let mut path = vec![*start];
-        loop {
-            let last = path.last()?;
-            let next = waiting.get(last)?.iter().find(|need| waiting.contains_key(**need))?;
-            if let Some(place) = path.iter().position(|name| name == next) {
-                return Some(path.split_off(place));
-            }
-            path.push(next);
-        }
-    })
 }
 
 fn circle_problem(program: &ProgramDesired, documents: &Documents, circle: &[&str]) -> Option<Problem> {

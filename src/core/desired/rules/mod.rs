@@ -7,6 +7,7 @@ mod gates;
 mod people;
 mod plans;
 mod records;
+mod requires;
 mod schedules;
 mod stages;
 #[cfg(test)]

@@ -274,6 +274,10 @@ fn flags() {
         ("defaultVariant: a, schedule: [ { from: +1d, targeting: { if: [ true, ¦c ] } } ]", "no variant 'c'"),
         ("defaultVariant: a, schedule: [ { from: +1d, targeting: { if: [ { ¦star_with: [] }, a ] } } ]", "no operator"),
         ("defaultVariant: a, schedule: [ { from: +1d, targeting: { in_cohort: [¦paiva] } } ]", "did you mean pavia?"),
+        ("defaultVariant: a, requires: [ { flag: ¦bost_enabled, variant: \"on\" } ]", "did you mean boost_enabled?"),
+        ("defaultVariant: a, requires: [ { flag: boost_enabled, variant: ¦a } ]", "no variant 'a'"),
+        ("defaultVariant: a, requires: [ { flag: ¦f, variant: a } ]", "in a circle: f → f"),
+        ("defaultVariant: a, bucketSeed: ¦paiva", "did you mean pavia?"),
         ("defaultVariant: a, targeting: { ¦iff: [ true, a, b ] }", "did you mean 'if'?"),
         ("defaultVariant: a, targeting: { ¦$ref: nobody }", "there is no evaluator"),
     ] {
@@ -282,6 +286,15 @@ fn flags() {
     added(&[(
         "{ kind: Flag, metadata: { name: f }, spec: { program: p, type: boolean, variants: { a: ¦5 }, defaultVariant: a } }",
         &["5 is no boolean"],
+    )]);
+    let circle = |key: &str, flag: &str| {
+        format!(
+            "{{ kind: Flag, metadata: {{ name: {key} }}, spec: {{ program: p, type: boolean, variants: {{ a: true }}, defaultVariant: a, requires: [ {{ flag: {flag}, variant: a }} ] }} }}"
+        )
+    };
+    added(&[(
+        &[circle("one", "¦two"), circle("two", "six"), circle("six", "one"), circle("leads", "one")].join("\n---\n"),
+        &["flags require each other in a circle: one → two → six → one"],
     )]);
     // Windows that touch do not overlap; one that counts from an unknown day 0 may lie anywhere.
     added(&[(
