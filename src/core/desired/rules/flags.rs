@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::results::{Given, given};
 use super::{Rules, is_variable, token};
 use crate::{
     desired::{Desired, build::Documents, error::Problem, parse::Document},
@@ -107,12 +108,22 @@ impl Rules<'_> {
         for (rule, shared) in &spec.evaluators {
             self.targeting(name, shared, &format!("/spec/$evaluators/{}", token(rule)));
         }
+        let program = self.program;
+        let shared = program.flags.values().flat_map(|flag| &flag.spec.evaluators);
+        // The flag's own rules win over those that other flags of the program share.
+        let shared = shared.chain(&spec.evaluators).map(|(name, rule)| (name.as_str(), rule)).collect();
         for (pointer, targeting) in document.map(rules_of).unwrap_or_default() {
             self.targeting(name, &targeting, &pointer);
-            let mut results = Vec::new();
-            branch_results(&targeting, &pointer, &mut results);
-            for (pointer, variant) in results {
-                self.known(document, &pointer, "variant", variant, variants.iter().copied());
+            for Given { pointer, name, by } in given(&targeting, &pointer, &shared) {
+                match by {
+                    None => self.known(document, &pointer, "variant", &name, variants.iter().copied()),
+                    Some(_) if variants.contains(&&*name) => true,
+                    Some(rule) => {
+                        let message =
+                            format!("the shared rule '{rule}' gives '{name}', which is no variant of this flag");
+                        self.unknown(document, &pointer, message, &name, variants.clone())
+                    }
+                };
             }
         }
     }
@@ -180,28 +191,5 @@ impl Rules<'_> {
                 }
             }
         }
-    }
-}
-
-/// The plain variant names that an outermost `if` can give, with their places.
-fn branch_results<'v>(rule: &'v Value, pointer: &str, results: &mut Vec<(String, &'v str)>) {
-    match rule {
-        Value::String(name) => results.push((pointer.to_owned(), name)),
-        Value::Object(fields) => {
-            let shares = fields.get("fractional").and_then(Value::as_array);
-            for (place, share) in shares.into_iter().flatten().enumerate() {
-                if let Some(Value::String(name)) = share.get(0) {
-                    results.push((format!("{pointer}/fractional/{place}/0"), name));
-                }
-            }
-            let Some(branches) = fields.get("if").and_then(Value::as_array) else { return };
-            for (place, branch) in branches.iter().enumerate() {
-                let is_result = place % 2 == 1 || place + 1 == branches.len();
-                if is_result {
-                    branch_results(branch, &format!("{pointer}/if/{place}"), results);
-                }
-            }
-        }
-        _ => {}
     }
 }

@@ -8,6 +8,7 @@ mod people;
 mod plans;
 mod records;
 mod requires;
+mod results;
 mod schedules;
 mod stages;
 #[cfg(test)]

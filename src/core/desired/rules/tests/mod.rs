@@ -278,6 +278,16 @@ fn flags() {
         ("defaultVariant: a, requires: [ { flag: boost_enabled, variant: ¦a } ]", "no variant 'a'"),
         ("defaultVariant: a, requires: [ { flag: ¦f, variant: a } ]", "in a circle: f → f"),
         ("defaultVariant: a, bucketSeed: ¦paiva", "did you mean pavia?"),
+        ("defaultVariant: a, targeting: { if: [ true, ¦true, b ] }", "no variant 'true'"),
+        ("defaultVariant: a, targeting: ¦c", "no variant 'c'"),
+        (
+            "defaultVariant: a, targeting: { \"?:\": [ true, { fractional: [ { var: x }, [a], [ { if: [ true, ¦bb ] }, 5 ] ] }, null ] }",
+            "no variant 'bb'",
+        ),
+        (
+            "defaultVariant: a, $evaluators: { r: { if: [ true, a, d ] } }, targeting: { if: [ true, { $ref: ¦r } ] }",
+            "'r' gives 'd'",
+        ),
         ("defaultVariant: a, targeting: { ¦iff: [ true, a, b ] }", "did you mean 'if'?"),
         ("defaultVariant: a, targeting: { ¦$ref: nobody }", "there is no evaluator"),
     ] {
