@@ -14,6 +14,7 @@ mod flag;
 mod flag_set;
 mod gate;
 mod glance;
+mod import;
 mod parts;
 mod people;
 mod plan;
@@ -64,6 +65,7 @@ enum Command {
     Freeze(words::FreezeNow),
     Invite(people::Invite),
     Flag(flag::Flag),
+    Import(import::Import),
     Audit(record::Audit),
     Admin(people::Admin),
     Backup(record::Backup),
@@ -136,6 +138,7 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::Freeze(freeze) => freeze.run().await,
         Command::Invite(invite) => invite.run().await,
         Command::Flag(flag) => flag.run().await,
+        Command::Import(import) => import.run(),
         Command::Audit(audit) => audit.run().await,
         Command::Admin(admin) => admin.run().await,
         Command::Backup(backup) => backup.run().await,

@@ -7,11 +7,13 @@
 //! | [`desired`] | parse, resolve references, validate: all errors at once |
 //! | [`decide`] | gates, stages, rollbacks, holds: what should be true now |
 //! | [`plan`] | the difference between what should be and what is, ordered and guarded |
+//! | [`import`] | other flag servers' definitions as documents |
 //! | [`flags`] | compile and evaluate flags; the cohort membership index |
 
 pub mod cohort;
 pub mod decide;
 pub mod desired;
 pub mod flags;
+pub mod import;
 pub mod plan;
 pub mod resources;

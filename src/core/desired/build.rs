@@ -267,7 +267,7 @@ fn insert_flag<'d>(
     if let Some(difference) = options.environment.and_then(|name| resource.spec.environments.get(name).cloned()) {
         let spec = &mut resource.spec;
         spec.state = difference.state.unwrap_or(spec.state);
-        spec.default_variant = difference.default_variant.unwrap_or_else(|| spec.default_variant.clone());
+        spec.default_variant = difference.default_variant.or_else(|| spec.default_variant.take());
         spec.targeting = difference.targeting.or_else(|| spec.targeting.take());
     }
     if let Some(other) = keys.get(&key) {

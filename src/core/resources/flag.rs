@@ -25,7 +25,7 @@ use super::{Moment, ResourceStatus, Suspend};
     printcolumn(name = "Risk", type_ = "string", json_path = ".spec.risk"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state")
 )]
-#[x_kube(validation = Rule::new("self.defaultVariant in self.variants").message("defaultVariant must be one of variants"))]
+#[x_kube(validation = Rule::new("!has(self.defaultVariant) || self.defaultVariant in self.variants").message("defaultVariant must be one of variants"))]
 #[x_kube(validation = Rule::new("!has(self.safeVariant) || self.safeVariant in self.variants").message("safeVariant must be one of variants"))]
 #[x_kube(validation = Rule::new("!has(self.schedule) || self.schedule.all(change, !has(change.variant) || change.variant in self.variants)").message("a scheduled variant must be one of variants"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -49,8 +49,9 @@ pub struct FlagSpec {
     /// Values by name. Quote "on" and "off".
     #[schemars(length(min = 1), schema_with = "super::kind::map_of_anything")]
     pub variants: IndexMap<String, Value>,
-    /// The variant that is served when no rule decides.
-    pub default_variant: String,
+    /// The variant that is served when no rule decides; left out: the default in the program's own code counts then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_variant: Option<String>,
     /// The variant that a rollback serves; needed for a flag that a plan disables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safe_variant: Option<String>,
