@@ -91,6 +91,34 @@ fn fractional<'a>(
     scope: &'a Scope<'a>,
     data: &'a Value,
 ) -> Answer<'a> {
+    match draw(by, shares, scope, data)? {
+        Some(Drawn { share: Some(share), .. }) => evaluate(&shares[share].0, scope, data),
+        _ => Ok(Cow::Borrowed(&NULL)),
+    }
+}
+
+/// Where a person falls among the shares of a percentage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drawn {
+    /// The place, from 0 to below the total.
+    pub bucket: i64,
+    /// The sum of all weights.
+    pub total: i64,
+    /// The share that the bucket lies in.
+    pub share: Option<usize>,
+    /// The first bucket of that share.
+    pub from: i64,
+    /// The weight of that share.
+    pub weight: i64,
+}
+
+/// Finds the share of a person; none where there is nothing to bucket by, or nothing to share.
+pub fn draw(
+    by: Option<&Rule>,
+    shares: &[(Rule, Rule)],
+    scope: &Scope<'_>,
+    data: &Value,
+) -> Result<Option<Drawn>, Broken> {
     let mut weights = Vec::with_capacity(shares.len());
     let mut total: i64 = 0;
     for (_, weight) in shares {
@@ -110,15 +138,16 @@ fn fractional<'a>(
         }
         None => scope.person.and_then(|person| hash(scope.generation, &Subject::Keys(scope.seed, person))),
     };
-    let Some(hashed) = hashed.filter(|_| total > 0) else { return Ok(Cow::Borrowed(&NULL)) };
-    let mut left = place(hashed, total);
-    for ((variant, _), weight) in shares.iter().zip(weights) {
-        if left < weight {
-            return evaluate(variant, scope, data);
+    let Some(hashed) = hashed.filter(|_| total > 0) else { return Ok(None) };
+    let bucket = place(hashed, total);
+    let mut from = 0;
+    for (share, weight) in weights.into_iter().enumerate() {
+        if bucket < from + weight {
+            return Ok(Some(Drawn { bucket, total, share: Some(share), from, weight }));
         }
-        left -= weight;
+        from += weight;
     }
-    Ok(Cow::Borrowed(&NULL))
+    Ok(Some(Drawn { bucket, total, share: None, from, weight: 0 }))
 }
 
 fn apply<'a>(operator: Operator, operands: &'a [Rule], scope: &'a Scope<'a>, data: &'a Value) -> Answer<'a> {
