@@ -88,6 +88,11 @@ impl FlagSet {
         &self.keys
     }
 
+    /// The flag of a number.
+    pub(super) fn flag(&self, place: usize) -> Option<&Flag> {
+        self.flags.get(place)
+    }
+
     /// The number of a flag.
     pub fn place(&self, key: &str) -> Option<usize> {
         self.places.get(key).copied()
