@@ -9,6 +9,7 @@
 )]
 
 mod documents;
+mod flags;
 mod lists;
 mod memory;
 
@@ -42,10 +43,20 @@ fn reset_peak() {
 
 fn main() {
     rustls::crypto::ring::default_provider().install_default().ok();
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [name, port, single, bulk, ..] = words.as_slice()
+        && name == "floor"
+    {
+        return flags::serve_floor(port.parse().unwrap(), single.parse().unwrap(), bulk.parse().unwrap());
+    }
+    let (peers, wanted): (Vec<String>, Vec<String>) =
+        words.into_iter().filter(|word| !word.starts_with('-')).partition(|word| word.contains('='));
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     if runs("documents") {
         documents::measure();
+    }
+    if runs("flags") {
+        flags::measure(&peers);
     }
     if runs("lists") {
         lists::measure();

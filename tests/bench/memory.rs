@@ -57,7 +57,7 @@ pub fn measure() {
     }
 }
 
-fn anonymous_mib(pid: u32) -> f64 {
+pub fn anonymous_mib(pid: u32) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("Anonymous:"));
     line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
