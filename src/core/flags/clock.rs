@@ -34,11 +34,18 @@ fn reads(rule: &Rule, inner: bool) -> bool {
 
 fn names_clock(path: &Rule, inner: bool) -> bool {
     match path {
-        Rule::Literal(Value::String(path)) if path.is_empty() => !inner,
-        Rule::Literal(Value::String(path)) => path == "$flagd" || path == "$flagd.timestamp",
-        Rule::Literal(Value::Null) => !inner,
-        Rule::Literal(_) => false,
+        Rule::Literal(path) => is_clock(path, inner),
         Rule::List(paths) => paths.is_empty() && !inner || paths.iter().any(|path| names_clock(path, inner)),
         _ => true,
+    }
+}
+
+fn is_clock(path: &Value, inner: bool) -> bool {
+    match path {
+        Value::String(path) if path.is_empty() => !inner,
+        Value::String(path) => path == "$flagd" || path == "$flagd.timestamp",
+        Value::Null => !inner,
+        Value::Array(paths) => paths.is_empty() && !inner || paths.iter().any(|path| is_clock(path, inner)),
+        _ => false,
     }
 }

@@ -94,7 +94,7 @@ impl<'a> Compiler<'a> {
                     .iter()
                     .enumerate()
                     .map(|(place, item)| self.rule(item, &format!("{pointer}/{place}"), depth + 1));
-                Rule::List(items.collect())
+                constant_or_list(items.collect())
             }
             Value::Object(fields) if fields.len() == 1 => match fields.iter().next() {
                 Some((word, operands)) => self.operation(word, operands, &format!("{pointer}/{word}"), depth),
@@ -182,4 +182,16 @@ impl<'a> Compiler<'a> {
         }
         Rule::Fractional(by, shares)
     }
+}
+
+/// A list of constants is one, and costs nothing when it is evaluated.
+fn constant_or_list(items: Vec<Rule>) -> Rule {
+    let constants: Option<Vec<Value>> = items
+        .iter()
+        .map(|item| match item {
+            Rule::Literal(value) => Some(value.clone()),
+            _ => None,
+        })
+        .collect();
+    constants.map_or(Rule::List(items), |values| Rule::Literal(Value::Array(values)))
 }
