@@ -33,6 +33,7 @@ use crate::clock::Clock;
 use crate::keys::Keys;
 use crate::store::Store;
 use flags_cache::FlagsCache;
+use ofrep::Front;
 
 pub use accounts::{Register, hash, let_in};
 pub use auth::token_digest;
@@ -75,8 +76,8 @@ pub struct ApiState {
 ))]
 struct Description;
 
-/// Every route.
-pub fn router(state: ApiState) -> Router {
+/// All that is served: evaluation in front, every route behind it.
+pub fn service(state: ApiState) -> Front<Router> {
     let flags = ofrep::OfrepState {
         cache: state.cache.clone(),
         clock: state.clock.clone(),
@@ -95,14 +96,15 @@ pub fn router(state: ApiState) -> Router {
         .merge(service::routes());
     let (routes, description) = described.split_for_parts();
     let description = Arc::new(description);
-    routes
+    let routes = routes
         .route("/openapi.json", axum::routing::get(move || async move { axum::Json((*description).clone()) }))
         .merge(crate::pages::routes())
         .layer(axum::middleware::from_fn_with_state(state.clone(), service::count))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state)
-        .merge(ofrep::router(flags))
-        .layer(CatchPanicLayer::new())
+        .merge(ofrep::router(flags.clone()))
+        .layer(CatchPanicLayer::new());
+    Front::new(flags, routes)
 }
 
 /// How many password hashes one process computes at once.

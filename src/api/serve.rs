@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use uuid::Uuid;
 
 use super::ofrep::Access;
-use super::{ApiState, HASHES_AT_ONCE, flags_cache::FlagsCache, router, token_digest};
+use super::{ApiState, HASHES_AT_ONCE, flags_cache::FlagsCache, service, token_digest};
 use crate::apply::processes::graceful::asked_to_end;
 use crate::apply::processes::{announce_ready, listener_from_stdin, serve};
 use crate::clock::Clock;
@@ -88,7 +88,7 @@ pub async fn serve_child(settings: ServeSettings) -> Result<(), String> {
         hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
     };
     announce_ready().map_err(|error| error.to_string())?;
-    let served = serve(listener, router(state), end).await.map_err(|error| error.to_string());
+    let served = serve(listener, service(state), end).await.map_err(|error| error.to_string());
     drop(stop);
     let _ = keeping_up.await;
     served

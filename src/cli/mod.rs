@@ -102,7 +102,12 @@ pub fn main() -> ExitCode {
         .init();
     // There is one provider: whoever was first installed this same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // An API process takes what cores it has; the others are mostly asleep.
+    if !matches!(cli.command, Command::Api(_)) {
+        runtime.worker_threads(2);
+    }
+    let runtime = runtime.enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use betagate::api::flags_cache::FlagsCache;
 use betagate::api::ofrep::Access;
-use betagate::api::{ApiState, router, token_digest};
+use betagate::api::{ApiState, service, token_digest};
 use betagate::clock::Clock;
 use betagate::controller::{Controller, Settings};
 use betagate::keys::Keys;
@@ -73,7 +73,7 @@ impl Beta {
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, router(state)).await });
+        tokio::spawn(async move { axum::serve(listener, tower::make::Shared::new(service(state))).await });
         let settings = settings(&store, &db.url, &clock, &repo, &data, keys, address);
         let controller = Controller::new(settings).await.unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -3,9 +3,7 @@
 //! Must not know: how a flag is evaluated.
 
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use betagate_core::flags::Asker;
 use serde_json::json;
@@ -17,27 +15,13 @@ use super::{OfrepState, etag, events};
 use crate::api::flags_cache::Served;
 
 pub(super) async fn bulk(
-    State(state): State<OfrepState>,
-    fresh: Result<Query<Freshness>, QueryRejection>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    match answered(&state, fresh, &headers, body).await {
-        Ok(response) => response,
-        Err(refusal) => refusal.respond(None),
-    }
-}
-
-async fn answered(
     state: &OfrepState,
-    fresh: Result<Query<Freshness>, QueryRejection>,
+    uri: &Uri,
     headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: &Bytes,
 ) -> Result<Response, Refusal> {
     state.access.check(headers, &state.clock).await?;
-    let Query(fresh) = fresh.map_err(|why| {
-        Refusal::new(StatusCode::BAD_REQUEST, "PARSE_ERROR", format!("the query is not readable: {why}"))
-    })?;
+    let fresh = Freshness::of(uri)?;
     let context = request::context(body)?;
     caught_up(state, &fresh).await?;
     let (served, members, now) = (state.cache.served(), state.cache.members(), state.clock.now());

@@ -8,6 +8,7 @@ mod answers;
 mod bulk;
 mod etag;
 mod events;
+mod front;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -17,11 +18,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{any, get, post};
+use axum::routing::{any, get};
 use betagate_core::flags::{Asker, EvaluationError};
 use serde_json::json;
 use tower_http::cors::{Any, CorsLayer};
@@ -33,11 +33,14 @@ pub use access::Access;
 pub(super) use answers::Answers;
 use answers::{Refusal, json_response, stale};
 pub use events::Streams;
+pub use front::Front;
 
 /// A larger request is refused.
 const MAX_BODY: usize = 1 << 20;
 /// How long a request waits for the freshness that it asks for.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+/// What a page of another origin may read of an answer.
+const EXPOSED: [HeaderName; 2] = [header::ETAG, header::RETRY_AFTER];
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -56,7 +59,7 @@ pub struct OfrepState {
     pub patience: Duration,
 }
 
-/// The routes under `/ofrep/v1`.
+/// The routes under `/ofrep/v1`, evaluation aside: that is answered by [`Front`], before any route is looked for.
 pub fn router(state: OfrepState) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(Any)
@@ -67,16 +70,12 @@ pub fn router(state: OfrepState) -> Router {
             header::CONTENT_TYPE,
             header::IF_NONE_MATCH,
         ])
-        .expose_headers([header::ETAG, header::RETRY_AFTER]);
+        .expose_headers(EXPOSED);
     Router::new()
-        // A key with slashes in it is asked for as it is by the clients that do not encode it.
-        .route("/ofrep/v1/evaluate/flags/{*key}", post(single))
-        .route("/ofrep/v1/evaluate/flags", post(bulk::bulk))
         .route("/ofrep/v1/events", get(events::events))
         .route("/ofrep/v1/health", get(health))
         .route("/ofrep/v1/{*rest}", any(nothing_there))
         .method_not_allowed_fallback(nothing_there)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(cors)
         .with_state(state)
 }
@@ -95,32 +94,11 @@ async fn nothing_there(method: Method) -> Response {
     Refusal::new(StatusCode::NOT_FOUND, "GENERAL", format!("nothing here answers {method}")).respond(None)
 }
 
-async fn single(
-    State(state): State<OfrepState>,
-    key: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let Ok(Path(key)) = key else {
-        let refusal = Refusal::new(StatusCode::BAD_REQUEST, "PARSE_ERROR", "the flag's key is not readable".to_owned());
-        return refusal.respond(None);
-    };
-    match evaluated(&state, &key, &headers, body).await {
-        Ok(answer) => json_response(StatusCode::OK, answer),
-        Err(refusal) => refusal.respond(Some(&key)),
-    }
-}
-
-async fn evaluated(
-    state: &OfrepState,
-    key: &str,
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Bytes, Refusal> {
+/// One flag for one person.
+async fn single(state: &OfrepState, key: &str, headers: &HeaderMap, body: &Bytes) -> Result<Bytes, Refusal> {
     state.access.check(headers, &state.clock).await?;
     let context = request::context(body)?;
-    let served = state.cache.served();
-    let members = state.cache.members();
+    let (served, members) = (state.cache.served(), state.cache.members());
     let place = served.flags.place(key).ok_or_else(|| Refusal::from(&EvaluationError::FlagNotFound))?;
     let found = served.flags.evaluate_at(place, Asker::new(&context, &members), state.clock.now());
     let answer = served.answers.of(place, found.map_err(|error| Refusal::from(&error))?.number);

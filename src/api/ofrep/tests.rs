@@ -39,7 +39,9 @@ async fn serve_to(cache: Arc<FlagsCache>, clock: Clock, access: Access, patience
     let keys = Arc::new(Keys::load_or_create(folder.path()).unwrap());
     let streams = Streams::new(tokio::sync::watch::Sender::new(false).subscribe());
     let state = OfrepState { cache, clock, access, keys, streams, patience };
-    tokio::spawn(async move { axum::serve(listener, router(state)).await });
+    tokio::spawn(async move {
+        axum::serve(listener, tower::make::Shared::new(Front::new(state.clone(), router(state)))).await
+    });
     base
 }
 

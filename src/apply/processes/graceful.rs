@@ -5,49 +5,49 @@
 //!
 //! Must not know: what is served, or who asked.
 
+use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::connect_info::Connected;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderValue, header};
-use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::serve::{IncomingStream, Listener};
+use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use tower::make::Shared;
+use tower::{Service, ServiceExt as _};
 
 /// How long connections are kept for their next request before idle ones are closed.
 const LAST_ROUND: Duration = Duration::from_millis(500);
 /// The pause after a failed accept (no file descriptors left, most often).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The address of the other end, for `ConnectInfo<PeerAddr>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
-
 /// Serves `app` on `listener` until `end` is there, then ends gracefully. Returns when every request is answered; how long that may
 /// take is up to who asked (the supervisor's grace period).
 ///
 /// # Errors
 /// When the listener can't be used with this runtime.
-pub async fn serve(
+pub async fn serve<S>(
     listener: std::net::TcpListener,
-    app: Router,
+    app: S,
     end: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
     listener.set_nonblocking(true)?;
     let (ending, is_ending) = watch::channel(false);
     let (open, is_open) = watch::channel(0_usize);
     let accepting = Accepting { listener: TcpListener::from_std(listener)?, ending: is_ending.clone(), open };
-    let app = app.layer(middleware::from_fn_with_state(is_ending.clone(), say_goodbye));
+    let app = app.map_response(move |response| say_goodbye(*is_ending.borrow(), response));
     let close = async move {
         end.await;
         let _ = ending.send(true);
@@ -55,7 +55,7 @@ pub async fn serve(
         // Nobody left, or the time is over; either way it is time to close.
         let _ = timeout(LAST_ROUND, open.wait_for(|count| *count == 0)).await;
     };
-    axum::serve(accepting, app.into_make_service_with_connect_info::<PeerAddr>()).with_graceful_shutdown(close).await
+    axum::serve(accepting, Shared::new(app)).with_graceful_shutdown(close).await
 }
 
 /// Resolves when this process is asked to end: SIGTERM (the supervisor, a service manager) or SIGINT (a terminal).
@@ -83,9 +83,8 @@ pub fn announce_ready() -> io::Result<()> {
     output.flush()
 }
 
-async fn say_goodbye(State(ending): State<watch::Receiver<bool>>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    if *ending.borrow() {
+fn say_goodbye(ending: bool, mut response: Response) -> Response {
+    if ending {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -135,12 +134,6 @@ impl Listener for Accepting {
 fn connection_failed(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-impl Connected<IncomingStream<'_, Accepting>> for PeerAddr {
-    fn connect_info(stream: IncomingStream<'_, Accepting>) -> Self {
-        Self(*stream.remote_addr())
-    }
 }
 
 /// An accepted connection, counted as long as it lives.

@@ -34,7 +34,7 @@ mod wishes;
 
 pub use error::ProcessError;
 pub use folder::{FolderLock, ServerFile};
-pub use graceful::{PeerAddr, announce_ready, serve};
+pub use graceful::{announce_ready, serve};
 pub use listener::{SharedListener, listener_from_stdin};
 pub use roll::{Exit, ProcessState, ProcessStatus};
 pub use spec::{CommandLine, Listens, ProcessSpec, Ready};
