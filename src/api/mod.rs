@@ -8,6 +8,7 @@ mod accounts;
 mod admin;
 mod auth;
 mod events;
+mod explain;
 pub mod flags_cache;
 pub mod groups;
 mod hooks;
@@ -90,6 +91,7 @@ pub fn service(state: ApiState) -> Front<Router> {
         .merge(accounts::routes())
         .merge(admin::routes())
         .merge(events::routes())
+        .merge(explain::routes())
         .merge(hooks::routes())
         .merge(invites::routes())
         .merge(privacy::routes())

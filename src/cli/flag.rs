@@ -2,14 +2,15 @@
 
 use std::process::ExitCode;
 
-use betagate_core::flags::{Context, FlagSet, Membership, cohort_key};
+use betagate_core::cohort::{AddressRules, normalise};
+use betagate_core::flags::{Asker, Context, FlagSet, Membership, cohort_key};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::common::{print_value, table};
 use super::{CliError, Format, Where};
 use crate::clock::Clock;
-use crate::store::{flags, members};
+use crate::store::{Store, flags, members};
 
 /// Flags as they are served.
 #[derive(Args)]
@@ -31,6 +32,9 @@ enum FlagWhat {
         /// The context, as JSON.
         #[arg(long, default_value = "{}")]
         context: String,
+        /// Says why too: what decided, the way through the rule, the bucket, the cohorts, the commit.
+        #[arg(long)]
+        explain: bool,
         #[command(flatten)]
         place: Where,
         /// How the answer is printed.
@@ -54,7 +58,7 @@ impl Flag {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         match self.what {
             FlagWhat::Set(set) => return set.run().await,
-            FlagWhat::Get { key, context, place, output } => {
+            FlagWhat::Get { key, context, explain, place, output } => {
                 let store = place.store().await?;
                 let snapshot = flags::newest(&store)
                     .await?
@@ -62,23 +66,17 @@ impl Flag {
                 let context: Value =
                     serde_json::from_str(&context).map_err(|error| CliError::Usage(format!("--context: {error}")))?;
                 let context = Context::new(context).map_err(|why| CliError::Usage(format!("--context: {why}")))?;
+                let index = memberships(&store, &context).await?;
+                if explain {
+                    return super::flag_explain::print(&snapshot, &key, &context, &index, output);
+                }
                 let definitions = snapshot.body["flags"].as_object();
                 let definitions = definitions.into_iter().flatten().map(|(key, flag)| (key.as_str(), flag));
                 let (set, _) = FlagSet::compile(definitions, &|_| None);
-                let mut index = Membership::default();
-                if let Some(person) = context.person() {
-                    members::each(&store, |member| {
-                        if member.user.to_string() == person || member.address == person {
-                            index.add(person, &cohort_key(&member.program, &member.cohort));
-                        }
-                    })
-                    .await?;
-                }
                 let answer = set
                     .evaluate(&key, &context, &index, Clock::system().now())
                     .map_err(|error| CliError::Failed(format!("{}: {}", error.code(), error.details())))?;
-                let cohorts: Vec<&String> =
-                    context.person().and_then(|person| index.of(person)).into_iter().flatten().collect();
+                let cohorts = Asker::new(&context, &index).cohorts();
                 let shown = json!({ "key": key, "value": answer.value, "variant": answer.variant, "reason": answer.reason.name(), "decidedBy": answer.decided_by,
                     "cohorts": cohorts, "revision": snapshot.source_revision, "metadata": answer.metadata });
                 if output == Format::Table {
@@ -113,4 +111,23 @@ impl Flag {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The cohorts of the context's person, whom their user id or their address names, in any spelling.
+async fn memberships(store: &Store, context: &Context) -> Result<Membership, CliError> {
+    let mut index = Membership::default();
+    let Some(person) = context.person() else { return Ok(index) };
+    let address = normalise(person, AddressRules::default()).ok();
+    members::each(store, |member| {
+        let key = if member.user.to_string() == person {
+            person
+        } else if Some(&member.address) == address.as_ref() {
+            member.address.as_str()
+        } else {
+            return;
+        };
+        index.add(key, &cohort_key(&member.program, &member.cohort));
+    })
+    .await?;
+    Ok(index)
 }

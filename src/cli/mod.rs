@@ -11,6 +11,7 @@ mod board;
 mod common;
 mod crd;
 mod flag;
+mod flag_explain;
 mod flag_set;
 mod gate;
 mod glance;

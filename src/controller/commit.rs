@@ -122,8 +122,9 @@ impl Controller {
             |other: &String| other != name && self.programs.get(other).is_none_or(|state| state.decision.is_none());
         let programs = self.built.iter().flat_map(|built| built.desired.programs.keys());
         let undecided: Vec<&String> = programs.filter(|other| undecided(other)).collect();
+        let newest = flags::newest(&self.settings.store).await?;
         if !undecided.is_empty()
-            && let Some(newest) = flags::newest(&self.settings.store).await?
+            && let Some(newest) = &newest
         {
             for other in undecided {
                 all.extend(super::observe::published_flags(Some(newest.body.clone()), other));
@@ -137,6 +138,9 @@ impl Controller {
         for decision in others.chain([decision]) {
             all.extend(decision.effective.flags.iter().map(|(key, flag)| (key.clone(), flag.clone())));
             holds.extend(decision.effective.flag_holds.iter().cloned());
+        }
+        if let Some(newest) = &newest {
+            keep_commits(&mut all, &newest.body["flags"]);
         }
         all.sort_keys();
         holds.sort();
@@ -172,6 +176,21 @@ impl Controller {
             outbox::put(tx, &intent, now).await?;
         }
         Ok(())
+    }
+}
+
+/// A flag whose document says what it said goes on naming the commit that made it so, whatever else the new revision brings.
+fn keep_commits(all: &mut Map<String, Value>, published: &Value) {
+    let written = |flag: &Value| {
+        let mut flag = flag.as_object().cloned().unwrap_or_default();
+        flag.retain(|field, _| !matches!(field.as_str(), "commit" | "stage" | "hold" | "routed" | "invariant"));
+        flag
+    };
+    for (key, flag) in all.iter_mut() {
+        let before = &published[key];
+        if before["commit"].is_string() && written(before) == written(flag) {
+            flag["commit"] = before["commit"].clone();
+        }
     }
 }
 
@@ -217,4 +236,22 @@ pub(super) async fn record(
     };
     audit::append(tx, entry).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_names_the_commit_that_changed_its_document_not_a_later_one() {
+        let published = json!({ "same": { "commit": "a", "state": "ENABLED" }, "held": { "commit": "a" }, "other": { "commit": "a" } });
+        let mut all = Map::new();
+        all.insert("same".to_owned(), json!({ "commit": "b", "state": "ENABLED" }));
+        all.insert("held".to_owned(), json!({ "commit": "b", "hold": { "variant": "off" } }));
+        all.insert("other".to_owned(), json!({ "commit": "b", "state": "DISABLED" }));
+        all.insert("new".to_owned(), json!({ "commit": "b" }));
+        keep_commits(&mut all, &published);
+        let commits: Vec<_> = all.values().map(|flag| flag["commit"].as_str().unwrap_or_default()).collect();
+        assert_eq!(commits, ["a", "a", "b", "b"]);
+    }
 }
