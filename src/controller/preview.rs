@@ -6,14 +6,15 @@ use std::path::Path;
 use betagate_core::cohort::survey;
 use betagate_core::decide::{Effective, Memory, Readings, decide};
 use betagate_core::desired::{Built, ProgramDesired};
-use betagate_core::plan::{Action, ListDelta, Observed, Plan, plan};
+use betagate_core::flags::{Building, cohort_key};
+use betagate_core::plan::{Action, Census, ListDelta, Observed, Plan, plan};
 use jiff::Timestamp;
 
 use super::lists::{list_source, options};
 use super::{ControllerError, observe, remembered};
 use crate::source::Snapshot;
 use crate::store::cohort_lists::ListSource;
-use crate::store::{Store, flags, freezes, invites, memory};
+use crate::store::{Store, StoreError, flags, freezes, invites, members, memory};
 
 /// What would change in one program.
 pub struct Preview {
@@ -57,9 +58,39 @@ pub async fn preview(
                 observed.lists.insert(cohort, ListDelta { added, removed, ..delta });
             }
         }
-        previews.push(Preview { program: name.clone(), plan: plan(&effective, &BTreeMap::new(), &observed) });
+        let mut plan = plan(&effective, &BTreeMap::new(), &observed);
+        let census = Census::new(&observed.flags, &effective.flags, &plan, now);
+        count_moves(store, name, census, &mut plan).await?;
+        previews.push(Preview { program: name.clone(), plan });
     }
     Ok(previews)
+}
+
+/// Counts the members of a program's cohorts whom the changes of its flags move. A person is known by the user id alone: what a rule reads
+/// of the rest of the context is not known here.
+async fn count_moves(store: &Store, program: &str, mut census: Census, plan: &mut Plan) -> Result<(), StoreError> {
+    if census.is_empty() {
+        return Ok(());
+    }
+    let mut index = Building::default();
+    members::each(store, |member| {
+        if member.program == program {
+            index.add(&member.user.to_string(), &cohort_key(program, &member.cohort));
+        }
+    })
+    .await?;
+    let index = index.finish();
+    members::each(store, |member| {
+        let user = member.user.to_string();
+        // Each person once, with the first of their cohorts.
+        let first = index.of(&user).and_then(|cohorts| cohorts.first());
+        if member.program == program && first == Some(&cohort_key(program, &member.cohort)) {
+            census.count(&user, &index);
+        }
+    })
+    .await?;
+    census.finish(plan);
+    Ok(())
 }
 
 /// What differs between two revisions, as if nothing had happened yet: flags, and the rows of lists by address.

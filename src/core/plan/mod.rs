@@ -5,7 +5,9 @@
 //! The order is part of the promise: what protects comes before what opens. Freezes first, then flags, then closing, then lists and opening,
 //! then thawing, then workloads.
 
+mod moves;
 mod render;
+mod shares;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +16,9 @@ use serde_json::Value;
 
 use crate::decide::Effective;
 
+pub use moves::{Census, Moves};
 pub use render::{markdown, text};
+pub use shares::{ShareChange, VariantShare};
 
 /// What is so already, in one program.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -81,6 +85,12 @@ pub enum Action {
         key: String,
         /// What changes, in words.
         change: String,
+        /// What becomes of its percentages.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        shares: Vec<ShareChange>,
+        /// Whom it moves, where that was counted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        moves: Option<Moves>,
     },
     /// A cohort takes no new redemptions.
     CloseCohort {
@@ -176,22 +186,20 @@ pub fn plan(effective: &Effective, workloads: &BTreeMap<String, RunningWorkload>
 
 /// What changes between two sets of flag definitions. The commit a definition came with is no change of its own.
 fn flag_changes(wanted: &BTreeMap<String, Value>, published: &BTreeMap<String, Value>) -> Vec<Action> {
+    let set = |key: &String, change: String, shares| Action::SetFlag { key: key.clone(), change, shares, moves: None };
     let mut changes = Vec::new();
     for (key, flag) in wanted {
-        let change = match published.get(key) {
-            None => "new".to_owned(),
-            Some(before) => {
-                let fields = differing_fields(before, flag);
-                if fields.is_empty() {
-                    continue;
-                }
-                fields.join(", ")
-            }
+        let Some(before) = published.get(key) else {
+            changes.push(set(key, "new".to_owned(), Vec::new()));
+            continue;
         };
-        changes.push(Action::SetFlag { key: key.clone(), change });
+        let fields = differing_fields(before, flag);
+        if !fields.is_empty() {
+            changes.push(set(key, fields.join(", "), shares::share_changes(before, flag)));
+        }
     }
     let gone = published.keys().filter(|key| !wanted.contains_key(*key));
-    changes.extend(gone.map(|key| Action::SetFlag { key: key.clone(), change: "served as not found".to_owned() }));
+    changes.extend(gone.map(|key| set(key, "served as not found".to_owned(), Vec::new())));
     changes
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Action, ListDelta, Plan, RunningWorkload};
+use super::{Action, ListDelta, Moves, Plan, RunningWorkload, ShareChange, VariantShare};
 
 /// A plan as text, one action a line.
 pub fn text(plan: &Plan) -> String {
@@ -47,7 +47,7 @@ fn sentence(action: &Action) -> String {
             format!("freeze invites of {} ({holder}: {reason})", whose(cohort))
         }
         Action::Unfreeze { cohort, holder } => format!("lift the freeze of {} held by {holder}", whose(cohort)),
-        Action::SetFlag { key, change } => format!("flag {key}: {change}"),
+        Action::SetFlag { key, change, .. } => format!("flag {key}: {change}"),
         Action::CloseCohort { cohort } => format!("close cohort {cohort}: no new redemptions, its members stay"),
         Action::OpenCohort { cohort } => format!("open cohort {cohort}"),
         Action::SyncList { cohort, delta } => list_sentence(cohort, delta),
@@ -84,8 +84,38 @@ fn more(action: &Action) -> Vec<String> {
             }
             lines
         }
+        Action::SetFlag { shares, moves, .. } => {
+            shares.iter().flat_map(share_lines).chain(moves.as_ref().map(moves_line)).collect()
+        }
         _ => Vec::new(),
     }
+}
+
+fn share_lines(change: &ShareChange) -> Vec<String> {
+    let at = &change.pointer;
+    let mut lines = Vec::new();
+    if change.anew {
+        lines.push(format!("{at}: everyone is picked anew: another seed, bucketing or bucket-by"));
+    }
+    lines.extend(change.variants.iter().map(|share| {
+        let VariantShare { variant, before, after, lose } = share;
+        let who = match (change.anew, *lose > 0.0) {
+            (true, _) => String::new(),
+            (false, false) => ": nobody who has it loses it".to_owned(),
+            (false, true) => format!(": {lose:.1} % of people lose it"),
+        };
+        format!("{at}: {variant} {before:.1} % → {after:.1} %{who}")
+    }));
+    lines
+}
+
+fn moves_line(moves: &Moves) -> String {
+    let Moves { members, moved, changes } = moves;
+    let mut line = format!("moves {moved} of {members} cohort members");
+    for (place, (change, count)) in changes.iter().enumerate() {
+        let _ = write!(line, "{} {change} {count}", if place == 0 { ":" } else { "," });
+    }
+    line
 }
 
 fn running(workload: &RunningWorkload) -> String {

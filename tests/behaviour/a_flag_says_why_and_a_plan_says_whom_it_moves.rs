@@ -1,4 +1,4 @@
-//! Explanations: over HTTP with the administration token, and on the command line.
+//! Explanations over HTTP and on the command line, for administrators only; and whom a change of a flag would move.
 
 use serde_json::{Value, json};
 
@@ -62,6 +62,34 @@ async fn layer_rule_cohort_and_commit_are_told_to_administrators_only() {
         assert!(text.contains("in kruxt/pavia") && text.contains("{\"in_cohort\":[\"pavia\"]}: held"), "{text}");
         let missing = arguments("ml_recommendation_enabled", "table").run().expect_code(1).stderr;
         assert!(missing.contains("did you mean ml_recommendations_enabled?"), "{missing}");
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_says_how_many_members_a_change_moves() {
+    for db in databases() {
+        let mut beta = Beta::start(&db, kruxt(), "2026-03-03T08:00:00Z").await;
+        for _ in 0..3 {
+            beta.pass().await;
+        }
+        for (email, code) in beta.invitations().into_iter().take(3) {
+            assert_eq!(beta.register(&email, &code).await.0, 201);
+        }
+        beta.repo.replace(
+            "flags/ml-recommendations.yaml",
+            "{ in_cohort: [pavia] }, \"on\", \"off\"",
+            "{ in_cohort: [pavia] }, \"off\"",
+        );
+        let (folder, data) = (beta.repo.path().display().to_string(), beta.data.display().to_string());
+        let plan = Betagate::new(["plan", &folder, "--data", &data, "--database", &beta.url]).run().expect_code(2);
+        assert!(
+            plan.stdout.contains(
+                "flag ml_recommendations_enabled: targeting changed\n    moves 3 of 3 cohort members: on → off 3"
+            ),
+            "{}",
+            plan.stdout
+        );
         beta.store.close().await;
     }
 }
