@@ -22,7 +22,8 @@
 //! | a mistake in a document and its words | `core/desired/rules/` |
 //! | a verdict, a stage, a step, a hold | `core/decide/` |
 //! | what a plan says | `core/plan/` |
-//! | how a flag is evaluated | `core/flags/` |
+//! | how a flag is evaluated, and why | `core/flags/` |
+//! | definitions of other flag servers | `core/import/` |
 //! | rules of lists, addresses and codes | `core/cohort/` |
 //! | a table, a query | `store/`, `migrations/` |
 //! | where a reading comes from | `signals/` |

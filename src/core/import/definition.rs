@@ -47,12 +47,9 @@ pub(super) fn spec_of(
                 spec["state"] = value.clone();
             }
             ("state", other) => wrong.push(format!("its state {other} is neither ENABLED nor DISABLED")),
-            ("defaultVariant" | "description", Value::String(text)) => {
-                // An empty default is flagd's way of having none.
-                if !text.is_empty() {
-                    spec[field] = value.clone();
-                }
-            }
+            // An empty default is flagd's way of having none.
+            ("defaultVariant" | "description", Value::String(text)) if text.is_empty() => {}
+            ("defaultVariant" | "description", Value::String(_)) => spec[field] = value.clone(),
             ("defaultVariant" | "description", other) => wrong.push(format!("its {field} {other} is no text")),
             _ => {}
         }

@@ -119,13 +119,16 @@ fn conflicting_evaluators<'a>(sets: &[Set<'a>]) -> BTreeSet<&'a str> {
         .collect()
 }
 
+/// The definitions of a set, by key.
+type Definitions<'a> = Vec<(&'a str, Map<String, Value>)>;
+
 impl<'a> Set<'a> {
     fn evaluators(&self) -> Option<&'a Map<String, Value>> {
         self.body.get("$evaluators").and_then(Value::as_object)
     }
 
     /// The definitions by key: flagd takes a mapping, or a list whose entries have a `key`.
-    fn definitions(&self) -> Result<Vec<(&'a str, Map<String, Value>)>, String> {
+    fn definitions(&self) -> Result<Definitions<'a>, String> {
         let fields =
             |key: &str, value: &Value| value.as_object().cloned().ok_or_else(|| format!("flag '{key}' is no mapping"));
         match self.body.get("flags") {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Action, Plan};
-use crate::flags::{Context, FlagSet, Membership};
+use crate::flags::{Context, EvaluationError, FlagSet, Membership};
 
 /// The cohort members whom a change of one flag moves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ impl Census {
             let given = |set: &FlagSet| match set.evaluate(key, &context, membership, self.now) {
                 Ok(answer) if !answer.variant.is_empty() => answer.variant.to_owned(),
                 Ok(_) => "nothing".to_owned(),
-                Err(error) if error == crate::flags::EvaluationError::FlagNotFound => "nothing".to_owned(),
+                Err(EvaluationError::FlagNotFound) => "nothing".to_owned(),
                 Err(_) => "an error".to_owned(),
             };
             let (before, after) = (given(&self.before), given(&self.after));
