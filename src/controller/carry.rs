@@ -1,22 +1,11 @@
-//! One program, once through the flow; and the workloads of all programs, made so on this machine.
-
-use std::collections::BTreeMap;
-use std::time::Duration;
+//! One program, once through the flow.
 
 use betagate_core::decide::decide;
-use betagate_core::desired::ProgramDesired;
-use betagate_core::plan::{RunningWorkload, plan};
-use betagate_core::resources::{Component, WorkloadSpec};
+use betagate_core::plan::plan;
 use jiff::Timestamp;
 
 use super::{Controller, ControllerError, remembered};
-use crate::apply::processes::{CommandLine, Listens, ProcessSpec, Ready};
 use crate::store::memory;
-
-/// The API process that always runs.
-pub const BUILT_IN_API: &str = "betagate-api";
-/// How long a process may take to end.
-const STOP_GRACE: Duration = Duration::from_secs(10);
 
 impl Controller {
     /// Once through the flow. Says whether anything changed, and when to look again.
@@ -76,102 +65,5 @@ impl Controller {
             .starts_on
             .or(memory.program.day0)
             .or_else(|| decide(program, &built.desired.revision, &readings, memory, now).memory.program.day0)
-    }
-
-    fn wanted_workloads(&self, program: &ProgramDesired) -> BTreeMap<String, RunningWorkload> {
-        if self.settings.supervisor.is_none() {
-            return BTreeMap::new();
-        }
-        let specs = program.workloads.iter().map(|(name, workload)| (name, self.process(name, &workload.spec)));
-        specs
-            .map(|(name, spec)| (name.clone(), RunningWorkload { revision: spec.revision, replicas: spec.replicas }))
-            .collect()
-    }
-
-    /// Makes the workloads of every program so, and the built-in API process with them.
-    pub(super) async fn apply_workloads(&mut self) -> Result<(), ControllerError> {
-        let Some(supervisor) = self.settings.supervisor.clone() else { return Ok(()) };
-        let mut wanted = vec![self.own_process(BUILT_IN_API, "api", 1, BTreeMap::new())];
-        for program in self.built.iter().flat_map(|built| built.desired.programs.values()) {
-            for (name, workload) in program.workloads.iter().filter(|(_, workload)| workload.spec.suspend.is_none()) {
-                wanted.push(self.process(name, &workload.spec));
-            }
-        }
-        for spec in &wanted {
-            if let Err(error) = spec.check() {
-                tracing::warn!(workload = %spec.workload, error = %error, "a workload can't run on this machine");
-            }
-        }
-        wanted.retain(|spec| spec.check().is_ok());
-        supervisor.set_desired(wanted).await?;
-        Ok(())
-    }
-
-    /// Whether a workload's processes serve the API.
-    pub(super) fn is_api(&self, workload: &str) -> bool {
-        let programs = self.built.iter().flat_map(|built| built.desired.programs.values());
-        workload == BUILT_IN_API
-            || programs
-                .filter_map(|program| program.workloads.get(workload))
-                .any(|workload| workload.spec.component == Component::Api && workload.spec.command.is_none())
-    }
-
-    fn process(&self, name: &str, spec: &WorkloadSpec) -> ProcessSpec {
-        let mut env = spec.env_strings();
-        for (variable, secret) in &spec.secret_env {
-            use secrecy::ExposeSecret as _;
-            match super::secret_in(&self.settings.data, secret) {
-                Ok(value) => drop(env.insert(variable.clone(), value.expose_secret().to_owned())),
-                Err(error) => tracing::warn!(workload = name, %error, "a setting is left out"),
-            }
-        }
-        let Some(command) = spec.command.clone() else {
-            let part = if spec.component == Component::Api { "api" } else { "worker" };
-            return self.own_process(name, part, spec.replicas, env);
-        };
-        let ready = match &spec.health {
-            Some(health) => Ready::Http { path: health.path.clone(), port: None },
-            None => Ready::Started,
-        };
-        let listens = match (spec.port, &spec.health) {
-            (Some(port), _) => Listens::OwnPort(Some(port)),
-            (None, Some(_)) => Listens::OwnPort(None),
-            (None, None) => Listens::None,
-        };
-        let command = CommandLine::Command(command);
-        let (workload, replicas) = (name.to_owned(), spec.replicas);
-        ProcessSpec {
-            workload,
-            revision: String::new(),
-            command,
-            env,
-            replicas,
-            listens,
-            ready,
-            stop_grace: STOP_GRACE,
-        }
-        .with_digest()
-    }
-
-    /// A process of this binary, which finds the database and the data folder in its environment.
-    fn own_process(&self, name: &str, part: &str, replicas: u32, mut env: BTreeMap<String, String>) -> ProcessSpec {
-        use secrecy::ExposeSecret as _;
-        env.insert("BETAGATE_DATABASE".to_owned(), self.settings.database_url.expose_secret().to_owned());
-        env.insert("BETAGATE_DATA".to_owned(), self.settings.data.display().to_string());
-        env.extend(self.settings.child_env.clone());
-        let command = CommandLine::ThisBinary(vec![part.to_owned()]);
-        let listens = if part == "api" { Listens::Shared } else { Listens::None };
-        let workload = name.to_owned();
-        ProcessSpec {
-            workload,
-            revision: String::new(),
-            command,
-            env,
-            replicas,
-            listens,
-            ready: Ready::Report,
-            stop_grace: STOP_GRACE,
-        }
-        .with_digest()
     }
 }

@@ -14,6 +14,7 @@ mod record;
 mod remembered;
 mod requests;
 mod revision;
+mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -123,6 +124,7 @@ pub struct Controller {
     asked: BTreeSet<MeasuredCheck>,
     /// Whether a pass waits for its measurements.
     patient: bool,
+    revisions: workloads::KnownRevisions,
     /// Wakes the loop: an outbox receipt, a request through the API of the same process.
     pub wake: Arc<Notify>,
 }
@@ -146,6 +148,7 @@ impl Controller {
             in_flight: JoinSet::new(),
             asked: BTreeSet::new(),
             patient: false,
+            revisions: workloads::KnownRevisions::default(),
             wake: Arc::new(Notify::new()),
         })
     }

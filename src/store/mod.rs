@@ -39,6 +39,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod tokens;
+pub mod workloads;
 
 pub use arg::{Arg, Kind};
 pub use error::StoreError;

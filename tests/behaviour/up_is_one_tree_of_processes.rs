@@ -148,3 +148,32 @@ fn setting_a_flag_changes_its_file_and_nothing_else_in_it() {
         Betagate::new(["flag", "set", "ml_recommendations_enabled", "maybe"]).within(repo.path()).run().expect_code(1);
     assert!(unknown.stderr.contains("on, off"), "{}", unknown.stderr);
 }
+
+#[tokio::test]
+async fn a_revision_of_an_earlier_life_stands_in_while_the_wanted_one_crashes() {
+    let repo = TestRepo::of_this_project();
+    let side = |then: &str| {
+        format!(
+            "apiVersion: betagate.dev/v1alpha1\nkind: Workload\nmetadata: {{ name: side }}\nspec:\n  program: kruxt\n  component: worker\n  command: [sh, -c, '{then}']\n"
+        )
+    };
+    repo.write("manifests/kruxt/side.yaml", &side("echo [$DATABASE_URL] >> lives; exec sleep 1000"));
+    let lives = || std::fs::read_to_string(repo.path().join("lives")).unwrap_or_default().lines().count();
+    let mut first = up(&repo, free_port());
+    wait_for("the workload", PATIENCE, || (lives() == 1).then_some(()));
+    assert!(first.interrupt(PATIENCE).is_some_and(|status| status.success()));
+    let url = format!("sqlite:{}", repo.path().join(".betagate/betagate.db").display());
+    let store = betagate::store::Store::open(&url).await.unwrap();
+    let kept = betagate::store::workloads::revisions(&store, "side").await.unwrap();
+    assert_eq!(kept.len(), 1);
+    // It was not up for long enough to count by itself.
+    betagate::store::workloads::prove(&store, "side", &kept[0].revision, kept[0].wanted_at).await.unwrap();
+    store.close().await;
+
+    repo.write("manifests/kruxt/side.yaml", &side("exit 3"));
+    let mut second = up(&repo, free_port());
+    wait_for("the earlier revision to stand in", PATIENCE, || (lives() == 2).then_some(()));
+    assert!(second.interrupt(PATIENCE).is_some_and(|status| status.success()));
+    let seen = std::fs::read_to_string(repo.path().join("lives")).unwrap();
+    assert!(seen.lines().all(|line| line == "[]"), "the database's address was handed on: {seen}");
+}

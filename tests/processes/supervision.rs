@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use betagate::apply::processes::{CommandLine, Listens, ProcessError, ProcessSpec, ProcessState, Ready};
+use betagate::apply::processes::{CommandLine, Listens, ProcessError, ProcessSpec, ProcessState, ProcessStatus, Ready};
 
 use crate::workloads::{child, script, supervisor, until, until_ready};
 
@@ -102,7 +102,7 @@ async fn a_workload_scales_goes_back_to_an_earlier_revision_and_forward_again() 
 async fn an_earlier_life_can_be_remembered_and_a_bad_set_changes_nothing() {
     let supervisor = supervisor(None);
     let (one, two) = (script("worker", STAYS), script("worker", &format!("true; {STAYS}")));
-    supervisor.remember(vec![one.clone()]).await.unwrap();
+    supervisor.remember(vec![one.clone()], None).await.unwrap();
     supervisor.set_desired(vec![two.clone()]).await.unwrap();
     assert!(matches!(
         supervisor.set_desired(vec![one.clone(), one.clone()]).await,
@@ -113,5 +113,21 @@ async fn an_earlier_life_can_be_remembered_and_a_bad_set_changes_nothing() {
     until_ready(&supervisor, 1, &two.revision).await;
     supervisor.revert("worker", None).await.unwrap();
     until_ready(&supervisor, 1, &one.revision).await;
+    supervisor.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_last_revision_that_stayed_up_stands_in_while_the_wanted_one_crashes() {
+    let supervisor = supervisor(None);
+    let (good, bad) = (script("worker", STAYS), script("worker", "exit 3"));
+    supervisor.remember(vec![good.clone()], Some(good.clone())).await.unwrap();
+    supervisor.set_desired(vec![bad.clone()]).await.unwrap();
+    let stands_in = |s: &ProcessStatus| s.state == ProcessState::Ready && s.revision == good.revision && s.crash_loop;
+    let seen = until(&supervisor, |all| all.iter().any(stands_in)).await;
+    assert!(seen.iter().any(|status| status.pid.is_some() || status.restarts >= 3), "{seen:#?}");
+    // A revision that works takes over from it.
+    let next = script("worker", &format!("true; {STAYS}"));
+    supervisor.set_desired(vec![next.clone()]).await.unwrap();
+    until_ready(&supervisor, 1, &next.revision).await;
     supervisor.shutdown().await;
 }

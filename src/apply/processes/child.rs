@@ -69,7 +69,6 @@ pub(super) fn launch(launch: Launch, events: UnboundedSender<Event>) -> io::Resu
     command
         .args([shim::SUBCOMMAND, shim::STAY, &getpid().as_raw_pid().to_string(), "--"])
         .args(&launch.command)
-        .envs(launch.env)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -78,6 +77,7 @@ pub(super) fn launch(launch: Launch, events: UnboundedSender<Event>) -> io::Resu
     for name in &launch.hidden {
         command.env_remove(name);
     }
+    command.envs(launch.env);
     let mut shim = command.spawn()?;
     let tail = Tail::default();
     let reader = Reader { id: launch.id, workload: launch.workload, revision: launch.revision, tail: tail.clone() };

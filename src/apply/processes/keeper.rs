@@ -19,8 +19,8 @@ use super::roll::{Action, Instance, Phase, ProcessStatus, Workload};
 use super::spec::{CommandLine, Listens, ProcessSpec, Ready};
 use super::supervisor::{Order, Reply, SupervisorOptions};
 
-/// Variables of the supervisor's own that a command of someone else's must not see.
-const SECRET_VARIABLES: &str = "BETAGATE_SECRET_";
+/// The only variables of the supervisor's own that a command of someone else's sees: any other may hold a password.
+const PASSED_ON: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "TERM"];
 
 /// How one process is spoken to.
 struct Handle {
@@ -77,6 +77,7 @@ impl State {
     /// Carries out what is decided, until nothing more is.
     fn act(&mut self) {
         let now = self.options.clock.now();
+        self.workloads.values_mut().for_each(|workload| workload.note_proven(now));
         loop {
             let actions: Vec<(String, Action)> = self
                 .workloads
@@ -88,7 +89,21 @@ impl State {
             }
             for (name, action) in actions {
                 match action {
-                    Action::Start { slot } => self.start(&name, slot, now),
+                    Action::Start { slot } => {
+                        let wanted = self.workloads.get(&name).and_then(|workload| workload.spec.clone());
+                        self.start(&name, slot, wanted, now);
+                    }
+                    Action::StandIn { slot } => {
+                        let proven = self.workloads.get(&name).and_then(|workload| workload.stand_in(slot)).cloned();
+                        if let Some(proven) = &proven {
+                            tracing::warn!(
+                                workload = name,
+                                revision = proven.revision,
+                                "the wanted revision crashes again and again; the last one that stayed up stands in"
+                            );
+                        }
+                        self.start(&name, slot, proven, now);
+                    }
                     Action::Terminate { id } => self.stop(&name, id, now, child::Order::Terminate, false),
                     Action::Kill { id } => self.stop(&name, id, now, child::Order::Kill, false),
                     Action::GiveUp { id } => self.stop(&name, id, now, child::Order::Kill, true),
@@ -109,8 +124,8 @@ impl State {
         });
     }
 
-    fn start(&mut self, name: &str, slot: u32, now: Timestamp) {
-        let Some(spec) = self.workloads.get(name).and_then(|w| w.spec.clone()) else { return };
+    fn start(&mut self, name: &str, slot: u32, spec: Option<Arc<ProcessSpec>>, now: Timestamp) {
+        let Some(spec) = spec else { return };
         self.next_id += 1;
         let id = self.next_id;
         let started = self.launch(id, slot, &spec);
@@ -159,8 +174,11 @@ impl State {
             }
             CommandLine::Command(words) => {
                 let names = std::env::vars_os().map(|(name, _)| name);
-                let secret = |name: &OsString| name.to_string_lossy().starts_with(SECRET_VARIABLES);
-                (words.iter().map(OsString::from).collect(), names.filter(secret).collect())
+                let own = |name: &OsString| {
+                    let name = name.to_string_lossy();
+                    !PASSED_ON.contains(&name.as_ref()) && !name.starts_with("LC_")
+                };
+                (words.iter().map(OsString::from).collect(), names.filter(own).collect())
             }
         };
         let mut env: Vec<(String, String)> = vec![

@@ -139,6 +139,8 @@ pub(super) struct Slot {
     restarts: u64,
     last_exit: Option<Exit>,
     output: Tail,
+    /// A process of an earlier revision ended by itself since the last attempt with the wanted one.
+    stand_in_ended: bool,
 }
 
 /// One workload: what is wanted, and what there is.
@@ -150,6 +152,8 @@ pub(super) struct Workload {
     pub slots: BTreeMap<u32, Slot>,
     /// Earlier specs of other revisions, oldest first.
     pub history: Vec<Arc<ProcessSpec>>,
+    /// The last spec that was seen to stay up: what stands in while the wanted one crashes again and again.
+    pub proven: Option<Arc<ProcessSpec>>,
 }
 
 /// What is to be done now.
@@ -157,6 +161,8 @@ pub(super) struct Workload {
 pub(super) enum Action {
     /// Start a process of the wanted spec.
     Start { slot: u32 },
+    /// Start a process of the proven spec, until one of the wanted spec stays up.
+    StandIn { slot: u32 },
     /// Ask a process to end.
     Terminate { id: u64 },
     /// End a process whose grace is over.
@@ -180,9 +186,28 @@ impl Workload {
             for slot in self.slots.values_mut() {
                 slot.failures = 0;
                 slot.retry_at = None;
+                slot.stand_in_ended = false;
             }
         }
         self.spec = spec;
+    }
+
+    /// Takes note of what has stayed up long enough.
+    pub(super) fn note_proven(&mut self, now: Timestamp) {
+        let stable =
+            self.instances.iter().filter(|i| i.phase == Phase::Ready && now >= later(i.since, backoff::STABLE));
+        // The wanted one, when it is among them.
+        if let Some(instance) = stable.max_by_key(|i| self.fresh(i)) {
+            self.proven = Some(Arc::clone(&instance.spec));
+        }
+    }
+
+    /// What to run in a slot while the wanted spec crashes again and again: none where both would need the same port.
+    pub(super) fn stand_in(&self, slot: u32) -> Option<&Arc<ProcessSpec>> {
+        let (wanted, proven) = (self.spec.as_ref()?, self.proven.as_ref()?);
+        let known = self.slots.get(&slot)?;
+        let needed = known.failures >= CRASH_LOOP && !known.stand_in_ended && wanted.revision != proven.revision;
+        (needed && wanted.can_overlap() && proven.can_overlap()).then_some(proven)
     }
 
     /// Wants new processes (of one replica, or of all), at once also where one is waiting to be started.
@@ -243,7 +268,8 @@ impl Workload {
         }
         let waits = self.slots.get(&slot).and_then(|s| s.retry_at).is_some_and(|at| now < at);
         if !fresh.is_empty() || waits {
-            return Vec::new();
+            let alone = fresh.is_empty() && old.is_empty() && self.stand_in(slot).is_some();
+            return if alone { vec![Action::StandIn { slot }] } else { Vec::new() };
         }
         if !self.spec.as_ref().is_some_and(|spec| spec.can_overlap()) {
             // One port for all of the slot's processes: the old one must be gone first.
@@ -281,10 +307,15 @@ impl Workload {
         let slot = self.slots.entry(instance.slot).or_default();
         slot.last_exit = Some(Exit { code, signal, at: now, wanted });
         slot.output = instance.output;
+        if stable {
+            self.proven = Some(instance.spec);
+        }
         if wanted {
             return;
         }
         slot.restarts += 1;
+        // One stand-in at most for each attempt: it must not crash in a loop of its own.
+        slot.stand_in_ended = !fresh;
         if fresh {
             slot.failures = if stable { 1 } else { slot.failures.saturating_add(1) };
             slot.retry_at = Some(later(now, backoff::delay(slot.failures, jitter)));

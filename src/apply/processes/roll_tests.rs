@@ -38,9 +38,10 @@ impl World {
         let actions = self.workload.next(now);
         for action in &actions {
             match *action {
-                Action::Start { slot } => {
+                Action::Start { slot } | Action::StandIn { slot } => {
                     self.next_id += 1;
-                    let spec = self.workload.spec.clone().unwrap();
+                    let wanted = matches!(action, Action::Start { .. }).then(|| self.workload.spec.clone()).flatten();
+                    let spec = wanted.or_else(|| self.workload.stand_in(slot).cloned()).unwrap();
                     self.log.push(format!("start {} as {}", spec.revision, self.next_id));
                     let (phase, output) = (Phase::Starting, Tail::default());
                     let id = self.next_id;
@@ -188,4 +189,35 @@ fn only_so_many_revisions_are_remembered() {
     }
     assert_eq!(workload.history.len(), KEPT_REVISIONS);
     assert_eq!(workload.history.last().unwrap().revision, format!("r{}", KEPT_REVISIONS + 3));
+}
+
+#[test]
+fn when_the_old_process_dies_too_the_last_revision_that_stayed_up_stands_in_once_an_attempt() {
+    let mut world = World::new(spec("good", 1, Listens::Shared));
+    world.step(at(0.0));
+    world.ready(1, at(0.0));
+    world.workload.note_proven(at(40.0));
+    world.workload.want(Some(spec("bad", 1, Listens::Shared)));
+    let mut now = at(41.0);
+    for id in 2..=4 {
+        assert_eq!(world.step(now), [Action::Start { slot: 0 }]);
+        world.fails(id, now);
+        now = world.workload.look_again_at().unwrap();
+    }
+    world.fails(1, later(now, Duration::ZERO));
+    assert_eq!(world.step(now), [Action::Start { slot: 0 }], "the wanted one is tried first");
+    world.fails(5, now);
+    assert_eq!(world.step(now), [Action::StandIn { slot: 0 }]);
+    assert_eq!(world.workload.instances.last().unwrap().spec.revision, "good");
+    world.fails(6, now);
+    assert_eq!(world.step(now), [], "it does not crash in a loop of its own");
+    now = world.workload.look_again_at().unwrap();
+    assert_eq!(world.step(now), [Action::Start { slot: 0 }]);
+    world.fails(7, now);
+    assert_eq!(world.step(now), [Action::StandIn { slot: 0 }]);
+    world.ready(8, now);
+    now = world.workload.look_again_at().unwrap();
+    assert_eq!(world.step(now), [Action::Start { slot: 0 }], "and the wanted one is tried beside it");
+    world.ready(9, now);
+    assert_eq!(world.step(now), [Action::Terminate { id: 8 }]);
 }

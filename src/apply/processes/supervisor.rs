@@ -60,7 +60,7 @@ pub(super) enum Order {
     Restart(String, Option<u32>, Reply<()>),
     Revert(String, Option<String>, Reply<String>),
     Revisions(String, Reply<Vec<ProcessSpec>>),
-    Remember(Vec<ProcessSpec>, Reply<()>),
+    Remember(Vec<ProcessSpec>, Option<ProcessSpec>, Reply<()>),
     Shutdown(Reply<()>),
 }
 
@@ -114,12 +114,13 @@ impl Supervisor {
         self.ask(|reply| Order::Revisions(workload.to_owned(), reply)).await
     }
 
-    /// Remembers specs of an earlier life (oldest first), so that they can be gone back to.
+    /// Remembers specs of an earlier life (oldest first), so that they can be gone back to; `proven` is the last one of its workload that
+    /// stayed up, which stands in while a newer one crashes again and again.
     ///
     /// # Errors
     /// When the supervisor has stopped.
-    pub async fn remember(&self, earlier: Vec<ProcessSpec>) -> Result<(), ProcessError> {
-        self.ask(|reply| Order::Remember(earlier, reply)).await
+    pub async fn remember(&self, earlier: Vec<ProcessSpec>, proven: Option<ProcessSpec>) -> Result<(), ProcessError> {
+        self.ask(|reply| Order::Remember(earlier, proven, reply)).await
     }
 
     /// What is observed now, by workload and replica.

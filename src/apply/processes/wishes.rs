@@ -23,8 +23,11 @@ impl State {
             Order::Restart(name, replica, reply) => drop(reply.send(self.restart(&name, replica))),
             Order::Revert(name, revision, reply) => drop(reply.send(self.revert(&name, revision))),
             Order::Revisions(name, reply) => drop(reply.send(self.revisions(&name))),
-            Order::Remember(earlier, reply) => drop(reply.send({
+            Order::Remember(earlier, proven, reply) => drop(reply.send({
                 self.remember(earlier);
+                if let Some(proven) = proven {
+                    self.workloads.entry(proven.workload.clone()).or_default().proven.get_or_insert(Arc::new(proven));
+                }
                 Ok(())
             })),
             Order::Shutdown(reply) => {
