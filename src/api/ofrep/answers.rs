@@ -67,7 +67,8 @@ impl Refusal {
 
     /// To be asked again after some seconds.
     pub(super) fn later(details: &str, seconds: u32) -> Self {
-        let (status, details) = (StatusCode::SERVICE_UNAVAILABLE, details.to_owned());
+        // The only status whose `Retry-After` clients heed.
+        let (status, details) = (StatusCode::TOO_MANY_REQUESTS, details.to_owned());
         Self { status, code: "GENERAL", details, retry_after_seconds: Some(seconds) }
     }
 

@@ -192,7 +192,7 @@ async fn a_configuration_that_does_not_come_is_answered_with_when_to_ask_again()
     let clock = Clock::manual(Timestamp::UNIX_EPOCH);
     let base = serve_to(cache(&store).await, clock, Access::Open, Duration::from_millis(20)).await;
     let answer = http().post(format!("{base}?flagConfigEtag=%227-x%22")).body("{}").send().await.unwrap();
-    assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (429, &"1".parse().unwrap()));
 }
 
 #[tokio::test]

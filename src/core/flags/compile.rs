@@ -82,7 +82,7 @@ pub fn compile_flag(
         .as_object()
         .into_iter()
         .flatten()
-        .map(|(name, value)| (name.clone(), value.clone()))
+        .map(|(name, value)| (name.clone(), of_type(definition, value)))
         .collect();
     let targeting = definition.get("targeting").filter(|rule| !rule.is_null() && **rule != json!({}));
     let targeting = targeting
@@ -127,6 +127,15 @@ pub fn compile_flag(
         generation: if definition["bucketing"] == json!("cbor") { Generation::Cbor } else { Generation::Concat },
         metadata,
         broken: None,
+    }
+}
+
+/// A variant's value as its flag's type has it: a whole number of a float flag keeps its decimal point, since clients in typed languages
+/// refuse it otherwise.
+fn of_type(definition: &Value, value: &Value) -> Value {
+    match value.as_f64() {
+        Some(number) if definition["type"] == json!("float") => json!(number),
+        _ => value.clone(),
     }
 }
 

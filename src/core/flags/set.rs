@@ -105,7 +105,7 @@ impl FlagSet {
             let variants = flag.variants.iter().enumerate().flat_map(move |(number, (variant, value))| {
                 Reason::ALL.into_iter().map(move |reason| flag.evaluation(number, variant, Some(value), reason, ""))
             });
-            variants.chain([flag.disabled()])
+            variants.chain([flag.disabled(), flag.undecided()])
         })
     }
 
@@ -201,13 +201,23 @@ impl FlagSet {
 impl Flag {
     fn answer<'a>(&'a self, variant: &str, reason: Reason, by: &'a str) -> Result<Evaluation<'a>, EvaluationError> {
         let Some((number, variant, value)) = self.variants.get_full(variant) else {
-            return Err(EvaluationError::General(format!("'{variant}' is no variant")));
+            // A flag without a default leaves the value to the program's own code.
+            return if variant.is_empty() {
+                Ok(self.undecided())
+            } else {
+                Err(EvaluationError::General(format!("'{variant}' is no variant")))
+            };
         };
         Ok(self.evaluation(number, variant, Some(value), reason, by))
     }
 
     fn disabled(&self) -> Evaluation<'_> {
         self.evaluation(self.variants.len(), "", None, Reason::Disabled, "definition")
+    }
+
+    fn undecided(&self) -> Evaluation<'_> {
+        let disabled = self.disabled();
+        Evaluation { reason: Reason::Default, number: disabled.number + 1, ..disabled }
     }
 
     fn evaluation<'a>(

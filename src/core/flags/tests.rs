@@ -214,3 +214,21 @@ fn an_answer_is_the_one_of_its_number() {
         assert_eq!((same.variant, same.value, same.reason), (answer.variant, answer.value, answer.reason));
     }
 }
+
+#[test]
+fn a_flag_without_a_default_leaves_the_value_to_the_program() {
+    let mut flags = boolean(json!({ "if": [{ "==": [{ "var": "plan" }, "pro"] }, "on", null] }));
+    flags["f"]["defaultVariant"] = Value::Null;
+    let set = set(&flags);
+    let answer = ask(&set, json!({}), &Membership::default()).unwrap();
+    assert_eq!((answer.value, answer.variant, answer.reason), (None, "", Reason::Default));
+    let same = set.answers(0).nth(answer.number).unwrap();
+    assert_eq!((same.value, same.reason), (None, Reason::Default));
+    assert_eq!(ask(&set, json!({ "plan": "pro" }), &Membership::default()).unwrap().variant, "on");
+}
+
+#[test]
+fn a_whole_number_of_a_float_flag_keeps_its_decimal_point() {
+    let flags = json!({ "f": { "type": "float", "variants": { "two": 2 }, "defaultVariant": "two" } });
+    assert_eq!(ask(&set(&flags), json!({}), &Membership::default()).unwrap().value.unwrap().to_string(), "2.0");
+}
