@@ -68,6 +68,16 @@ fn a_required_flag_counts_as_it_is_served_held_forced_disabled_or_broken() {
 }
 
 #[test]
+fn without_a_default_an_unmet_prerequisite_leaves_the_value_to_the_program() {
+    let mut next = flag(json!("on"), &[("base", "on")]);
+    next["defaultVariant"] = Value::Null;
+    let flags = json!({ "base": flag(json!("off"), &[]), "next": next });
+    let (set, _) = compile(&flags);
+    let answer = ask(&set, "next", json!({})).unwrap();
+    assert_eq!((answer.value, answer.variant, answer.decided_by), (None, "", "prerequisite base"));
+}
+
+#[test]
 fn a_hold_needs_no_prerequisite() {
     let mut next = flag(json!("off"), &[("base", "on")]);
     next["hold"] = json!({ "variant": "on", "run": "p-1", "step": 2 });

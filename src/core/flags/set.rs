@@ -203,7 +203,7 @@ impl Flag {
         let Some((number, variant, value)) = self.variants.get_full(variant) else {
             // A flag without a default leaves the value to the program's own code.
             return if variant.is_empty() {
-                Ok(self.undecided())
+                Ok(Evaluation { decided_by: by, ..self.undecided() })
             } else {
                 Err(EvaluationError::General(format!("'{variant}' is no variant")))
             };
