@@ -168,6 +168,12 @@ impl<'a> Walk<'a> {
                 unknown_seen = true;
             }
         }
+        let (count, most) = (node.entries().len() as u64, rule(rules, "maxProperties").and_then(Json::as_u64));
+        if let Some(most) = most.filter(|most| count > *most) {
+            self.push(
+                Problem::new(self.file, named, "", format!("{count} fields")).expected(format!("at most {most}")),
+            );
+        }
         for field in strings(rule(rules, "required")) {
             if node.get(field).is_none() {
                 self.missing(field, own.and_then(|own| own.get(field)).unwrap_or(&Json::Null), named);

@@ -25,9 +25,6 @@ use super::{Moment, ResourceStatus, Suspend};
     printcolumn(name = "Risk", type_ = "string", json_path = ".spec.risk"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state")
 )]
-#[x_kube(validation = Rule::new("!has(self.defaultVariant) || self.defaultVariant in self.variants").message("defaultVariant must be one of variants"))]
-#[x_kube(validation = Rule::new("!has(self.safeVariant) || self.safeVariant in self.variants").message("safeVariant must be one of variants"))]
-#[x_kube(validation = Rule::new("!has(self.schedule) || self.schedule.all(change, !has(change.variant) || change.variant in self.variants)").message("a scheduled variant must be one of variants"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FlagSpec {
     /// The program it belongs to.
@@ -112,7 +109,7 @@ pub struct ScheduledChange {
     pub variant: Option<String>,
     /// The rule that picks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::kind::anything")]
+    #[schemars(schema_with = "super::kind::any_mapping")]
     pub targeting: Option<Value>,
 }
 

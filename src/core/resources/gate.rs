@@ -38,7 +38,7 @@ pub struct GateSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measure: Option<Measure>,
     /// What must hold.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 200))]
     pub checks: Vec<Check>,
     /// How much may be missed with an accepted mitigation.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -98,6 +98,11 @@ pub(super) fn anything(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
 }
 
+/// The schema of a mapping with anything in it. CEL rules can name a field of this type, and none of [`anything`].
+pub(super) fn any_mapping(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+}
+
 /// The schema of a map from names to values of any type.
 pub(super) fn map_of_anything(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "additionalProperties": { "x-kubernetes-preserve-unknown-fields": true } })
@@ -120,6 +125,42 @@ mod tests {
             assert!(schema["properties"]["program"].is_object() || *kind == Kind::Program, "{kind}");
             assert_eq!(kind.name().parse::<Kind>(), Ok(*kind));
             assert_eq!(kind.plural().parse::<Kind>(), Ok(*kind));
+        }
+    }
+    /// An API server refuses a whole definition for one rule that names a field without a type, or that could take too long.
+    #[test]
+    fn every_rule_names_typed_fields_and_stands_in_bounded_lists() {
+        fn walk(schema: &Value, place: &str, bounded: bool) {
+            let properties = schema["properties"].as_object();
+            for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+                let text = rule["rule"].as_str().unwrap_or_default();
+                assert!(bounded, "{place}: {text}: a list or mapping around it has no maximum");
+                for named in text.split("elf.").skip(1) {
+                    let name = named.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+                    let field = properties.and_then(|all| all.get(name));
+                    let typed =
+                        |field: &Value| field["type"].is_string() || field["x-kubernetes-int-or-string"] == true;
+                    let values = field.and_then(|field| field.get("additionalProperties"));
+                    assert!(
+                        field.is_some_and(typed) && values.is_none_or(typed),
+                        "{place}: {text}: {name} has no type"
+                    );
+                }
+            }
+            for (name, field) in properties.into_iter().flatten() {
+                walk(field, &format!("{place}.{name}"), bounded);
+            }
+            let is_bounded = |word: &str| bounded && schema[word].is_u64();
+            walk_some(&schema["items"], &format!("{place}[]"), is_bounded("maxItems"));
+            walk_some(&schema["additionalProperties"], &format!("{place}{{}}"), is_bounded("maxProperties"));
+        }
+        fn walk_some(schema: &Value, place: &str, bounded: bool) {
+            if schema.is_object() {
+                walk(schema, place, bounded);
+            }
+        }
+        for kind in Kind::ALL {
+            walk(schema(*kind), kind.name(), true);
         }
     }
 }

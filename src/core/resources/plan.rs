@@ -29,9 +29,10 @@ pub struct RollbackPlanSpec {
     pub program: String,
     /// Any of these starts a run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
     pub when: Vec<Trigger>,
     /// The steps, which come into force strictly in order.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 100))]
     pub steps: Vec<Step>,
 }
 

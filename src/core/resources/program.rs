@@ -47,12 +47,14 @@ pub struct ProgramSpec {
     pub always_online: Vec<String>,
     /// Where checks measure, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 100))]
     pub sources: BTreeMap<String, Source>,
     /// Who is on duty, hour by hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duty: Option<Duty>,
     /// Where notes go, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 100))]
     pub channels: BTreeMap<String, Channel>,
     /// The address under which testers reach the program; links in invites start with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

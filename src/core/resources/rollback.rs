@@ -36,5 +36,6 @@ pub struct RollbackSpec {
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub started_at: Timestamp,
     /// Its own copy of the steps.
+    #[schemars(length(max = 100))]
     pub steps: Vec<Step>,
 }

@@ -268,7 +268,7 @@ fn flags() {
             "defaultVariant: a, schedule: [ { from: +1d, variant: b }, { until: ¦+2d, variant: b } ]",
             "overlaps that of schedule[0]",
         ),
-        ("defaultVariant: a, schedule: [ { from: +1d, variant: b, ¦targeting: a } ]", "exactly one of"),
+        ("defaultVariant: a, schedule: [ { from: +1d, variant: b, ¦targeting: { if: [a] } } ]", "exactly one of"),
         ("defaultVariant: a, schedule: [ ¦{ variant: b } ]", "needs from or until"),
         ("defaultVariant: a, schedule: [ { from: ¦tomorrow, variant: b } ]", "is not a point in time"),
         ("defaultVariant: a, schedule: [ { from: +1d, targeting: { if: [ true, ¦c ] } } ]", "no variant 'c'"),
