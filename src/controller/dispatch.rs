@@ -14,14 +14,16 @@ use serde_json::json;
 use super::{Controller, ControllerError, secret_in};
 use crate::outbox::{CauseDocument, DeliveryError, Documents, Mail, Mailer, Note, Template, Webhook};
 use crate::source::Snapshot;
-use crate::store::{invites, outbox};
+use crate::store::invites::{self, Invite};
+use crate::store::{Tx, leadership, outbox};
 
 const INVITE_EXPIRES: Span = Span::seconds(14 * 86_400);
 const USUAL_RATE: Rate = Rate { count: 30, seconds: 60 };
 /// A dry run renders at most so many in a pass; nothing leaves, so it is not paced.
 const DRY_AT_ONCE: i64 = 500;
 const LEASE: SignedDuration = SignedDuration::from_secs(120);
-const KINDS: &[&str] = &["note", "page", "document"];
+/// What only the leading controller sends.
+pub(super) const KINDS: &[&str] = &["note", "page", "document"];
 const USUAL_SENDER: &str = "betagate@localhost";
 
 impl Controller {
@@ -96,33 +98,29 @@ impl Controller {
             }
         };
         let mut tx = self.settings.store.begin().await?;
+        leadership::fence(&mut tx, self.epoch).await?;
         let at = (program.name(), cohort);
         let taken = invites::take_to_render(&mut tx, &self.settings.keys, at, limit, expires.after(now), now).await?;
-        // Written down before anything leaves: a crash from here on leaves an invite rendered and not sent, never sent twice.
-        tx.commit().await?;
-        let (mut dispatched, mut failed) = (0, 0);
-        for rendered in taken {
-            let Some(address) = rendered.invite.email.clone() else { continue };
-            let expiry = expires.after(now).to_string();
-            let code = rendered.code.reveal();
-            let variables = self.invite_variables(program, cohort, &address, &code, &expiry);
-            let effect_key = format!("invite/{}/{}", rendered.invite.id, rendered.invite.generation);
-            let mail =
-                Mail { effect_key, from: sender(program), to: address, template: template.clone(), variables, at: now };
-            match mailer.deliver(&mail).await {
-                Ok(_) if mailer.sends() => {
-                    dispatched += 1;
-                    let mut tx = self.settings.store.begin().await?;
-                    invites::mark_sent(&mut tx, rendered.invite.id, rendered.invite.generation, now).await?;
-                    tx.commit().await?;
-                }
-                Ok(_) => dispatched += 1,
-                Err(error) => {
-                    failed += 1;
-                    tracing::warn!(cohort, error = %error, "an invite was not delivered");
-                }
-            }
-        }
+        let mails: Vec<(&Invite, Mail)> = taken
+            .iter()
+            .filter_map(|rendered| {
+                let invite = &rendered.invite;
+                let to = invite.email.clone()?;
+                let (code, expiry) = (rendered.code.reveal(), expires.after(now).to_string());
+                let variables = self.invite_variables(program, cohort, &to, &code, &expiry);
+                let effect_key = format!("invite/{}/{}", invite.id, invite.generation);
+                Some((
+                    invite,
+                    Mail { effect_key, from: sender(program), to, template: template.clone(), variables, at: now },
+                ))
+            })
+            .collect();
+        let sent = if mailer.sends() {
+            self.send_invites(tx, mailer, mails).await?
+        } else {
+            write_invites(tx, mailer, mails).await?
+        };
+        let (dispatched, failed) = sent;
         if dispatched + failed > 0 {
             tracing::info!(cohort, dispatched, failed, sent = mailer.sends(), "rendered invites");
             if let Err(error) = mailer.end_batch(now, dispatched, failed) {
@@ -130,6 +128,32 @@ impl Controller {
             }
         }
         Ok(())
+    }
+
+    /// Lets invites leave. They are taken before anything does: a crash from here on leaves one rendered and not sent, never sent twice.
+    async fn send_invites(
+        &self,
+        tx: Tx,
+        mailer: &Mailer,
+        mails: Vec<(&Invite, Mail)>,
+    ) -> Result<(u64, u64), ControllerError> {
+        tx.commit().await?;
+        let (mut dispatched, mut failed) = (0, 0);
+        for (invite, mail) in mails {
+            match mailer.deliver(&mail).await {
+                Ok(_) => {
+                    dispatched += 1;
+                    let mut tx = self.settings.store.begin().await?;
+                    invites::mark_sent(&mut tx, invite.id, invite.generation, mail.at).await?;
+                    tx.commit().await?;
+                }
+                Err(error) => {
+                    failed += 1;
+                    tracing::warn!(invite = invite.id.to_string(), error = %error, "an invite was not delivered");
+                }
+            }
+        }
+        Ok((dispatched, failed))
     }
 
     /// How many messages a cohort's rate allows now: what has come in since the last one, at most a whole interval's worth.
@@ -177,6 +201,7 @@ impl Controller {
         let by = self.settings.holder.clone();
         let claim = outbox::Claim { kinds: KINDS, by: &by, limit: 50, lease: LEASE };
         let mut tx = self.settings.store.begin().await?;
+        leadership::fence(&mut tx, self.epoch).await?;
         let messages = outbox::claim(&mut tx, &claim, now).await?;
         tx.commit().await?;
         for message in messages {
@@ -288,6 +313,26 @@ impl Controller {
             (None, None) => Err("the channel has no address".to_owned()),
         }
     }
+}
+
+/// Writes invites out for review. They are taken when all are written: after a crash the same files are written again, and none is missing.
+async fn write_invites(tx: Tx, mailer: &Mailer, mails: Vec<(&Invite, Mail)>) -> Result<(u64, u64), ControllerError> {
+    let (mut written, mut failed) = (0, 0);
+    for (invite, mail) in &mails {
+        match mailer.deliver(mail).await {
+            Ok(_) => written += 1,
+            Err(error) if error.retryable() => {
+                tracing::warn!(error = %error, "invites can't be written out; they wait");
+                return Ok((0, 0));
+            }
+            Err(error) => {
+                failed += 1;
+                tracing::warn!(invite = invite.id.to_string(), error = %error, "an invite can't be rendered");
+            }
+        }
+    }
+    tx.commit().await?;
+    Ok((written, failed))
 }
 
 fn later(reason: String) -> DeliveryError {

@@ -136,6 +136,10 @@ impl Controller {
     /// When the database is away.
     pub async fn new(settings: Settings) -> Result<Self, ControllerError> {
         let epoch = leadership::take(&settings.store, &settings.holder, settings.clock.now()).await?;
+        let mut tx = settings.store.begin().await?;
+        leadership::fence(&mut tx, epoch).await?;
+        crate::store::outbox::take_over(&mut tx, dispatch::KINDS).await?;
+        tx.commit().await?;
         let signals = Signals::new(settings.store.clone(), crate::signals::DEADLINE).map_err(ControllerError::Setup)?;
         Ok(Self {
             settings,

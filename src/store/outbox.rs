@@ -144,6 +144,19 @@ pub async fn claim(tx: &mut Tx, claim: &Claim<'_>, now: Timestamp) -> Result<Vec
     Ok(claimed)
 }
 
+/// Takes over the claims on kinds that only the leader sends, as its successor: it has ended, and must not be waited for until its lease has.
+/// What must not go out twice becomes `uncertain`.
+pub async fn take_over(tx: &mut Tx, kinds: &[&str]) -> Result<(), StoreError> {
+    let any = tx.dialect().any("kind", "$1");
+    let sql = format!(
+        "UPDATE outbox SET lease_until = NULL, state = CASE WHEN once THEN 'uncertain' ELSE 'waiting' END,
+            last_error = 'the sender vanished before it had a receipt'
+         WHERE state = 'claimed' AND {any}"
+    );
+    tx.execute(&sql, args![kinds]).await?;
+    Ok(())
+}
+
 /// Records that a message left, and what the other side said. Counts whoever says so: what has left has left.
 ///
 /// # Errors

@@ -185,3 +185,20 @@ async fn many_senders_never_claim_the_same_message() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_successor_takes_over_what_its_predecessor_had_in_hand() {
+    on_each(async |store| {
+        put_one(&store, &intent("note", "run/1/founder")).await;
+        put_one(&store, &Intent { once: true, ..intent("note", "run/1/bank") }).await;
+        put_one(&store, &intent("invite", "invite/1/1")).await;
+        assert_eq!(take(&store, "first", at(0)).await.len(), 3);
+        let mut tx = store.begin().await.unwrap();
+        take_over(&mut tx, &["note"]).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(state_of(&store, "run/1/bank").await, State::Uncertain, "nobody knows whether it left");
+        let again: Vec<String> = take(&store, "second", at(1)).await.into_iter().map(|m| m.intent.effect_key).collect();
+        assert_eq!(again, ["run/1/founder"], "another's kind is left in its hands");
+    })
+    .await;
+}

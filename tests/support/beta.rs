@@ -90,6 +90,11 @@ impl Beta {
     /// One pass of the controller; then the API takes over what it published.
     pub async fn pass(&mut self) {
         self.controller.pass().await.unwrap();
+        self.refresh().await;
+    }
+
+    /// The API takes over what is published, and says so.
+    pub async fn refresh(&self) {
         self.cache.refresh_now().await.unwrap();
     }
 

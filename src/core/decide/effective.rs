@@ -61,6 +61,7 @@ impl Pass<'_> {
                 flag.insert(name.to_owned(), value);
             }
         };
+        put("type", json!(spec.r#type));
         put("state", json!(spec.state));
         put("variants", json!(spec.variants));
         put("defaultVariant", json!(spec.default_variant));
