@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::auth::Admin;
 use super::{ApiState, Problem};
-use crate::controller::START_ROLLBACK;
+use crate::controller::{START_ROLLBACK, in_its_calendar};
 use crate::store::audit::{self, Entry};
 use crate::store::{incidents, intents, signoffs, status};
 
@@ -87,6 +87,7 @@ async fn sign(
     Json(spec): Json<SignoffSpec>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let program = program(&state, Some(spec.program.clone())).await?;
+    let spec = in_its_calendar(&state.store, &program, spec).await?;
     let now = state.clock.now();
     let name = format!("recorded-{}", Uuid::now_v7());
     let word = signoffs::Signoff::recorded(&name, &spec, now, "api");

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::common::{expect_known, only_program, unknown};
 use super::{CliError, Where};
 use crate::clock::Clock;
+use crate::controller::in_its_calendar;
 use crate::store::audit::{self, Entry};
 use crate::store::freezes::{self, Freeze};
 use crate::store::incidents::{self, Incident};
@@ -158,6 +159,7 @@ pub(super) async fn say(store: &Store, program: &str, spec: SignoffSpec) -> Resu
             people.join(", ")
         )));
     }
+    let spec = in_its_calendar(store, program, spec).await?;
     let now = Clock::system().now();
     let name = format!("recorded-{}", Uuid::now_v7());
     let mut tx = store.begin().await?;

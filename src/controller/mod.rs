@@ -2,6 +2,7 @@
 //!
 //! It is level-triggered: it never matters why it woke up. Must not know: the rules of the domain (those are `core`'s).
 
+mod calendar;
 mod carry;
 mod commit;
 mod dispatch;
@@ -37,6 +38,7 @@ use crate::store::{Store, StoreError, leadership};
 
 use measure::MeasuredCheck;
 
+pub use calendar::in_its_calendar;
 pub use lists::survey_list;
 pub use observe::REPORT_STALE_AFTER;
 pub use preview::{Preview, compare, preview};
