@@ -3,6 +3,8 @@
 import http.client
 import json
 import time
+from pathlib import Path
+from urllib.parse import quote
 
 FLAGS = "/ofrep/v1/evaluate/flags"
 JSON = {"content-type": "application/json"}
@@ -130,4 +132,27 @@ def freshness(http, _):
     yield "a freshness that cannot be reached: come again after whole seconds", None if right else f"{status} {headers} {text}"
 
 
-ALL = (cases, requests, all_flags, browser, freshness)
+def events(http_, _):
+    """Word of a change: one that came before the stream was opened is told at once, in the protocol's shape."""
+    from jsonschema import Draft202012Validator
+
+    schema = json.loads((Path(__file__).parent / "ofrep-responses.schema.json").read_text())
+    told = json.loads(http_.ask(FLAGS)[2])["eventStreams"][0]["endpoint"]["requestUri"]
+    stream = http.client.HTTPConnection("127.0.0.1", http_.connection.port, timeout=30)
+    stream.request("GET", f"{told.split('since=')[0]}since=0", headers={"origin": "https://app.example"})
+    response = stream.getresponse()
+    lines = iter(lambda: response.readline().decode().rstrip("\n"), "")
+    fields = dict(line.split(": ", 1) for line in lines if not line.startswith(":"))
+    kind, allowed = response.headers.get_content_type(), response.headers.get("access-control-allow-origin")
+    stream.close()
+    right = kind == "text/event-stream" and allowed in ("*", "https://app.example") and fields.get("event", "message") == "message"
+    yield "a page may listen to a stream of events", None if right else f"{kind} {allowed} {fields}"
+    data = json.loads(fields["data"])
+    faults = [error.message for error in Draft202012Validator({"$ref": "#/$defs/event", "$defs": schema["$defs"]}).iter_errors(data)]
+    yield "an event has the protocol's shape", None if not faults and fields.get("id") else f"{faults} {fields}"
+    floor = f"?flagConfigEtag={quote(data['etag'])}&flagConfigLastModified={data['lastModified']}"
+    status, _, text = http_.ask(FLAGS + floor)
+    yield "the freshness that an event names is answered", None if status == 200 else f"{status} {text}"
+
+
+ALL = (cases, requests, all_flags, browser, events, freshness)

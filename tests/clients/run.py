@@ -133,7 +133,10 @@ def check_wire(recorders, table, report):
 
     seen, excused = 0, set()
     for recorder in recorders:
-        for exchange in recorder.exchanges():
+        exchanges = recorder.exchanges()
+        # The web provider asks for all flags at once, but for each context anew.
+        report.say("protocol", f"{recorder.client} was heard", None if len(exchanges) > 10 else f"{len(exchanges)} answers")
+        for exchange in exchanges:
             seen += 1
             short = exchange.path.removeprefix("/ofrep/v1/evaluate/flags")
             faults = [(f"{short}: {fault}", fault) for fault in wire.faults_of(exchange, shapes.get)]
@@ -147,7 +150,7 @@ def check_wire(recorders, table, report):
     print(f"protocol: {seen} answers checked against their shapes")
 
 
-def prepared(cache, wanted, report):
+def prepared(cache, makers, report):
     """The commands of the clients that can be had."""
     cache.mkdir(parents=True, exist_ok=True)
     commands = {}
@@ -158,7 +161,6 @@ def prepared(cache, wanted, report):
         except prepare.Missing as why:
             return {}, why
 
-    makers = [maker for maker in prepare.ALL if maker is prepare.python or any(name.startswith(maker.__name__) for name in wanted)]
     with ThreadPoolExecutor(2) as pool:
         for maker, (found, why) in zip(makers, pool.map(one, makers), strict=True):
             commands |= found
@@ -171,15 +173,20 @@ def prepared(cache, wanted, report):
 
 def main(binary, cache, wanted):
     table = json.loads((HERE / "cases.json").read_text())
-    wanted = wanted or ["http", *table["clients"]]
+    known = ["http", *table["clients"]]
+    if unknown := set(wanted) - set(known):
+        print(f"no such client: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+        raise SystemExit(64)
+    wanted = wanted or known
     report = Report()
-    commands = prepared(cache, wanted, report)
-    validator = cache / "python/bin/python"
-    if "python" not in commands:
-        print("SKIPPED: everything, because Python's packages cannot be had")
-        report.end()
     if Path(sys.prefix) != cache / "python":
+        # The rest runs with the packages that come with the Python client.
+        if "python" not in prepared(cache, [prepare.python], report):
+            report.end()
+        validator = cache / "python/bin/python"
         os.execv(validator, [str(validator), __file__, str(binary), str(cache), *wanted])
+    makers = [maker for maker in prepare.ALL if maker.__name__ in {name.split("-")[0] for name in wanted}]
+    commands = prepared(cache, makers, report)
     from server import Server
     from wire import Recorder
 

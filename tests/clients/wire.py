@@ -67,6 +67,9 @@ class Recorder:
             for method, path in _requests(requests):
                 if "/events" in path:
                     break
+                if answers.tell() == len(answers.getvalue()):
+                    # The client went away before it was answered.
+                    break
                 answer = http.client.HTTPResponse(answers, method=method)
                 answer.begin()
                 found.append(Exchange(self.client, method, path, answer.status, answer.headers, answer.read()))
