@@ -30,7 +30,7 @@
 //! | a process of this machine | `apply/processes/` |
 //! | a message on its way | `outbox/` |
 //! | a route | `api/`, one file a resource; pages in `pages/` |
-//! | a command | `cli/`, one file a group |
+//! | a command | `cli/`, one file a group: words in, text out; what it asks and says is answered at the `desk/`, also over HTTP |
 //!
 //! Invariants:
 //! - Effects go through [`store`], [`outbox`] and [`apply`] alone; only [`status`] writes a status.
@@ -46,6 +46,7 @@ pub mod cli;
 pub mod clock;
 pub mod coach;
 pub mod controller;
+pub mod desk;
 pub mod keys;
 pub mod outbox;
 pub mod pages;

@@ -3,19 +3,19 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use betagate_core::resources::{Kind, SignoffSpec};
+use betagate_core::resources::SignoffSpec;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
-use uuid::Uuid;
 
 use super::auth::Admin;
+use super::desk::answer;
 use super::{ApiState, Problem};
-use crate::controller::{START_ROLLBACK, in_its_calendar};
+use crate::desk::Request;
 use crate::store::audit::{self, Entry};
-use crate::store::{incidents, intents, signoffs, status};
+use crate::store::status;
 
 pub fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
@@ -45,38 +45,32 @@ pub async fn program(state: &ApiState, named: Option<String>) -> Result<String, 
 
 /// The status of everything.
 #[utoipa::path(get, path = "/v1/admin/status", tag = "administration", responses((status = 200, description = "Statuses and sources")))]
-async fn statuses(State(state): State<ApiState>, _: Admin) -> Result<Json<Value>, Problem> {
-    let all = status::list(&state.store, None).await?;
-    let sources = status::sources(&state.store).await?;
-    let sources: Vec<Value> = sources
-        .iter()
-        .map(|source| json!({ "revision": source.revision, "state": source.body, "updatedAt": source.updated_at }))
-        .collect();
-    Ok(Json(json!({ "resources": all.iter().map(shown).collect::<Vec<_>>(), "sources": sources })))
+async fn statuses(State(state): State<ApiState>, admin: Admin) -> Result<Json<Value>, Problem> {
+    Ok(Json(answer(&state, admin, Request::Status).await?))
 }
 
 /// The status of every resource of a kind.
-#[utoipa::path(get, path = "/v1/admin/resources/{kind}", tag = "administration", responses((status = 200, description = "Statuses")))]
-async fn of_kind(State(state): State<ApiState>, _: Admin, Path(kind): Path<String>) -> Result<Json<Value>, Problem> {
-    let kind: Kind = kind.parse().map_err(Problem::bad)?;
-    let all = status::list(&state.store, Some(kind.name())).await?;
-    Ok(Json(json!({ "resources": all.iter().map(shown).collect::<Vec<_>>() })))
+#[utoipa::path(get, path = "/v1/admin/resources/{kind}", tag = "administration", params(("kind" = String, Path)),
+    responses((status = 200, description = "Statuses")))]
+async fn of_kind(
+    State(state): State<ApiState>,
+    admin: Admin,
+    Path(kind): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let all = answer(&state, admin, Request::Get { kind, name: None }).await?;
+    Ok(Json(json!({ "resources": all })))
 }
 
 /// The status of one resource, with what it waits for.
-#[utoipa::path(get, path = "/v1/admin/resources/{kind}/{name}", tag = "administration", responses((status = 200, description = "The status")))]
+#[utoipa::path(get, path = "/v1/admin/resources/{kind}/{name}", tag = "administration",
+    params(("kind" = String, Path), ("name" = String, Path)),
+    responses((status = 200, description = "The status"), (status = 404, description = "No such resource")))]
 async fn of_name(
     State(state): State<ApiState>,
-    _: Admin,
+    admin: Admin,
     Path((kind, name)): Path<(String, String)>,
 ) -> Result<Json<Value>, Problem> {
-    let kind: Kind = kind.parse().map_err(Problem::bad)?;
-    let found = status::get(&state.store, kind.name(), &name).await?;
-    found.map(|status| Json(shown(&status))).ok_or_else(|| Problem::missing("resource"))
-}
-
-fn shown(status: &status::ResourceStatus) -> Value {
-    json!({ "kind": status.kind, "name": status.name, "program": status.program, "status": status.status, "updatedAt": status.updated_at })
+    Ok(Json(answer(&state, admin, Request::Get { kind, name: Some(name) }).await?))
 }
 
 /// Records a person's word. It is the token's subject's; who it names is recorded as unverified.
@@ -86,16 +80,8 @@ async fn sign(
     admin: Admin,
     Json(spec): Json<SignoffSpec>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let program = program(&state, Some(spec.program.clone())).await?;
-    let spec = in_its_calendar(&state.store, &program, spec).await?;
-    let now = state.clock.now();
-    let name = format!("recorded-{}", Uuid::now_v7());
-    let word = signoffs::Signoff::recorded(&name, &spec, now, "api");
-    let mut tx = state.store.begin().await?;
-    signoffs::record(&mut tx, &word).await?;
-    note(&mut tx, &admin, &program, "signoff.recorded", format!("Signoff/{name}"), json!(spec), now).await?;
-    tx.commit().await?;
-    Ok((StatusCode::CREATED, Json(json!({ "name": name }))))
+    let request = Request::Sign { program: Some(spec.program.clone()), word: Box::new(spec) };
+    Ok((StatusCode::CREATED, Json(answer(&state, admin, request).await?)))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -119,36 +105,10 @@ async fn open_incident(
     admin: Admin,
     Json(opened): Json<Opened>,
 ) -> Result<StatusCode, Problem> {
-    if !matches!(opened.severity.as_str(), "sev-1" | "sev-2" | "sev-3" | "sev-4") {
-        return Err(Problem::bad("severity is sev-1 to sev-4"));
-    }
-    let program = program(&state, opened.program).await?;
-    let now = state.clock.now();
-    let incident = incidents::Incident {
-        program: program.clone(),
-        name: opened.name,
-        severity: opened.severity,
-        category: opened.category,
-        title: opened.title,
-        started_at: opened.started_at.unwrap_or(now),
-        resolved_at: None,
-        acknowledged_at: None,
-        source: "api".to_owned(),
-        first_seen: now,
-    };
-    let mut tx = state.store.begin().await?;
-    incidents::open(&mut tx, &incident).await?;
-    note(
-        &mut tx,
-        &admin,
-        &program,
-        "incident.opened",
-        format!("Incident/{}", incident.name),
-        json!({ "severity": incident.severity, "title": incident.title }),
-        now,
-    )
-    .await?;
-    tx.commit().await?;
+    let Opened { program, name, severity, category, title, started_at } = opened;
+    let by = String::new();
+    let request = Request::OpenIncident { program, name, severity, title, category, ago: None, started_at, by };
+    answer(&state, admin, request).await?;
     Ok(StatusCode::CREATED)
 }
 
@@ -169,14 +129,8 @@ async fn close_incident(
     Path(name): Path<String>,
     Query(of): Query<Of>,
 ) -> Result<StatusCode, Problem> {
-    let program = program(&state, of.program).await?;
-    let now = state.clock.now();
-    let mut tx = state.store.begin().await?;
-    if !incidents::close(&mut tx, &program, &name, now).await? {
-        return Err(Problem::missing("open incident"));
-    }
-    note(&mut tx, &admin, &program, "incident.closed", format!("Incident/{name}"), json!({}), now).await?;
-    tx.commit().await?;
+    let by = String::new();
+    answer(&state, admin, Request::CloseIncident { program: of.program, name, by }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -195,14 +149,9 @@ async fn start_rollback(
     admin: Admin,
     Json(start): Json<Start>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let program = program(&state, start.program).await?;
-    let body = json!({ "program": program, "plan": start.plan, "reason": start.reason });
-    let now = state.clock.now();
-    let mut tx = state.store.begin().await?;
-    let id = intents::submit(&mut tx, START_ROLLBACK, &admin.actor, &body, now).await?;
-    note(&mut tx, &admin, &program, "rollback.requested", format!("RollbackPlan/{}", start.plan), body, now).await?;
-    tx.commit().await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({ "intent": id }))))
+    let Start { program, plan, reason } = start;
+    let asked = answer(&state, admin, Request::StartRollback { program, plan, reason, by: String::new() }).await?;
+    Ok((StatusCode::ACCEPTED, Json(asked)))
 }
 
 /// The record, newest first.
@@ -220,25 +169,4 @@ async fn log(State(state): State<ApiState>, _: Admin, Query(of): Query<Of>) -> R
         json!({ "seq": kept.seq, "at": at, "program": program, "actor": actor, "action": action, "object": object, "detail": detail })
     }).collect();
     Ok(Json(json!({ "entries": entries })))
-}
-
-async fn note(
-    tx: &mut crate::store::Tx,
-    admin: &Admin,
-    program: &str,
-    action: &str,
-    object: String,
-    detail: Value,
-    now: Timestamp,
-) -> Result<(), Problem> {
-    let entry = Entry {
-        at: now,
-        program: program.to_owned(),
-        actor: admin.actor.clone(),
-        action: action.to_owned(),
-        object,
-        detail,
-    };
-    audit::append(tx, entry).await?;
-    Ok(())
 }

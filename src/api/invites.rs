@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::auth::Admin;
 use super::{ApiState, Problem};
-use crate::store::invites::{self, Filter, Invite, InviteError, Made, NewInvite, Origin, Revocation};
+use crate::desk::shown_invite;
+use crate::store::invites::{self, Filter, InviteError, Made, NewInvite, Origin, Revocation};
 
 /// How long an invite made by hand is good.
 const GOOD_FOR: SignedDuration = SignedDuration::from_hours(14 * 24);
@@ -91,9 +92,9 @@ async fn create(
     let until = now.checked_add(GOOD_FOR).unwrap_or(now);
     let rendered = invites::render(&mut tx, &state.keys, made.invite().id, until, now).await?;
     tx.commit().await?;
-    let mut body = shown(made.invite());
+    let mut body = shown_invite(made.invite());
     if let Some(rendered) = rendered {
-        body = shown(&rendered.invite);
+        body = shown_invite(&rendered.invite);
         body["code"] = json!(rendered.code.reveal());
     }
     Ok((StatusCode::CREATED, Json(body)))
@@ -115,7 +116,7 @@ async fn list(State(state): State<ApiState>, _: Admin, Query(page): Query<Page>)
     let next = (found.len() == usize::try_from(limit).unwrap_or(usize::MAX))
         .then(|| found.last().map(|invite| invite.id))
         .flatten();
-    Ok(Json(json!({ "invites": found.iter().map(shown).collect::<Vec<_>>(), "next": next })))
+    Ok(Json(json!({ "invites": found.iter().map(shown_invite).collect::<Vec<_>>(), "next": next })))
 }
 
 /// Takes back every invite of an address, membership included.
@@ -160,12 +161,4 @@ fn refused(error: InviteError) -> Problem {
         InviteError::Store(error) => error.into(),
         other => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invite", other.to_string()),
     }
-}
-
-fn shown(invite: &Invite) -> Value {
-    json!({
-        "id": invite.id, "program": invite.program, "cohort": invite.cohort, "email": invite.email, "state": invite.state.as_str(),
-        "note": invite.note, "invitedBy": invite.invited_by, "createdAt": invite.created_at, "sentAt": invite.sent_at,
-        "usedAt": invite.used_at, "expiresAt": invite.expires_at, "revokedAt": invite.revoked_at,
-    })
 }

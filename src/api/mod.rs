@@ -7,6 +7,7 @@
 mod accounts;
 mod admin;
 mod auth;
+mod desk;
 mod events;
 mod explain;
 pub mod flags_cache;
@@ -90,6 +91,7 @@ pub fn service(state: ApiState) -> Front<Router> {
     let described = OpenApiRouter::with_openapi(Description::openapi())
         .merge(accounts::routes())
         .merge(admin::routes())
+        .merge(desk::routes())
         .merge(events::routes())
         .merge(explain::routes())
         .merge(hooks::routes())

@@ -2,14 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use betagate_core::desired::nearest::nearest;
-use betagate_core::resources::Kind;
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
+use serde_json::Value;
+use url::Url;
 
+use super::server::Server;
 use super::{FAILED, USAGE};
+use crate::apply::processes::ServerFile;
+use crate::clock::Clock;
+use crate::desk::{Bringer, Desk, DeskError, Request};
+use crate::keys::Keys;
 use crate::store::{Store, StoreError};
 
 /// Why a command did not do what it was asked.
@@ -24,6 +29,16 @@ pub enum CliError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<DeskError> for CliError {
+    fn from(error: DeskError) -> Self {
+        match error {
+            DeskError::Usage(why) => Self::Usage(why),
+            DeskError::Unknown(why) | DeskError::Refused(why) => Self::Failed(why),
+            DeskError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl CliError {
@@ -53,9 +68,19 @@ pub enum Format {
     Yaml,
 }
 
-/// Where the record is.
+/// Where the answers are: a server, or the record itself.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Where")]
 pub struct Where {
+    /// A server, http://HOST:PORT; without it the one that holds the data folder, and without that the record itself.
+    #[arg(long, value_name = "URL", env = "BETAGATE_SERVER")]
+    pub server: Option<Url>,
+    /// The server's administration token.
+    #[arg(long, env = "BETAGATE_TOKEN", hide_env_values = true)]
+    pub token: Option<SecretString>,
+    /// A file with it.
+    #[arg(long, value_name = "FILE", env = "BETAGATE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
     /// The data folder of `betagate up`.
     #[arg(long, default_value = ".betagate", env = "BETAGATE_DATA")]
     pub data: PathBuf,
@@ -75,10 +100,13 @@ impl Where {
     /// # Errors
     /// When there is none, or it does not answer.
     pub async fn store(&self) -> Result<Store, CliError> {
+        if let Some(server) = &self.server {
+            return Err(CliError::Usage(format!("this needs the record itself, and not a server such as {server}")));
+        }
         if self.database.is_none() && !self.data.join(DATABASE_FILE).exists() {
             let folder = self.data.display();
             return Err(CliError::Failed(format!(
-                "there is no record in {folder}: start `betagate up` first, or name one with --data or --database"
+                "there is no record in {folder}: start `betagate up` first, or name one with --server, --data or --database"
             )));
         }
         let store = Store::open(self.url().expose_secret()).await?;
@@ -87,6 +115,59 @@ impl Where {
         }
         Ok(store)
     }
+
+    /// Asks the server, where one is named or holds the data folder; else the record itself.
+    ///
+    /// # Errors
+    /// What the desk refuses, in its words; a server or record that does not answer.
+    pub async fn ask(&self, request: Request) -> Result<Value, CliError> {
+        match self.server()? {
+            Some(server) => server.ask(&request).await,
+            None => self.ask_record(request).await,
+        }
+    }
+
+    /// Asks the record itself, whatever runs.
+    ///
+    /// # Errors
+    /// What the desk refuses, in its words; a record that does not answer.
+    pub async fn ask_record(&self, request: Request) -> Result<Value, CliError> {
+        let store = self.store().await?;
+        let keys = Keys::load(&self.data.join("keys")).ok();
+        let (now, bringer) = (Clock::system().now(), Bringer::Record);
+        let desk = Desk { store: &store, keys: keys.as_ref(), now, bringer, env: &|_| None };
+        let answer = desk.answer(request).await;
+        store.close().await;
+        answer.map_err(Into::into)
+    }
+
+    fn server(&self) -> Result<Option<Server>, CliError> {
+        if let Some(url) = &self.server {
+            return Ok(Some(Server { url: url.clone(), token: self.token()? }));
+        }
+        if self.database.is_some() {
+            return Ok(None);
+        }
+        let Some(file) = ServerFile::read(&self.data).map_err(CliError::failed)? else { return Ok(None) };
+        let url = format!("http://{}", super::up::reachable(file.address));
+        let url = Url::parse(&url).map_err(CliError::failed)?;
+        // Who may not read the token, but the record, asks the record.
+        Ok(read_token(&file.admin_token_file).ok().map(|token| Server { url, token: Some(token) }))
+    }
+
+    fn token(&self) -> Result<Option<SecretString>, CliError> {
+        match (&self.token, &self.token_file) {
+            (Some(token), _) => Ok(Some(token.clone())),
+            (None, Some(file)) => read_token(file).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+fn read_token(file: &Path) -> Result<SecretString, CliError> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| CliError::Failed(format!("{}: {error}", file.display())))?;
+    Ok(text.trim().to_owned().into())
 }
 
 const DATABASE_FILE: &str = "betagate.db";
@@ -112,6 +193,11 @@ pub fn print_value(value: &impl Serialize, format: Format) -> Result<(), CliErro
     Ok(())
 }
 
+/// A text as it stands; anything else as JSON.
+pub fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 /// A table for people, as wide as the terminal.
 pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
@@ -123,48 +209,4 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Stri
         table.add_row(row);
     }
     table.to_string()
-}
-
-/// The program that is meant: named, or the only one.
-///
-/// # Errors
-/// When there is none of that name, or several and none named.
-pub async fn only_program(store: &Store, named: Option<String>) -> Result<String, CliError> {
-    let all = crate::store::status::all_good(store).await?;
-    let programs: Vec<String> = all.into_iter().filter(|good| good.kind == "Program").map(|good| good.name).collect();
-    match named {
-        Some(named) if programs.contains(&named) => Ok(named),
-        Some(named) => {
-            Err(CliError::Failed(format!("there is no program '{named}'; there are {}", programs.join(", "))))
-        }
-        None => match programs.as_slice() {
-            [only] => Ok(only.clone()),
-            [] => Err(CliError::Failed("there is no program yet".to_owned())),
-            several => Err(CliError::Usage(format!("name the program with --program: {}", several.join(", ")))),
-        },
-    }
-}
-
-/// Refuses a name that the program does not have: a word about it would be kept, and would do nothing.
-///
-/// # Errors
-/// When the record knows no such resource; the nearest name is told.
-pub async fn expect_known(store: &Store, program: &str, kind: Kind, name: &str) -> Result<(), CliError> {
-    let all = crate::store::status::list(store, Some(kind.name())).await?;
-    let own: Vec<String> = all.into_iter().filter(|one| one.program == program).map(|one| one.name).collect();
-    if own.iter().any(|one| one == name) {
-        return Ok(());
-    }
-    Err(unknown(&kind.name().to_lowercase(), name, &format!("program '{program}'"), &own))
-}
-
-/// Says that there is no such thing, and what there is instead.
-pub fn unknown(what: &str, name: &str, place: &str, known: &[String]) -> CliError {
-    let near = nearest(name, known.iter().map(String::as_str));
-    let hint = match near {
-        Some(near) => format!("; did you mean {near}?"),
-        None if known.is_empty() => String::new(),
-        None => format!("; there are {}", known.join(", ")),
-    };
-    CliError::Failed(format!("there is no {what} '{name}' in {place}{hint}"))
 }

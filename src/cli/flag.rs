@@ -2,15 +2,12 @@
 
 use std::process::ExitCode;
 
-use betagate_core::cohort::{AddressRules, normalise};
-use betagate_core::flags::{Asker, Context, FlagSet, Membership, cohort_key};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::common::{print_value, table};
+use super::common::{plain, print_value, table};
 use super::{CliError, Format, Where};
-use crate::clock::Clock;
-use crate::store::{Store, flags, members};
+use crate::desk::Request;
 
 /// Flags as they are served.
 #[derive(Args)]
@@ -59,43 +56,27 @@ impl Flag {
         match self.what {
             FlagWhat::Set(set) => return set.run().await,
             FlagWhat::Get { key, context, explain, place, output } => {
-                let store = place.store().await?;
-                let snapshot = flags::newest(&store)
-                    .await?
-                    .ok_or_else(|| CliError::Failed("no flags are published yet".to_owned()))?;
                 let context: Value =
                     serde_json::from_str(&context).map_err(|error| CliError::Usage(format!("--context: {error}")))?;
-                let context = Context::new(context).map_err(|why| CliError::Usage(format!("--context: {why}")))?;
-                let index = memberships(&store, &context).await?;
                 if explain {
-                    return super::flag_explain::print(&snapshot, &key, &context, &index, output);
-                }
-                let definitions = snapshot.body["flags"].as_object();
-                let definitions = definitions.into_iter().flatten().map(|(key, flag)| (key.as_str(), flag));
-                let (set, _) = FlagSet::compile(definitions, &|_| None);
-                let answer = set
-                    .evaluate(&key, &context, &index, Clock::system().now())
-                    .map_err(|error| CliError::Failed(format!("{}: {}", error.code(), error.details())))?;
-                let cohorts = Asker::new(&context, &index).cohorts();
-                let shown = json!({ "key": key, "value": answer.value, "variant": answer.variant, "reason": answer.reason.name(), "decidedBy": answer.decided_by,
-                    "cohorts": cohorts, "revision": snapshot.source_revision, "metadata": answer.metadata });
-                if output == Format::Table {
-                    say!(
-                        "{key} = {} ({}, {}), decided by {}",
-                        answer.value.unwrap_or(&Value::Null),
-                        answer.variant,
-                        answer.reason.name(),
-                        answer.decided_by
+                    return super::flag_explain::print(
+                        &place.ask(Request::ExplainFlag { key, context }).await?,
+                        output,
                     );
+                }
+                let answer = place.ask(Request::GetFlag { key, context }).await?;
+                if output == Format::Table {
+                    let text = |field: &str| plain(&answer[field]);
+                    let (key, value, variant) = (text("key"), &answer["value"], text("variant"));
+                    say!("{key} = {value} ({variant}, {}), decided by {}", text("reason"), text("decidedBy"));
                 } else {
-                    print_value(&shown, output)?;
+                    print_value(&answer, output)?;
                 }
             }
             FlagWhat::List { place, output } => {
-                let snapshot = flags::newest(&place.store().await?).await?;
-                let body = snapshot.map(|snapshot| snapshot.body).unwrap_or_default();
+                let flags = place.ask(Request::ListFlags).await?;
                 if output == Format::Table {
-                    let rows = body["flags"].as_object().into_iter().flatten().map(|(key, flag)| {
+                    let rows = flags.as_object().into_iter().flatten().map(|(key, flag)| {
                         let text = |field: &str| flag[field].as_str().unwrap_or("-").to_owned();
                         let hold = flag["hold"]["run"]
                             .as_str()
@@ -105,29 +86,10 @@ impl Flag {
                     });
                     say!("{}", table(&["KEY", "STATE", "DEFAULT", "RISK", "HELD BY", "ROUTED TO"], rows));
                 } else {
-                    print_value(&body["flags"], output)?;
+                    print_value(&flags, output)?;
                 }
             }
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// The cohorts of the context's person, whom their user id or their address names, in any spelling.
-async fn memberships(store: &Store, context: &Context) -> Result<Membership, CliError> {
-    let mut index = Membership::default();
-    let Some(person) = context.person() else { return Ok(index) };
-    let address = normalise(person, AddressRules::default()).ok();
-    members::each(store, |member| {
-        let key = if member.user.to_string() == person {
-            person
-        } else if Some(&member.address) == address.as_ref() {
-            member.address.as_str()
-        } else {
-            return;
-        };
-        index.add(key, &cohort_key(&member.program, &member.cohort));
-    })
-    .await?;
-    Ok(index)
 }

@@ -3,34 +3,20 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use betagate_core::flags::{Answered, Context, Explanation, Membership, RulePath, explain};
-use serde_json::json;
+use betagate_core::flags::{Answered, Explanation, RulePath};
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 
-use super::common::{print_value, unknown};
+use super::common::print_value;
 use super::{CliError, Format};
-use crate::clock::Clock;
-use crate::store::flags::Snapshot;
 
-/// Prints an explanation. Environment variables that override flags are those of API processes: they are not known here.
-pub fn print(
-    snapshot: &Snapshot,
-    key: &str,
-    context: &Context,
-    members: &Membership,
-    output: Format,
-) -> Result<ExitCode, CliError> {
-    let definitions = snapshot.body["flags"].as_object().cloned().unwrap_or_default();
-    let Some(told) = explain(&definitions, key, context, members, &|_| None, Clock::system().now()) else {
-        let known: Vec<String> = definitions.keys().cloned().collect();
-        return Err(unknown("flag", key, "the published snapshot", &known));
-    };
+/// Prints an explanation.
+pub fn print(answer: &Value, output: Format) -> Result<ExitCode, CliError> {
     if output == Format::Table {
+        let told = Explanation::deserialize(answer).map_err(CliError::failed)?;
         say!("{}", text(&told).trim_end());
     } else {
-        let mut shown = json!(told);
-        shown["revision"] = json!(snapshot.revision);
-        shown["version"] = json!(snapshot.source_revision);
-        print_value(&shown, output)?;
+        print_value(answer, output)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,15 +5,11 @@ use std::process::ExitCode;
 use betagate_core::decide::CheckState;
 use betagate_core::resources::Unit;
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::board::number;
-use super::common::{print_value, table};
-use super::words::note;
+use super::common::{plain, print_value, table};
 use super::{CliError, Format, Where};
-use crate::clock::Clock;
-use crate::controller::MEASURE_GATE;
-use crate::store::{Store, intents, readings, status};
+use crate::desk::{Request, number};
 
 /// Gates: their live verdict, measured now, and the notes of their reviews.
 #[derive(Args)]
@@ -66,53 +62,29 @@ enum GateWhat {
 impl Gate {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         match self.what {
-            GateWhat::Show { name, place, output } => show(&find(&place.store().await?, &name).await?, output)?,
+            GateWhat::Show { name, place, output } => {
+                show(&place.ask(Request::Get { kind: "gate".to_owned(), name: Some(name) }).await?, output)?;
+            }
             GateWhat::Measure { name, by, place } => {
-                let store = place.store().await?;
-                let program = find(&store, &name).await?.program;
-                let mut tx = store.begin().await?;
-                let body = json!({ "program": program, "gate": name });
-                intents::submit(&mut tx, MEASURE_GATE, &by, &body, Clock::system().now()).await?;
-                tx.commit().await?;
+                place.ask(Request::MeasureGate { gate: name.clone(), by }).await?;
                 say!("asked for; betagate gate show {name}");
             }
-            GateWhat::Review { name, note: text, by, place } => {
-                let store = place.store().await?;
-                let program = find(&store, &name).await?.program;
-                let mut tx = store.begin().await?;
-                if !readings::note(&mut tx, &program, &name, &text).await? {
-                    return Err(CliError::Failed(format!("gate '{name}' was not reviewed yet")));
-                }
-                note(
-                    &mut tx,
-                    &program,
-                    &by,
-                    "review.noted",
-                    format!("Gate/{name}"),
-                    json!(text),
-                    Clock::system().now(),
-                )
-                .await?;
-                tx.commit().await?;
+            GateWhat::Review { name, note, by, place } => {
+                place.ask(Request::NoteReview { gate: name, note, by }).await?;
             }
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-async fn find(store: &Store, name: &str) -> Result<status::ResourceStatus, CliError> {
-    let found = status::get(store, "Gate", name).await?;
-    found.ok_or_else(|| CliError::Failed(format!("there is no gate '{name}': betagate get gates")))
-}
-
-fn show(found: &status::ResourceStatus, output: Format) -> Result<(), CliError> {
-    let verdict = &found.status["verdict"];
+fn show(found: &Value, output: Format) -> Result<(), CliError> {
+    let verdict = &found["status"]["verdict"];
     if output != Format::Table {
         return print_value(verdict, output);
     }
     say!(
         "{} is {}: {}",
-        found.name,
+        plain(&found["name"]),
         verdict["verdict"].as_str().unwrap_or("-"),
         verdict["reason"].as_str().unwrap_or("-")
     );

@@ -21,6 +21,7 @@ mod people;
 mod plan;
 mod record;
 mod rollback;
+mod server;
 mod stand;
 mod up;
 mod validate;

@@ -5,19 +5,15 @@ use std::process::ExitCode;
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher as _;
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::common::{only_program, print_value, table};
+use super::common::{plain, print_value, table};
 use super::{CliError, Format, Where};
 use crate::clock::Clock;
-use crate::keys::Keys;
+use crate::desk::Request;
 use crate::store::audit::{self, Entry};
-use crate::store::invites::{self, Filter, NewInvite, Origin, Revocation};
 use crate::store::{people, tokens};
-
-/// How long an invite made by hand is good.
-const GOOD_FOR: jiff::SignedDuration = jiff::SignedDuration::from_hours(14 * 24);
 
 /// Administrators' accounts.
 #[derive(Args)]
@@ -77,9 +73,9 @@ async fn token(name: &str, scopes: Vec<String>, place: &Where) -> Result<ExitCod
     let token = data_encoding::BASE32_NOPAD.encode(&rand::random::<[u8; 25]>());
     let mut tx = store.begin().await?;
     let at = Clock::system().now();
-    tokens::create(&mut tx, name, &crate::api::token_digest(&token), &scopes, at).await?;
-    let (actor, action, object) = ("cli (unverified)".into(), "token.created".into(), format!("token/{name}"));
-    let detail = json!({ "scopes": scopes });
+    let id = tokens::create(&mut tx, name, &crate::api::token_digest(&token), &scopes, at).await?;
+    let (actor, action, object) = ("cli (unverified)".into(), "token.created".into(), format!("token/{id}"));
+    let detail = json!({ "name": name, "scopes": scopes });
     audit::append(&mut tx, Entry { at, program: String::new(), actor, action, object, detail }).await?;
     tx.commit().await?;
     say!("{name} may {}. The token, shown this once: {token}", scopes.join(", "));
@@ -158,73 +154,29 @@ enum InviteWhat {
 
 impl Invite {
     pub async fn run(self) -> Result<ExitCode, CliError> {
-        let now = Clock::system().now();
         match self.what {
             InviteWhat::Add { email, cohort, note, by, program, place } => {
-                let store = place.store().await?;
-                let keys = Keys::load(&place.data.join("keys")).map_err(CliError::failed)?;
-                let program = only_program(&store, program).await?;
-                if invites::cohort_state(&store, &program, &cohort).await?.is_none() {
-                    return Err(CliError::Failed(format!(
-                        "cohort '{cohort}' of program '{program}' has not opened yet"
-                    )));
-                }
-                let (program, cohort) = (program.as_str(), cohort.as_str());
-                let new = NewInvite {
-                    program,
-                    cohort,
-                    email: &email,
-                    label: "",
-                    role: "",
-                    invited_by: &by,
-                    locale: "",
-                    note: &note,
-                    source: Origin::Admin,
-                };
-                let actor = format!("cli/{by} (unverified)");
-                let mut tx = store.begin().await?;
-                let made = invites::create(&mut tx, &keys, &new, &actor, now).await.map_err(CliError::failed)?;
-                let until = now.checked_add(GOOD_FOR).unwrap_or(now);
-                let rendered = invites::render(&mut tx, &keys, made.invite().id, until, now).await?;
-                tx.commit().await?;
-                match rendered {
-                    Some(rendered) => say!("{} (good until {until})", rendered.code.reveal()),
-                    None => say!("{} waits for a free place, or is in already", email),
+                let made = place.ask(Request::AddInvite { program, cohort, email: email.clone(), note, by }).await?;
+                match made["code"].as_str() {
+                    Some(code) => say!("{code} (good until {})", plain(&made["expiresAt"])),
+                    None => say!("{email} waits for a free place, or is in already"),
                 }
             }
             InviteWhat::List { cohort, active_only, limit, after, place, output } => {
-                let filter = Filter { cohort, active_only, after, limit, ..Filter::default() };
-                let found = invites::list(&place.store().await?, &filter).await?;
+                let found = place.ask(Request::ListInvites { cohort, active_only, after, limit }).await?;
                 if output == Format::Table {
-                    let rows = found.iter().map(|invite| {
-                        vec![
-                            invite.email.clone().unwrap_or_default(),
-                            invite.cohort.clone(),
-                            invite.state.as_str().to_owned(),
-                            invite.created_at.to_string(),
-                            invite.id.to_string(),
-                        ]
-                    });
+                    let cell = |value: &Value| if value.is_null() { String::new() } else { plain(value) };
+                    let fields = ["email", "cohort", "state", "createdAt", "id"];
+                    let cells = |invite: &Value| fields.iter().map(|field| cell(&invite[*field])).collect();
+                    let rows = found.as_array().into_iter().flatten().map(cells);
                     say!("{}", table(&["EMAIL", "COHORT", "STATE", "CREATED", "ID"], rows));
                 } else {
-                    let all: Vec<_> = found.iter().map(|invite| json!({ "id": invite.id, "email": invite.email, "cohort": invite.cohort,
-                        "program": invite.program, "state": invite.state.as_str(), "createdAt": invite.created_at, "usedAt": invite.used_at, "expiresAt": invite.expires_at })).collect();
-                    print_value(&all, output)?;
+                    print_value(&found, output)?;
                 }
             }
             InviteWhat::Revoke { email, reason, by, program, place } => {
-                let store = place.store().await?;
-                let actor = format!("cli/{by} (unverified)");
-                let how = Revocation { reason: &reason, end_membership: true, actor: &actor };
-                let mut tx = store.begin().await?;
-                let revoked = invites::revoke_address(&mut tx, program.as_deref(), &email, how, now)
-                    .await
-                    .map_err(CliError::failed)?;
-                tx.commit().await?;
-                if revoked.is_empty() {
-                    return Err(CliError::Failed("there is no invite for this address".to_owned()));
-                }
-                say!("{} invite(s) taken back", revoked.len());
+                let revoked = place.ask(Request::RevokeInvites { program, email, reason, by }).await?;
+                say!("{} invite(s) taken back", revoked["revoked"]);
             }
         }
         Ok(ExitCode::SUCCESS)

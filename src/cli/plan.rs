@@ -10,9 +10,9 @@ use super::common::print_value;
 use super::{ATTENTION, CliError, FAILED, Format, Where};
 use crate::apply::processes::ServerFile;
 use crate::clock::Clock;
-use crate::controller::{Preview, TRIGGER_SOURCE, build_snapshot, compare, preview};
+use crate::controller::{Preview, build_snapshot, compare, preview};
+use crate::desk::Request;
 use crate::source::{Snapshot, at, read_folder};
-use crate::store::intents;
 
 /// How a plan is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -103,14 +103,13 @@ pub struct Apply {
 
 impl Apply {
     pub async fn run(self) -> Result<ExitCode, CliError> {
-        let store = self.place.store().await?;
         let server = ServerFile::read(&self.place.data).map_err(CliError::failed)?;
-        if server.is_none() && self.place.database.is_none() {
-            return Err(CliError::Failed("nothing runs here: start `betagate up`".to_owned()));
+        if server.is_none() && self.place.database.is_none() && self.place.server.is_none() {
+            return Err(CliError::Failed(
+                "nothing runs here: start `betagate up`, or name a server with --server".to_owned(),
+            ));
         }
-        let mut tx = store.begin().await?;
-        intents::submit(&mut tx, TRIGGER_SOURCE, "cli", &json!({}), Clock::system().now()).await?;
-        tx.commit().await?;
+        self.place.ask(Request::Apply).await?;
         say!("asked for; see betagate status");
         Ok(ExitCode::SUCCESS)
     }

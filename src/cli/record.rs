@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
-use serde_json::json;
+use serde_json::Value;
 
-use super::common::{print_value, table};
+use super::common::{plain, print_value, table};
 use super::{CliError, FAILED, Format, Where};
 use crate::clock::Clock;
-use crate::store::{Store, audit, backup};
+use crate::desk::Request;
+use crate::store::{Store, backup};
 
 /// The hash-chained log of everything that was done.
 #[derive(Args)]
@@ -54,29 +55,15 @@ enum AuditWhat {
 impl Audit {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         match self.what {
-            AuditWhat::Verify { place, output } => verify(&place.store().await?, output).await,
+            AuditWhat::Verify { place, output } => verify(&place, output).await,
             AuditWhat::List { program, object, limit, place, output } => {
-                let filter = audit::Filter { program, object, limit: Some(limit), ..audit::Filter::default() };
-                let entries = audit::list(&place.store().await?, &filter).await?;
+                let entries = place.ask(Request::ListAudit { program, object, limit }).await?;
                 if output == Format::Table {
-                    let rows = entries.iter().map(|kept| {
-                        let entry = &kept.entry;
-                        let detail = entry.detail.as_str().map_or_else(|| entry.detail.to_string(), str::to_owned);
-                        vec![
-                            kept.seq.to_string(),
-                            entry.at.to_string(),
-                            entry.actor.clone(),
-                            entry.action.clone(),
-                            entry.object.clone(),
-                            detail,
-                        ]
-                    });
+                    let fields = ["seq", "at", "actor", "action", "object", "detail"];
+                    let cells = |entry: &Value| fields.iter().map(|field| plain(&entry[*field])).collect();
+                    let rows = entries.as_array().into_iter().flatten().map(cells);
                     say!("{}", table(&["SEQ", "AT", "ACTOR", "ACTION", "OBJECT", "DETAIL"], rows));
                 } else {
-                    let entries: Vec<_> = entries.iter().map(|kept| {
-                        let entry = &kept.entry;
-                        json!({ "seq": kept.seq, "at": entry.at, "program": entry.program, "actor": entry.actor, "action": entry.action, "object": entry.object, "detail": entry.detail })
-                    }).collect();
                     print_value(&entries, output)?;
                 }
                 Ok(ExitCode::SUCCESS)
@@ -85,25 +72,17 @@ impl Audit {
     }
 }
 
-async fn verify(store: &Store, output: Format) -> Result<ExitCode, CliError> {
-    let found = audit::verify(store).await?;
-    let problem = found.problem.as_ref().map(|problem| {
-        format!(
-            "link {} (entry {}): {:?}",
-            problem.link,
-            problem.seq.map_or_else(|| "none".to_owned(), |seq| seq.to_string()),
-            problem.what
-        )
-    });
-    if output == Format::Table {
-        match &problem {
-            None => say!("{} entries fit; {} are not chained yet", found.chained, found.waiting),
-            Some(problem) => say!("the chain breaks after {} entries, at {problem}", found.chained),
-        }
+async fn verify(place: &Where, output: Format) -> Result<ExitCode, CliError> {
+    let found = place.ask(Request::VerifyAudit).await?;
+    let whole = found["problem"].is_null();
+    if output != Format::Table {
+        print_value(&found, output)?;
+    } else if whole {
+        say!("{} entries fit; {} are not chained yet", found["chained"], found["waiting"]);
     } else {
-        print_value(&json!({ "chained": found.chained, "waiting": found.waiting, "problem": problem }), output)?;
+        say!("the chain breaks after {} entries, at {}", found["chained"], plain(&found["problem"]));
     }
-    Ok(if problem.is_none() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 /// Brings the database up to date.

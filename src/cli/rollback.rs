@@ -2,16 +2,15 @@
 
 use std::process::ExitCode;
 
-use betagate_core::resources::{Kind, Says, SignoffSpec};
+use betagate_core::resources::{Says, SignoffSpec};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::common::{expect_known, only_program, print_value, table};
-use super::words::{note, say};
+use super::common::{plain, print_value, table};
 use super::{CliError, Format, Where};
-use crate::clock::Clock;
-use crate::controller::START_ROLLBACK;
-use crate::store::{Store, intents, status};
+use crate::desk::Request;
+
+const KIND: &str = "Rollback";
 
 /// Starts, lists, shows and lifts rollbacks.
 #[derive(Args)]
@@ -80,28 +79,26 @@ impl Rollback {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         match self.what {
             RollbackWhat::Start { plan, reason, by, program, place } => {
-                start(&place, plan, reason, by, program).await?
+                let asked = place.ask(Request::StartRollback { program, plan, reason, by }).await?;
+                say!("asked for ({}); the controller starts it: betagate rollback list", plain(&asked["intent"]));
             }
             RollbackWhat::List { place, output } => {
-                let runs = status::list(&place.store().await?, Some("Rollback")).await?;
+                let runs = place.ask(Request::Get { kind: KIND.to_owned(), name: None }).await?;
+                let runs = runs.as_array().cloned().unwrap_or_default();
                 if output == Format::Table {
-                    let rows = runs
-                        .iter()
-                        .map(|run| vec![run.name.clone(), plain(&run.status["state"]), plain(&run.status["summary"])]);
-                    say!("{}", table(&["RUN", "STATE", "SUMMARY"], rows));
+                    let cells = |run: &Value| {
+                        vec![plain(&run["name"]), plain(&run["status"]["state"]), plain(&run["status"]["summary"])]
+                    };
+                    say!("{}", table(&["RUN", "STATE", "SUMMARY"], runs.iter().map(cells)));
                 } else {
-                    print_value(
-                        &runs.iter().map(|run| json!({ "name": run.name, "status": run.status })).collect::<Vec<_>>(),
-                        output,
-                    )?;
+                    let shown = runs.iter().map(|run| json!({ "name": run["name"], "status": run["status"] }));
+                    print_value(&shown.collect::<Vec<_>>(), output)?;
                 }
             }
-            RollbackWhat::Show { run, place, output } => show(&place, &run, output).await?,
+            RollbackWhat::Show { run, place, output } => show(&place, run, output).await?,
             RollbackWhat::Lift { run, by, note, place } => {
-                let store = place.store().await?;
-                let found = found(&store, &run).await?;
-                let spec = SignoffSpec {
-                    program: found.program.clone(),
+                let word = SignoffSpec {
+                    program: String::new(),
                     by,
                     says: Says::Lift,
                     gate: None,
@@ -114,46 +111,21 @@ impl Rollback {
                     note: Some(note),
                     until: None,
                 };
-                say!("recorded as {}", say(&store, &found.program, spec).await?);
+                let said = place.ask(Request::Sign { program: None, word: Box::new(word) }).await?;
+                say!("recorded as {}", plain(&said["name"]));
             }
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-async fn start(
-    place: &Where,
-    plan: String,
-    reason: String,
-    by: String,
-    program: Option<String>,
-) -> Result<(), CliError> {
-    let store = place.store().await?;
-    let program = only_program(&store, program).await?;
-    expect_known(&store, &program, Kind::RollbackPlan, &plan).await?;
-    let now = Clock::system().now();
-    let body = json!({ "program": program, "plan": plan, "reason": reason });
-    let mut tx = store.begin().await?;
-    let id = intents::submit(&mut tx, START_ROLLBACK, &by, &body, now).await?;
-    note(&mut tx, &program, &by, "rollback.requested", format!("RollbackPlan/{plan}"), body, now).await?;
-    tx.commit().await?;
-    say!("asked for ({id}); the controller starts it: betagate rollback list");
-    Ok(())
-}
-
-async fn found(store: &Store, run: &str) -> Result<status::ResourceStatus, CliError> {
-    status::get(store, "Rollback", run)
-        .await?
-        .ok_or_else(|| CliError::Failed(format!("there is no run '{run}': betagate rollback list")))
-}
-
-async fn show(place: &Where, run: &str, output: Format) -> Result<(), CliError> {
-    let found = found(&place.store().await?, run).await?;
+async fn show(place: &Where, run: String, output: Format) -> Result<(), CliError> {
+    let found = place.ask(Request::Get { kind: KIND.to_owned(), name: Some(run.clone()) }).await?;
     if output != Format::Table {
-        return print_value(&found.status, output);
+        return print_value(&found["status"], output);
     }
-    say!("{run} is {}: {}", plain(&found.status["state"]), plain(&found.status["summary"]));
-    let steps = found.status["run"]["steps"].as_array().cloned().unwrap_or_default();
+    say!("{run} is {}: {}", plain(&found["status"]["state"]), plain(&found["status"]["summary"]));
+    let steps = found["status"]["run"]["steps"].as_array().cloned().unwrap_or_default();
     let rows = steps.iter().enumerate().map(|(place, step)| {
         let action = step["step"]
             .as_object()
@@ -169,12 +141,8 @@ async fn show(place: &Where, run: &str, output: Format) -> Result<(), CliError> 
         ]
     });
     say!("{}", table(&["STEP", "ACTION", "STATE", "IN FORCE", "VERIFIED", "WAITS FOR"], rows));
-    for wait in found.status["waits"].as_array().into_iter().flatten() {
+    for wait in found["status"]["waits"].as_array().into_iter().flatten() {
         say!("waits: {} (from {})", plain(&wait["on"]), plain(&wait["from"]));
     }
     Ok(())
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -6,9 +6,9 @@ use betagate_core::resources::Kind;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::common::{print_value, table};
+use super::common::{plain, print_value, table};
 use super::{ATTENTION, CliError, Format, Where};
-use crate::store::status::{self, ResourceStatus};
+use crate::desk::Request;
 
 /// Shows where everything stands: programs, stages, gates, rollbacks, cohorts, and the source of documents.
 #[derive(Args)]
@@ -23,21 +23,21 @@ pub struct Status {
 
 impl Status {
     pub async fn run(self) -> Result<ExitCode, CliError> {
-        let store = self.place.store().await?;
-        let all = status::list(&store, None).await?;
-        let sources = status::sources(&store).await?;
+        let answer = self.place.ask(Request::Status).await?;
+        let list = |name: &str| answer[name].as_array().map_or(&[][..], Vec::as_slice);
+        let (all, sources) = (list("resources"), list("sources"));
         let problems: Vec<String> = sources
             .iter()
-            .flat_map(|source| source.body["problems"].as_array().into_iter().flatten())
+            .flat_map(|source| source["state"]["problems"].as_array().into_iter().flatten())
             .filter_map(|problem| problem.as_str().map(str::to_owned))
             .collect();
-        let failure = sources.iter().find_map(|source| source.body["source"]["failure"]["message"].as_str());
+        let failure = sources.iter().find_map(|source| source["state"]["source"]["failure"]["message"].as_str());
         if self.output == Format::Table {
-            for source in &sources {
-                let revision = source.revision.as_deref().unwrap_or("none yet");
+            for source in sources {
+                let revision = source["revision"].as_str().unwrap_or("none yet");
                 say!(
                     "source {} at revision {}",
-                    source.body["source"]["place"].as_str().unwrap_or("?"),
+                    source["state"]["source"]["place"].as_str().unwrap_or("?"),
                     revision.chars().take(12).collect::<String>()
                 );
             }
@@ -49,16 +49,10 @@ impl Status {
             }
             say!("{}", table(&["OBJECT", "STATE", "SUMMARY"], all.iter().map(row)));
         } else {
-            let sources: Vec<Value> =
-                sources.iter().map(|source| json!({ "revision": source.revision, "state": source.body })).collect();
-            print_value(
-                &json!({ "resources": all.iter().map(shown).collect::<Vec<_>>(), "sources": sources }),
-                self.output,
-            )?;
+            print_value(&answer, self.output)?;
         }
-        let troubled = !problems.is_empty()
-            || failure.is_some()
-            || all.iter().any(|status| matches!(status.status["state"].as_str(), Some("Held")));
+        let troubled =
+            !problems.is_empty() || failure.is_some() || all.iter().any(|one| one["status"]["state"] == json!("Held"));
         Ok(if troubled { ExitCode::from(ATTENTION) } else { ExitCode::SUCCESS })
     }
 }
@@ -80,15 +74,13 @@ pub struct Get {
 
 impl Get {
     pub async fn run(self) -> Result<ExitCode, CliError> {
-        let store = self.place.store().await?;
-        let found = match &self.name {
-            Some(name) => vec![one(&store, self.kind, name).await?],
-            None => status::list(&store, Some(self.kind.name())).await?,
-        };
+        let one = self.name.is_some();
+        let answer = self.place.ask(Request::Get { kind: self.kind.name().to_owned(), name: self.name }).await?;
+        let found = if one { vec![answer] } else { answer.as_array().cloned().unwrap_or_default() };
         if self.output == Format::Table {
             say!("{}", table(&["OBJECT", "STATE", "SUMMARY"], found.iter().map(row)));
         } else {
-            print_value(&found.iter().map(shown).collect::<Vec<_>>(), self.output)?;
+            print_value(&found, self.output)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -114,11 +106,11 @@ impl Why {
             .split_once('/')
             .ok_or_else(|| CliError::Usage("say KIND/NAME, such as rollout/closed-beta".to_owned()))?;
         let kind: Kind = kind.parse().map_err(CliError::Usage)?;
-        let store = self.place.store().await?;
-        let found = one(&store, kind, name).await?;
-        let waits = found.status["waits"].as_array().cloned().unwrap_or_default();
+        let request = Request::Get { kind: kind.name().to_owned(), name: Some(name.to_owned()) };
+        let found = self.place.ask(request).await?;
+        let waits = found["status"]["waits"].as_array().cloned().unwrap_or_default();
         if self.output == Format::Table {
-            let text = |field: &str| found.status[field].as_str().unwrap_or_default().to_owned();
+            let text = |field: &str| found["status"][field].as_str().unwrap_or_default().to_owned();
             say!("{}/{name} is {}: {}", kind.name(), text("state"), text("summary"));
             if waits.is_empty() {
                 say!("It waits for nothing.");
@@ -127,30 +119,13 @@ impl Why {
                 say!("{}", table(&["IT WAITS FOR", "FROM"], rows));
             }
         } else {
-            print_value(&shown(&found), self.output)?;
+            print_value(&found, self.output)?;
         }
         Ok(if waits.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(ATTENTION) })
     }
 }
 
-async fn one(store: &crate::store::Store, kind: Kind, name: &str) -> Result<ResourceStatus, CliError> {
-    if let Some(found) = status::get(store, kind.name(), name).await? {
-        return Ok(found);
-    }
-    let known = status::list(store, Some(kind.name())).await?;
-    let near = betagate_core::desired::nearest::nearest(name, known.iter().map(|status| status.name.as_str()));
-    let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-    Err(CliError::Failed(format!("there is no {} '{name}'{hint}", kind.name().to_lowercase())))
-}
-
-fn row(status: &ResourceStatus) -> Vec<String> {
-    vec![format!("{}/{}", status.kind, status.name), plain(&status.status["state"]), plain(&status.status["summary"])]
-}
-
-fn shown(status: &ResourceStatus) -> Value {
-    json!({ "kind": status.kind, "name": status.name, "program": status.program, "status": status.status, "updatedAt": status.updated_at })
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+fn row(one: &Value) -> Vec<String> {
+    let object = format!("{}/{}", plain(&one["kind"]), plain(&one["name"]));
+    vec![object, plain(&one["status"]["state"]), plain(&one["status"]["summary"])]
 }

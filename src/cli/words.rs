@@ -2,39 +2,13 @@
 
 use std::process::ExitCode;
 
-use betagate_core::resources::{Kind, Moment, Says, SignoffSpec, Span};
+use betagate_core::resources::{Moment, Says, SignoffSpec, Span};
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
-use serde_json::{Value, json};
-use uuid::Uuid;
+use serde_json::json;
 
-use super::common::{expect_known, only_program, unknown};
+use super::common::plain;
 use super::{CliError, Where};
-use crate::clock::Clock;
-use crate::controller::in_its_calendar;
-use crate::store::audit::{self, Entry};
-use crate::store::freezes::{self, Freeze};
-use crate::store::incidents::{self, Incident};
-use crate::store::invites;
-use crate::store::signoffs::{self, Signoff};
-use crate::store::{Store, Tx, status};
-
-/// An entry about what was said.
-pub(super) async fn note(
-    tx: &mut Tx,
-    program: &str,
-    by: &str,
-    action: &str,
-    object: String,
-    detail: Value,
-    at: Timestamp,
-) -> Result<(), CliError> {
-    // Who it is is not proven: whoever can write the record can say any name.
-    let actor = format!("cli/{by} (unverified)");
-    audit::append(tx, Entry { at, program: program.to_owned(), actor, action: action.to_owned(), object, detail })
-        .await?;
-    Ok(())
-}
+use crate::desk::Request;
 
 /// Records a person's word: done, go, no-go, accept-mitigation, waive, acknowledge, lift.
 #[derive(Args)]
@@ -106,11 +80,9 @@ impl Sign {
             }
             _ => {}
         }
-        let store = self.place.store().await?;
-        let program = only_program(&store, self.program).await?;
-        let spec = SignoffSpec {
-            program: program.clone(),
-            by: self.by.clone(),
+        let word = SignoffSpec {
+            program: String::new(),
+            by: self.by,
             says,
             gate: self.gate,
             check: self.check,
@@ -122,58 +94,10 @@ impl Sign {
             note: self.note,
             until: self.until,
         };
-        expect_about(&store, &program, &spec).await?;
-        let name = say(&store, &program, spec).await?;
-        say!("recorded as {name}");
+        let said = self.place.ask(Request::Sign { program: self.program, word: Box::new(word) }).await?;
+        say!("recorded as {}", plain(&said["name"]));
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Refuses a word about a gate, check, rollout or run that is not there: it would be kept, and count for nothing.
-async fn expect_about(store: &Store, program: &str, spec: &SignoffSpec) -> Result<(), CliError> {
-    if let Some(rollout) = &spec.rollout {
-        expect_known(store, program, Kind::Rollout, rollout).await?;
-    }
-    if let Some(run) = &spec.run {
-        expect_known(store, program, Kind::Rollback, run).await?;
-    }
-    let Some(gate) = &spec.gate else { return Ok(()) };
-    expect_known(store, program, Kind::Gate, gate).await?;
-    let all = status::all_good(store).await?;
-    let good = all.iter().find(|good| good.kind == "Gate" && good.program == program && good.name == *gate);
-    let checks = good.and_then(|good| good.body["checks"].as_array()).into_iter().flatten();
-    let checks: Vec<String> = checks.filter_map(|check| check["name"].as_str().map(str::to_owned)).collect();
-    match &spec.check {
-        Some(check) if !checks.contains(check) => Err(unknown("check", check, &format!("gate '{gate}'"), &checks)),
-        _ => Ok(()),
-    }
-}
-
-/// Records a word of one of the program's people.
-pub(super) async fn say(store: &Store, program: &str, spec: SignoffSpec) -> Result<String, CliError> {
-    let people = program_people(store, program).await?;
-    if !people.contains(&spec.by) {
-        return Err(CliError::Failed(format!(
-            "there is no person '{}' in program '{program}'; there are {}",
-            spec.by,
-            people.join(", ")
-        )));
-    }
-    let spec = in_its_calendar(store, program, spec).await?;
-    let now = Clock::system().now();
-    let name = format!("recorded-{}", Uuid::now_v7());
-    let mut tx = store.begin().await?;
-    signoffs::record(&mut tx, &Signoff::recorded(&name, &spec, now, "cli")).await?;
-    note(&mut tx, program, &spec.by, "signoff.recorded", format!("Signoff/{name}"), json!(spec), now).await?;
-    tx.commit().await?;
-    Ok(name)
-}
-
-async fn program_people(store: &Store, program: &str) -> Result<Vec<String>, CliError> {
-    let all = status::all_good(store).await?;
-    let good = all.iter().find(|good| good.kind == "Program" && good.name == program);
-    let people = good.and_then(|good| good.body["spec"]["people"].as_object());
-    Ok(people.into_iter().flatten().map(|(name, _)| name.clone()).collect())
 }
 
 /// Opens and closes incidents.
@@ -232,40 +156,16 @@ enum IncidentWhat {
 
 impl IncidentCommand {
     pub async fn run(self) -> Result<ExitCode, CliError> {
-        let now = Clock::system().now();
         match self.what {
             IncidentWhat::Open { name, severity, title, category, ago, by, program, place } => {
-                let store = place.store().await?;
-                let program = only_program(&store, program).await?;
-                let started_at = ago.before(now);
-                let detail = json!({ "severity": severity, "title": title, "startedAt": started_at });
-                let object = format!("Incident/{name}");
-                let incident = Incident {
-                    program: program.clone(),
-                    name,
-                    severity,
-                    category,
-                    title,
-                    started_at,
-                    resolved_at: None,
-                    acknowledged_at: None,
-                    source: "cli".to_owned(),
-                    first_seen: now,
-                };
-                let mut tx = store.begin().await?;
-                incidents::open(&mut tx, &incident).await?;
-                note(&mut tx, &program, &by, "incident.opened", object, detail, now).await?;
-                tx.commit().await?;
+                let (ago, started_at) = (Some(ago), None);
+                let request = Request::OpenIncident { program, name, severity, title, category, ago, started_at, by };
+                let opened = place.ask(request).await?;
+                say!("{} is open since {}", plain(&opened["name"]), plain(&opened["startedAt"]));
             }
             IncidentWhat::Close { name, by, program, place } => {
-                let store = place.store().await?;
-                let program = only_program(&store, program).await?;
-                let mut tx = store.begin().await?;
-                if !incidents::close(&mut tx, &program, &name, now).await? {
-                    return Err(CliError::Failed(format!("there is no open incident '{name}' in program '{program}'")));
-                }
-                note(&mut tx, &program, &by, "incident.closed", format!("Incident/{name}"), json!({}), now).await?;
-                tx.commit().await?;
+                let closed = place.ask(Request::CloseIncident { program, name, by }).await?;
+                say!("{} is closed", plain(&closed["name"]));
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -297,40 +197,15 @@ pub struct FreezeNow {
 
 impl FreezeNow {
     pub async fn run(self) -> Result<ExitCode, CliError> {
-        let store = self.place.store().await?;
-        let program = only_program(&store, self.program).await?;
-        // A cohort with rows is known to the database itself, whatever the documents say by now.
-        if let Some(cohort) = &self.cohort
-            && invites::cohort_state(&store, &program, cohort).await?.is_none()
-        {
-            // In an emergency nothing is worse than a freeze that holds nobody.
-            expect_known(&store, &program, Kind::Cohort, cohort).await?;
-        }
-        let since = Clock::system().now();
-        let freeze = Freeze {
-            program: program.clone(),
-            cohort: self.cohort.clone().unwrap_or_default(),
-            holder: format!("hand:{}", self.by),
-            reason: self.reason.clone(),
-            since,
+        let Self { program, cohort, reason, by, place } = self;
+        let request = Request::Freeze { program, cohort, reason, by };
+        // Break glass: the record itself, whatever runs, unless a server is named.
+        let frozen = if place.server.is_some() { place.ask(request).await? } else { place.ask_record(request).await? };
+        let what = match frozen["cohort"].as_str() {
+            Some(cohort) => format!("cohort {cohort}"),
+            None => format!("program {}", plain(&frozen["program"])),
         };
-        let mut tx = store.begin().await?;
-        freezes::freeze(&mut tx, &freeze).await?;
-        note(
-            &mut tx,
-            &program,
-            &self.by,
-            "frozen",
-            format!("Program/{program}"),
-            json!({ "cohort": self.cohort, "reason": self.reason }),
-            since,
-        )
-        .await?;
-        tx.commit().await?;
-        say!(
-            "invites of {} are frozen",
-            self.cohort.map_or_else(|| format!("program {program}"), |cohort| format!("cohort {cohort}"))
-        );
+        say!("invites of {what} are frozen");
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -37,7 +37,7 @@ impl Controller {
     }
 }
 
-/// What API processes and the board know of a program: its settings, its first day, its gates.
+/// What API processes and the desk know of a program: its settings, its first day, its gates and rollouts.
 async fn record_program(
     tx: &mut Tx,
     program: &ProgramDesired,
@@ -57,11 +57,18 @@ async fn record_program(
         accepted_at: now,
     };
     status::keep_good(tx, &good).await?;
-    for (gate, resource) in &program.gates {
-        let body = serde_json::to_value(&resource.spec).unwrap_or_default();
-        let (kind, revision) = ("Gate".to_owned(), revision.to_owned());
-        let good =
-            status::LastGood { kind, name: gate.clone(), program: name.clone(), revision, body, accepted_at: now };
+    let gates = program.gates.iter().map(|(gate, resource)| ("Gate", gate, serde_json::to_value(&resource.spec)));
+    let rollouts =
+        program.rollouts.iter().map(|(rollout, resource)| ("Rollout", rollout, serde_json::to_value(&resource.spec)));
+    for (kind, own_name, body) in gates.chain(rollouts) {
+        let good = status::LastGood {
+            kind: kind.to_owned(),
+            name: own_name.clone(),
+            program: name.clone(),
+            revision: revision.to_owned(),
+            body: body.unwrap_or_default(),
+            accepted_at: now,
+        };
         status::keep_good(tx, &good).await?;
     }
     crate::store::events::set_first_day(tx, &name, zone, crate::store::events::day_number(day0)).await

@@ -5,10 +5,11 @@
 //!
 //! Must not know: HTTP, how an explanation is shown.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::answer::{Context, Evaluation, EvaluationError, Reason};
@@ -21,7 +22,7 @@ use super::schedule::Change;
 use super::set::{Asker, FlagSet};
 
 /// Why a flag answers as it does.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// The flag's key.
@@ -34,23 +35,23 @@ pub struct Explanation {
     /// What decided, by name: `hold RUN/STEP`, `stage ROLLOUT/STAGE`, `schedule FROM/UNTIL`.
     pub decided_by: String,
     /// The way through the rule, where one was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RulePath>,
     /// The flags it requires, where they were asked.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prerequisites: Vec<Prerequisite>,
     /// The person.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person: Option<String>,
     /// The cohorts that the person is in, as PROGRAM/COHORT.
     pub cohorts: Vec<String>,
     /// The revision of the source that set the definition.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
 }
 
 /// What a flag answers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, rename_all_fields = "camelCase")]
 pub enum Answered {
     /// A value.
@@ -60,19 +61,19 @@ pub enum Answered {
         /// The variant.
         variant: String,
         /// The reason, as OFREP writes it.
-        reason: &'static str,
+        reason: Cow<'static, str>,
     },
     /// An error.
     Error {
         /// As OFREP writes it.
-        error_code: &'static str,
+        error_code: Cow<'static, str>,
         /// In words.
         error_details: String,
     },
 }
 
 /// What decides, first to last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layer {
     /// The program's invariant.
@@ -98,7 +99,7 @@ pub enum Layer {
 }
 
 /// The way that an evaluation took through a rule.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RulePath {
     /// Where it ended, as a JSON pointer into the definition.
@@ -106,14 +107,14 @@ pub struct RulePath {
     /// The conditions on the way, and whether they held.
     pub conditions: Vec<Condition>,
     /// The percentages on the way.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub buckets: Vec<Bucket>,
     /// What the rule gave; null: nothing, so that the default counts.
     pub gave: Value,
 }
 
 /// A condition on the way.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// Where it stands.
@@ -125,22 +126,22 @@ pub struct Condition {
 }
 
 /// A percentage on the way.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Bucket {
     /// Where the percentage stands.
     pub pointer: String,
     /// The generation of hashing: concat or cbor.
-    pub bucketing: &'static str,
+    pub bucketing: Cow<'static, str>,
     /// What was hashed: seed and person, or what the rule buckets by; null: there was nothing to hash.
     pub hashed: Value,
     /// Where the person fell.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
 }
 
 /// Where a person fell: the share `from <= bucket < to` of `total`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Place {
     /// The person's bucket.
@@ -156,7 +157,7 @@ pub struct Place {
 }
 
 /// A flag that is required.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Prerequisite {
     /// Its key.
@@ -242,9 +243,9 @@ impl Answered {
             Ok(answer) => Self::Value {
                 value: answer.value.cloned().unwrap_or_default(),
                 variant: answer.variant.to_owned(),
-                reason: answer.reason.name(),
+                reason: answer.reason.name().into(),
             },
-            Err(error) => Self::Error { error_code: error.code(), error_details: error.details() },
+            Err(error) => Self::Error { error_code: error.code().into(), error_details: error.details() },
         }
     }
 }
@@ -308,7 +309,7 @@ impl Walk<'_> {
 
     fn value(&self, rule: &Value) -> Result<Value, Broken> {
         let rule = self.compiled(rule);
-        evaluate(&rule, self.scope, self.data).map(std::borrow::Cow::into_owned)
+        evaluate(&rule, self.scope, self.data).map(Cow::into_owned)
     }
 
     /// Goes on at a rule. The set was compiled, so no rule is deeper than it may be, and shared ones lead to no circle.
@@ -368,7 +369,7 @@ impl Walk<'_> {
             percent: drawn.weight as f64 * 100.0 / drawn.total as f64,
         });
         let bucketing = if self.scope.generation == Generation::Cbor { "cbor" } else { "concat" };
-        self.path.buckets.push(Bucket { pointer: pointer.to_owned(), bucketing, hashed, place });
+        self.path.buckets.push(Bucket { pointer: pointer.to_owned(), bucketing: bucketing.into(), hashed, place });
         let Some(share) = drawn.and_then(|drawn| drawn.share) else { return Ok(()) };
         let part = share + parts.len() - shares.len();
         match parts.get(part).and_then(|part| part.get(0)) {

@@ -1,0 +1,181 @@
+//! What operators ask and say: one function for each, whoever brings the words. A command line that has the record before it calls them
+//! itself; one that is elsewhere sends the same [`Request`] to a server, which calls them for it.
+//!
+//! Must not know: HTTP, how an answer is printed.
+
+mod flags;
+mod invites;
+mod names;
+mod stand;
+pub use invites::shown as shown_invite;
+pub use stand::number;
+mod words;
+
+use betagate_core::resources::{SignoffSpec, Span};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::keys::Keys;
+use crate::store::audit::{self, Entry};
+use crate::store::{Store, StoreError, Tx};
+
+/// A question, or a word. Its answer is JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[allow(missing_docs, reason = "the fields are those of the commands, which describe them")]
+pub enum Request {
+    /// Where everything stands, and the sources.
+    Status,
+    /// The resources of a kind, or one of them.
+    Get { kind: String, name: Option<String> },
+    /// The weekly tracking board: titles and rows.
+    Board { program: Option<String>, gate: Option<String> },
+    /// Asks the controller to measure a gate now.
+    MeasureGate { gate: String, by: String },
+    /// Writes the note of a gate's last review.
+    NoteReview { gate: String, note: String, by: String },
+    /// Asks the controller to start a rollback plan.
+    StartRollback { program: Option<String>, plan: String, reason: String, by: String },
+    /// Records a person's word; the program stands beside it.
+    Sign { program: Option<String>, word: Box<SignoffSpec> },
+    /// Opens an incident that began some time ago.
+    OpenIncident {
+        program: Option<String>,
+        name: String,
+        severity: String,
+        title: String,
+        category: String,
+        /// How long ago it began; now, when neither this nor the instant is given.
+        ago: Option<Span>,
+        started_at: Option<Timestamp>,
+        by: String,
+    },
+    /// Closes an incident.
+    CloseIncident { program: Option<String>, name: String, by: String },
+    /// Freezes the invites of a program, or of one cohort.
+    Freeze { program: Option<String>, cohort: Option<String>, reason: String, by: String },
+    /// Invites someone; the answer has the code.
+    AddInvite { program: Option<String>, cohort: String, email: String, note: String, by: String },
+    /// A page of invites.
+    ListInvites { cohort: Option<String>, active_only: bool, after: Option<Uuid>, limit: i64 },
+    /// Takes back every invite of an address.
+    RevokeInvites { program: Option<String>, email: String, reason: String, by: String },
+    /// What a flag gives for a context.
+    GetFlag { key: String, context: Value },
+    /// Why it does.
+    ExplainFlag { key: String, context: Value },
+    /// The flags that are published.
+    ListFlags,
+    /// Entries of the audit log, newest first.
+    ListAudit { program: Option<String>, object: Option<String>, limit: i64 },
+    /// Recomputes the audit log's chain.
+    VerifyAudit,
+    /// Has the source looked at now.
+    Apply,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    /// There is no such thing; the nearest name is told.
+    #[error("{0}")]
+    Unknown(String),
+    /// The words can't be understood.
+    #[error("{0}")]
+    Usage(String),
+    /// It can't be done as things are.
+    #[error("{0}")]
+    Refused(String),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Who brings the words. A name that they say is never proven.
+#[derive(Clone, Debug)]
+pub enum Bringer {
+    /// Whoever can read and write the record.
+    Record,
+    /// A caller that the API let in, as it is called in the log.
+    Caller(String),
+}
+
+/// What the questions are answered from.
+pub struct Desk<'a> {
+    /// The record.
+    pub store: &'a Store,
+    /// What makes invite codes, where it is at hand.
+    pub keys: Option<&'a Keys>,
+    /// Now.
+    pub now: Timestamp,
+    /// Who asks.
+    pub bringer: Bringer,
+    /// Reads an environment variable that overrides a flag, where the flags are served; says nothing elsewhere.
+    pub env: &'a (dyn Fn(&str) -> Option<String> + Sync),
+}
+
+impl Desk<'_> {
+    /// Answers a question, or does what is said.
+    ///
+    /// # Errors
+    /// See [`DeskError`]: then nothing was done.
+    pub async fn answer(&self, request: Request) -> Result<Value, DeskError> {
+        match request {
+            Request::Status => self.status().await,
+            Request::Get { kind, name } => self.get(&kind, name.as_deref()).await,
+            Request::Board { program, gate } => self.board(program, gate).await,
+            Request::MeasureGate { gate, by } => self.measure(&gate, &by).await,
+            Request::NoteReview { gate, note, by } => self.note_review(&gate, &note, &by).await,
+            Request::StartRollback { program, plan, reason, by } => {
+                self.start_rollback(program, &plan, &reason, &by).await
+            }
+            Request::Sign { program, word } => self.sign(program, *word).await,
+            Request::OpenIncident { program, name, severity, title, category, ago, started_at, by } => {
+                let began = started_at.unwrap_or_else(|| ago.map_or(self.now, |ago| ago.before(self.now)));
+                let incident = words::NewIncident { name, severity, title, category, started_at: began };
+                self.open_incident(program, incident, &by).await
+            }
+            Request::CloseIncident { program, name, by } => self.close_incident(program, &name, &by).await,
+            Request::Freeze { program, cohort, reason, by } => self.freeze(program, cohort, &reason, &by).await,
+            Request::AddInvite { program, cohort, email, note, by } => {
+                self.add_invite(program, &cohort, &email, &note, &by).await
+            }
+            Request::ListInvites { cohort, active_only, after, limit } => {
+                self.list_invites(cohort, active_only, after, limit).await
+            }
+            Request::RevokeInvites { program, email, reason, by } => {
+                self.revoke_invites(program, &email, &reason, &by).await
+            }
+            Request::GetFlag { key, context } => self.get_flag(&key, context).await,
+            Request::ExplainFlag { key, context } => self.explain_flag(&key, context).await,
+            Request::ListFlags => self.list_flags().await,
+            Request::ListAudit { program, object, limit } => self.list_audit(program, object, limit).await,
+            Request::VerifyAudit => self.verify_audit().await,
+            Request::Apply => self.apply().await,
+        }
+    }
+
+    /// How the log calls whoever brought a word of `by` (empty: their own).
+    fn actor(&self, by: &str) -> String {
+        match &self.bringer {
+            Bringer::Caller(caller) if by.is_empty() => caller.clone(),
+            Bringer::Record => format!("cli/{by} (unverified)"),
+            Bringer::Caller(caller) => format!("{caller} as {by} (unverified)"),
+        }
+    }
+
+    async fn note(
+        &self,
+        tx: &mut Tx,
+        (program, by): (&str, &str),
+        action: &str,
+        object: String,
+        detail: Value,
+    ) -> Result<(), DeskError> {
+        let (at, program, actor, action) = (self.now, program.to_owned(), self.actor(by), action.to_owned());
+        audit::append(tx, Entry { at, program, actor, action, object, detail }).await?;
+        Ok(())
+    }
+}
