@@ -26,6 +26,8 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(open_incident))
         .routes(routes!(close_incident))
         .routes(routes!(start_rollback))
+        .routes(routes!(set_flag))
+        .routes(routes!(asked_for))
         .routes(routes!(log))
 }
 
@@ -152,6 +154,38 @@ async fn start_rollback(
     let Start { program, plan, reason } = start;
     let asked = answer(&state, admin, Request::StartRollback { program, plan, reason, by: String::new() }).await?;
     Ok((StatusCode::ACCEPTED, Json(asked)))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Variant {
+    /// The variant that is the default from now on.
+    variant: String,
+}
+
+/// Asks the controller to write another default variant where the flag stands (a folder's file; a Git repository takes a commit). What became
+/// of it: `GET /v1/admin/intents/{id}`.
+#[utoipa::path(put, path = "/v1/admin/flags/{key}", tag = "administration", params(("key" = String, Path)), request_body = Variant,
+    responses((status = 202, description = "Asked for"), (status = 404, description = "No such flag"), (status = 409, description = "It is held")))]
+async fn set_flag(
+    State(state): State<ApiState>,
+    admin: Admin,
+    Path(key): Path<String>,
+    Json(Variant { variant }): Json<Variant>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let asked = answer(&state, admin, Request::SetFlag { key, variant, by: String::new() }).await?;
+    Ok((StatusCode::ACCEPTED, Json(asked)))
+}
+
+/// What became of something that the controller was asked for: `waiting`, `done`, or `refused` with the reason.
+#[utoipa::path(get, path = "/v1/admin/intents/{id}", tag = "administration", params(("id" = String, Path)),
+    responses((status = 200, description = "Its state and result"), (status = 404, description = "Nothing was asked for by that id")))]
+async fn asked_for(
+    State(state): State<ApiState>,
+    admin: Admin,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    Ok(Json(answer(&state, admin, Request::Intent { id }).await?))
 }
 
 /// The record, newest first.

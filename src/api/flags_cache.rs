@@ -118,7 +118,7 @@ impl FlagsCache {
     /// How old the answer may be, in seconds, where that is longer than a moment.
     pub fn stale_seconds(&self) -> Option<i64> {
         let age = self.age();
-        (age > STALE_AFTER).then(|| age.as_secs())
+        (age > self.clock.of_real(STALE_AFTER)).then(|| age.as_secs())
     }
 
     /// Takes the newest snapshot and members over now, and reports it.

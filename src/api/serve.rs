@@ -38,7 +38,7 @@ pub struct ServeSettings {
 /// # Errors
 /// In words, when it can't start.
 pub async fn serve_child(settings: ServeSettings) -> Result<(), String> {
-    let clock = Clock::system();
+    let clock = Clock::of_process();
     let end = asked_to_end().map_err(|error| error.to_string())?;
     let listener = match settings.listen {
         Some(address) => TcpListener::bind(address).map_err(|error| format!("{address}: {error}"))?,

@@ -2,4 +2,5 @@
 //!
 //! Must not know: why an action is wanted.
 
+pub mod documents;
 pub mod processes;

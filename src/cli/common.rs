@@ -141,6 +141,14 @@ impl Where {
         answer.map_err(Into::into)
     }
 
+    /// Whether there is a server to ask.
+    ///
+    /// # Errors
+    /// When the data folder can't be read.
+    pub fn has_server(&self) -> Result<bool, CliError> {
+        Ok(self.server()?.is_some())
+    }
+
     fn server(&self) -> Result<Option<Server>, CliError> {
         if let Some(url) = &self.server {
             return Ok(Some(Server { url: url.clone(), token: self.token()? }));

@@ -66,7 +66,7 @@ impl Worker {
         let url = database_url(self.place.database.as_deref(), &self.place.data);
         let store = Store::open(url.expose_secret()).await?;
         announce_ready().map_err(CliError::failed)?;
-        crate::worker::run(store.clone(), Clock::system(), end).await;
+        crate::worker::run(store.clone(), Clock::of_process(), end).await;
         store.close().await;
         Ok(ExitCode::SUCCESS)
     }
@@ -92,7 +92,7 @@ pub struct ControllerAlone {
 impl ControllerAlone {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         let end = asked_to_end().map_err(CliError::failed)?;
-        let clock = Clock::system();
+        let clock = Clock::of_process();
         std::fs::create_dir_all(&self.place.data).map_err(CliError::failed)?;
         let url = database_url(self.place.database.as_deref(), &self.place.data);
         let store = Store::open(url.expose_secret()).await?;

@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{CliError, common::database_url, glance::Glance};
 use crate::apply::processes::graceful::asked_to_end;
 use crate::apply::processes::{FolderLock, Program, SharedListener, Supervisor, SupervisorOptions};
-use crate::clock::Clock;
+use crate::clock::{Clock, DEMO_VARIABLE};
 use crate::controller::{Controller, ControllerError, Settings, secret_in};
 use crate::keys::Keys;
 use crate::source::{Credentials, GitSettings, Source};
@@ -29,7 +29,7 @@ const GIT_TOKEN: &str = "git-token";
 /// Runs the programs of a folder (or of a Git repository) on this machine: controller, API, worker, flags, mail to files.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  betagate up\n  betagate up --git https://git.example.com/beta.git --branch main\n  betagate up --database postgres://betagate@localhost/beta"
+    after_help = "Examples:\n  betagate up\n  betagate up --git https://git.example.com/beta.git --branch main\n  betagate up --database postgres://betagate@localhost/beta\n  betagate up --demo-clock 2026-03-02T08:00:00Z@600"
 )]
 pub struct Up {
     /// The folder with manifests/, cohorts/ and flags/; it is watched.
@@ -59,11 +59,17 @@ pub struct Up {
     /// The environment whose differences count.
     #[arg(long)]
     environment: Option<String>,
+    /// Runs on a fast clock, for a tour: an instant, and how many times as fast as the machine's. On loopback only; mail only as files.
+    #[arg(long, value_name = "START@RATE")]
+    demo_clock: Option<Clock>,
 }
 
 impl Up {
     pub async fn run(self) -> Result<ExitCode, CliError> {
-        let clock = Clock::system();
+        if self.demo_clock.is_some() && !self.listen.ip().is_loopback() {
+            return Err(CliError::Usage("--demo-clock is for a tour on this machine: listen on loopback".to_owned()));
+        }
+        let clock = self.demo_clock.clone().unwrap_or_else(Clock::system);
         let data = self.data.clone().unwrap_or_else(|| self.dir.join(".betagate"));
         let lock = FolderLock::take(&data, clock.now()).map_err(CliError::failed)?;
         let data = data.canonicalize().map_err(CliError::failed)?;
@@ -81,7 +87,9 @@ impl Up {
         let options =
             SupervisorOptions { program: Program::this(), listener: Some(listener.clone()), clock: Clock::system() };
         let supervisor = Supervisor::start(options);
-        let child_env = BTreeMap::from([("BETAGATE_ADMIN_TOKEN_FILE".to_owned(), token_file.display().to_string())]);
+        let mut child_env =
+            BTreeMap::from([("BETAGATE_ADMIN_TOKEN_FILE".to_owned(), token_file.display().to_string())]);
+        child_env.extend(clock.handed_down().map(|handed| (DEMO_VARIABLE.to_owned(), handed)));
         let settings = Settings {
             store: store.clone(),
             database_url: url,

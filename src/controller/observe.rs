@@ -57,7 +57,7 @@ impl Controller {
     async fn api_facts(&self) -> Result<Vec<ApiFact>, ControllerError> {
         let store = &self.settings.store;
         let now = self.settings.clock.now();
-        let fresh = now.checked_sub(REPORT_STALE_AFTER).unwrap_or(Timestamp::MIN);
+        let fresh = now.checked_sub(self.settings.clock.of_real(REPORT_STALE_AFTER)).unwrap_or(Timestamp::MIN);
         let reported = flags::processes(store, fresh).await?;
         let mut holds: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
         for revision in reported.iter().map(|process| process.flag_revision).collect::<BTreeSet<_>>() {

@@ -1,10 +1,11 @@
 //! What people asked for through an API process or the command line: intents that the controller carries out and answers.
 
 use betagate_core::decide::{Request, RequestKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Controller, ControllerError};
-use crate::store::intents;
+use crate::apply::documents::set_default_variant;
+use crate::store::intents::{self, Intent, State};
 
 /// How many are looked at in one pass.
 const AT_ONCE: i64 = 100;
@@ -16,48 +17,28 @@ pub const TRIGGER_SOURCE: &str = "source.trigger";
 /// The kind of an intent that has a gate measured now.
 pub const MEASURE_GATE: &str = "gate.measure";
 
+/// The kind of an intent that writes another default variant where the flag stands.
+pub const SET_FLAG: &str = "flag.set";
+
 impl Controller {
-    /// Answers the intents whose effect `decide` has seen.
+    /// Carries intents out, and answers those whose effect `decide` has seen.
     pub(super) async fn carry_out_requests(&mut self) -> Result<(), ControllerError> {
-        let waiting = intents::waiting(&self.settings.store, AT_ONCE).await?;
-        for intent in waiting {
-            let id = intent.id.to_string();
-            let done = self.programs.values().filter_map(|state| state.decision.as_ref());
-            let done = done.into_iter().any(|decision| decision.memory.program.done_requests.contains(&id));
-            let known = intent.kind == START_ROLLBACK;
-            let trigger = intent.kind == TRIGGER_SOURCE;
-            if trigger {
-                self.settings.source.trigger();
-            }
-            let measure = intent.kind == MEASURE_GATE;
-            if measure {
-                let gate = intent.body["gate"].as_str().unwrap_or_default();
-                let state = self.programs.get_mut(intent.body["program"].as_str().unwrap_or_default());
-                let measured =
-                    state.into_iter().flat_map(|state| state.measured.iter_mut()).filter(|((name, _), _)| name == gate);
-                measured.for_each(|(_, (at, _))| *at = jiff::Timestamp::MIN);
-            }
-            let refusal = match &self.built {
-                Some(built) if known => {
-                    let program = intent.body["program"].as_str().unwrap_or_default();
-                    let plan = intent.body["plan"].as_str().unwrap_or_default();
-                    match built.desired.programs.get(program) {
-                        None => Some(format!("there is no program '{program}'")),
-                        Some(found) if !found.plans.contains_key(plan) => {
-                            Some(format!("there is no plan '{plan}' in program '{program}'"))
-                        }
-                        Some(_) => None,
-                    }
+        for intent in intents::waiting(&self.settings.store, AT_ONCE).await? {
+            let answer = match intent.kind.as_str() {
+                TRIGGER_SOURCE => {
+                    self.settings.source.trigger();
+                    Some((State::Done, json!({})))
                 }
-                Some(_) => Some(format!("'{}' is nothing that can be asked for", intent.kind)),
-                None => None,
+                MEASURE_GATE => {
+                    self.measure_anew(&intent.body);
+                    Some((State::Done, json!({})))
+                }
+                SET_FLAG => self.set_flag(&intent.body),
+                START_ROLLBACK => self.rollback_asked(&intent),
+                other => Some(refused(format!("'{other}' is nothing that can be asked for"))),
             };
-            let refusal = refusal.filter(|_| !trigger && !measure);
-            let (state, result) = match (done || trigger || measure, refusal) {
-                (true, _) => (intents::State::Done, json!({})),
-                (false, Some(reason)) => (intents::State::Refused, json!({ "reason": reason })),
-                (false, None) => continue,
-            };
+            // Without an answer it waits: for a revision, or for `decide`.
+            let Some((state, result)) = answer else { continue };
             let mut tx = self.settings.store.begin().await?;
             intents::answer(&mut tx, intent.id, state, &result, self.settings.clock.now()).await?;
             tx.commit().await?;
@@ -65,11 +46,55 @@ impl Controller {
         Ok(())
     }
 
+    fn measure_anew(&mut self, body: &Value) {
+        let gate = body["gate"].as_str().unwrap_or_default();
+        let state = self.programs.get_mut(body["program"].as_str().unwrap_or_default());
+        let measured =
+            state.into_iter().flat_map(|state| state.measured.iter_mut()).filter(|((name, _), _)| name == gate);
+        measured.for_each(|(_, (at, _))| *at = jiff::Timestamp::MIN);
+    }
+
+    /// Started by `decide`, which remembers the request as done.
+    fn rollback_asked(&self, intent: &Intent) -> Option<(State, Value)> {
+        let id = intent.id.to_string();
+        let mut decided = self.programs.values().filter_map(|state| state.decision.as_ref());
+        if decided.any(|decision| decision.memory.program.done_requests.contains(&id)) {
+            return Some((State::Done, json!({})));
+        }
+        let program = intent.body["program"].as_str().unwrap_or_default();
+        let plan = intent.body["plan"].as_str().unwrap_or_default();
+        match self.built.as_ref()?.desired.programs.get(program) {
+            None => Some(refused(format!("there is no program '{program}'"))),
+            Some(found) if !found.plans.contains_key(plan) => {
+                Some(refused(format!("there is no plan '{plan}' in program '{program}'")))
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// A held flag was refused when it was asked for; one that a run has taken since is served safe whatever its document says.
+    fn set_flag(&self, body: &Value) -> Option<(State, Value)> {
+        let built = self.built.as_ref()?;
+        let (key, variant) = (body["key"].as_str().unwrap_or_default(), body["variant"].as_str().unwrap_or_default());
+        let Some(folder) = self.settings.source.editable() else {
+            let mut all = built.desired.programs.values().filter_map(|program| program.flags.get(key));
+            let file = all.next().map_or_else(|| "its document".to_owned(), |flag| flag.origin.file.to_string());
+            return Some(refused(format!("the flags are in Git: set defaultVariant in {file}, commit and push")));
+        };
+        Some(match set_default_variant(folder, built, key, variant) {
+            Ok(written) => {
+                self.settings.source.trigger();
+                (State::Done, json!({ "file": written.file, "line": written.line }))
+            }
+            Err(reason) => refused(reason),
+        })
+    }
+
     pub(super) async fn requests_for(&self, program: &str) -> Result<Vec<Request>, ControllerError> {
         let waiting = intents::waiting(&self.settings.store, AT_ONCE).await?;
         let own =
             waiting.into_iter().filter(|intent| intent.kind == START_ROLLBACK && intent.body["program"] == program);
-        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let requests = own.map(|intent| Request {
             id: intent.id.to_string(),
             what: RequestKind::StartRollback { plan: text(&intent.body["plan"]), reason: text(&intent.body["reason"]) },
@@ -77,4 +102,8 @@ impl Controller {
         });
         Ok(requests.collect())
     }
+}
+
+fn refused(reason: String) -> (State, Value) {
+    (State::Refused, json!({ "reason": reason }))
 }

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::names::unknown;
 use super::{Desk, DeskError};
+use crate::controller::SET_FLAG;
 use crate::store::flags::{self, Snapshot};
-use crate::store::members;
+use crate::store::{intents, members};
 
 impl Desk<'_> {
     pub(super) async fn get_flag(&self, key: &str, context: Value) -> Result<Value, DeskError> {
@@ -42,6 +43,32 @@ impl Desk<'_> {
     pub(super) async fn list_flags(&self) -> Result<Value, DeskError> {
         let snapshot = flags::newest(self.store).await?;
         Ok(snapshot.map_or_else(|| json!({}), |snapshot| Value::Object(definitions(&snapshot))))
+    }
+
+    /// A held flag stays as it is.
+    pub(super) async fn set_flag(&self, key: &str, variant: &str, by: &str) -> Result<Value, DeskError> {
+        let snapshot = flags::newest(self.store).await?;
+        let snapshot = snapshot.ok_or_else(|| DeskError::Unknown("no flags are published yet".to_owned()))?;
+        let known = definitions(&snapshot);
+        let flag = known.get(key).ok_or_else(|| unknown_flag(key, &known))?;
+        if let Some(run) = flags::held_by(&snapshot, key) {
+            return Err(DeskError::Refused(format!("'{key}' is held by {run}; betagate why rollback/{run}")));
+        }
+        let program = flag["program"].as_str().unwrap_or_default().to_owned();
+        self.expect_person(&program, by).await?;
+        let body = json!({ "key": key, "variant": variant });
+        let mut tx = self.store.begin().await?;
+        let id = intents::submit(&mut tx, SET_FLAG, by, &body, self.now).await?;
+        self.note(&mut tx, (&program, by), "flag.set-requested", format!("Flag/{key}"), body).await?;
+        tx.commit().await?;
+        Ok(json!({ "intent": id }))
+    }
+
+    pub(super) async fn intent(&self, id: &str) -> Result<Value, DeskError> {
+        let id = id.parse().map_err(|_| DeskError::Usage(format!("'{id}' is no id")))?;
+        let intent = intents::get(self.store, id).await?;
+        let intent = intent.ok_or_else(|| DeskError::Unknown(format!("nothing was asked for as {id}")))?;
+        Ok(json!({ "id": intent.id, "kind": intent.kind, "state": intent.state.as_str(), "result": intent.result }))
     }
 
     /// The published flags, the context, and the cohorts of its person: an index of one.

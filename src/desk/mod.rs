@@ -68,6 +68,10 @@ pub enum Request {
     ExplainFlag { key: String, context: Value },
     /// The flags that are published.
     ListFlags,
+    /// Asks the controller to write another default variant where the flag stands.
+    SetFlag { key: String, variant: String, by: String },
+    /// What became of something that the controller was asked for.
+    Intent { id: String },
     /// Entries of the audit log, newest first.
     ListAudit { program: Option<String>, object: Option<String>, limit: i64 },
     /// Recomputes the audit log's chain.
@@ -151,6 +155,8 @@ impl Desk<'_> {
             Request::GetFlag { key, context } => self.get_flag(&key, context).await,
             Request::ExplainFlag { key, context } => self.explain_flag(&key, context).await,
             Request::ListFlags => self.list_flags().await,
+            Request::SetFlag { key, variant, by } => self.set_flag(&key, &variant, &by).await,
+            Request::Intent { id } => self.intent(&id).await,
             Request::ListAudit { program, object, limit } => self.list_audit(program, object, limit).await,
             Request::VerifyAudit => self.verify_audit().await,
             Request::Apply => self.apply().await,

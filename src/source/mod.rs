@@ -76,6 +76,14 @@ impl Source {
         Self::new(Kind::Git(git), place, usual, Arc::new(Wake::new()), clock)
     }
 
+    /// The folder whose files may be changed in place; none for a repository, which only a commit changes.
+    pub fn editable(&self) -> Option<&std::path::Path> {
+        match &*self.kind {
+            Kind::Folder(folder) => Some(folder.path()),
+            Kind::Git(_) => None,
+        }
+    }
+
     fn new(kind: Kind, place: String, usual: Duration, wake: Arc<Wake>, clock: Clock) -> Self {
         let state = Mutex::new(SourceState::new(place));
         Self { kind: Arc::new(kind), clock, wake, usual, state, last: Mutex::default() }

@@ -74,6 +74,11 @@ pub async fn publish(
     Ok(revision)
 }
 
+/// The run that holds a flag, when one does.
+pub fn held_by<'a>(snapshot: &'a Snapshot, key: &str) -> Option<&'a str> {
+    snapshot.body["flags"][key]["hold"]["run"].as_str()
+}
+
 /// The snapshot to be served; none before the first.
 pub async fn newest(store: &Store) -> Result<Option<Snapshot>, StoreError> {
     let sql = "SELECT * FROM flag_snapshots ORDER BY revision DESC LIMIT 1";

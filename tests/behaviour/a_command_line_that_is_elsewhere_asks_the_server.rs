@@ -59,12 +59,16 @@ fn a_command_line_that_is_elsewhere_asks_the_server() {
         ("why rollout/closed-beta".to_owned(), 2, "IT WAITS FOR"),
         ("apply".to_owned(), 0, "asked for"),
         ("audit verify".to_owned(), 0, "fit"),
+        ("flag set ml_recommendations_enabled on --by founder".to_owned(), 0, "flags/ml-recommendations.yaml:"),
+        ("flag set ml_recommendations_enabled maybe".to_owned(), 1, "on, off"),
+        ("flag set ml_recommendation_enabled on".to_owned(), 1, "did you mean ml_recommendations_enabled?"),
         (format!("freeze --reason drill {by}"), 0, "are frozen"),
         ("get rolouts".to_owned(), 64, "rollouts"),
     ] {
         let outcome = ask(&words).expect_code(code);
         assert!(format!("{}{}", outcome.stdout, outcome.stderr).contains(told), "{words}: {outcome:?}");
     }
+    assert!(repo.read("flags/ml-recommendations.yaml").contains("defaultVariant: \"on\""));
     let log = ask("audit list -o json").expect_code(0).stdout;
     for action in ["signoff.recorded", "incident.opened", "gate.measurement-requested", "frozen"] {
         assert!(log.contains(action), "{action}");
@@ -81,4 +85,22 @@ fn a_command_line_that_is_elsewhere_asks_the_server() {
     // With no server left, the folder's record answers.
     let there = here("get cohorts").expect_code(0).stdout;
     assert!(there.contains("pavia"), "{there}");
+}
+
+#[test]
+fn a_tour_runs_on_a_fast_clock_on_this_machine_only() {
+    let repo = TestRepo::of_this_project();
+    let port = free_port();
+    let clock = ["--demo-clock", "2026-03-02T08:00:00Z@36000"];
+    let up = |listen: &str| Betagate::new(["up", "--listen", listen].iter().chain(&clock)).within(repo.path());
+    let refused = up(&format!("0.0.0.0:{port}")).run().expect_code(64);
+    assert!(refused.stderr.contains("loopback"), "{}", refused.stderr);
+    let mut running = up(&format!("127.0.0.1:{port}")).start_logging_to(&repo.path().join("up.log"));
+    // The first Friday is four days on: twelve seconds.
+    wait_for("the first weekly review", PATIENCE, || {
+        let board = ["board", "--program", "kruxt", "--format", "csv"];
+        let board = Betagate::new(board).within(repo.path()).run().stdout;
+        board.lines().nth(1).is_some_and(|row| row.starts_with("2026-03-06,pavia")).then_some(())
+    });
+    assert!(running.interrupt(PATIENCE).is_some_and(|status| status.success()));
 }
