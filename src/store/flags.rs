@@ -85,6 +85,14 @@ pub async fn newest(store: &Store) -> Result<Option<Snapshot>, StoreError> {
     store.opt(sql, args![]).await?.as_ref().map(snapshot).transpose()
 }
 
+/// The published definition of one flag, as this transaction sees it.
+pub async fn definition_in(tx: &mut Tx, key: &str) -> Result<Option<Value>, StoreError> {
+    let sql = "SELECT body FROM flag_snapshots ORDER BY revision DESC LIMIT 1";
+    let Some(row) = tx.opt(sql, args![]).await? else { return Ok(None) };
+    let mut body: Value = row.get("body")?;
+    Ok(body["flags"].get_mut(key).map(Value::take))
+}
+
 /// The revision of the snapshot to be served; 0 before the first.
 pub async fn newest_revision(store: &Store) -> Result<i64, StoreError> {
     let sql = "SELECT coalesce(max(revision), 0) AS revision FROM flag_snapshots";

@@ -170,7 +170,6 @@ async fn a_controller_may_die_at_any_moment() {
             for db in databases() {
                 let beta = Beta::start(&db, kruxt(), "2026-03-02T08:00:00Z").await;
                 let deaths = there_and_back(beta, seed, step).await;
-                eprintln!("{}: seed {seed}, {step:#} a pass: {deaths} deaths", db.name);
                 assert!(deaths > 5, "{}: only {deaths} deaths: this proves little", db.name);
             }
         }

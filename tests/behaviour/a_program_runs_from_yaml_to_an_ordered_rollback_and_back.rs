@@ -44,10 +44,10 @@ pub fn kruxt() -> TestRepo {
 /// A product event, as the test keeps it for its own count.
 #[derive(Clone)]
 pub struct Done {
-    user: Uuid,
-    kind: &'static str,
-    day: i64,
-    ok: bool,
+    pub user: Uuid,
+    pub kind: &'static str,
+    pub day: i64,
+    pub ok: bool,
 }
 
 fn date(day: i64) -> Date {
@@ -135,7 +135,7 @@ fn holding(controller: &Controller) -> bool {
     decision.is_some_and(|decision| decision.memory.runs.get(RUN).is_some_and(|run| run.phase == RunPhase::Holding))
 }
 
-async fn reviews(beta: &Beta) -> Vec<SealedReview> {
+pub async fn reviews(beta: &Beta) -> Vec<SealedReview> {
     let rows = readings::reviews(&beta.store, "kruxt", Some("weekly-kpis"), 100).await.unwrap();
     let mut reviews: Vec<SealedReview> =
         rows.into_iter().map(|row| serde_json::from_value(row.body).unwrap()).collect();
@@ -192,7 +192,7 @@ pub async fn the_pilot_opens_and_45_of_60_come_in(beta: &mut Beta) -> Vec<Uuid> 
     users
 }
 
-async fn two_weeks_and_the_first_gate(beta: &mut Beta, users: &[Uuid]) -> Vec<Done> {
+pub async fn two_weeks_and_the_first_gate(beta: &mut Beta, users: &[Uuid]) -> Vec<Done> {
     beta.at("2026-03-06T16:00:00Z");
     beta.pass().await;
     beta.at("2026-03-13T12:00:00Z");

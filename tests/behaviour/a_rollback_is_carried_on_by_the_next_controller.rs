@@ -1,6 +1,7 @@
 //! Another controller goes on before each pass: no step is skipped, none is done twice, the order is kept. (One pass goes on until it settles, so
 //! this is no crash inside a pass.) And the edges of the trigger, through the whole machine.
 
+use betagate::controller::Controller;
 use betagate::store::incidents::{self, Incident};
 use betagate::store::signoffs::{self, Signoff};
 use betagate::store::{audit, freezes, outbox, status};
@@ -11,7 +12,7 @@ use super::a_program_runs_from_yaml_to_an_ordered_rollback_and_back::kruxt;
 use crate::support::beta::Beta;
 use crate::support::databases;
 
-async fn sev1(beta: &Beta, name: &str, started_at: &str) {
+pub async fn sev1(beta: &Beta, name: &str, started_at: &str) {
     let started_at = started_at.parse().unwrap();
     let incident = Incident {
         program: "kruxt".to_owned(),
@@ -34,8 +35,8 @@ fn runs(beta: &Beta) -> Vec<String> {
     beta.controller.programs()["kruxt"].decision.as_ref().unwrap().memory.runs.keys().cloned().collect()
 }
 
-fn phase(beta: &Beta, run: &str) -> Option<RunPhase> {
-    let state = beta.controller.programs().get("kruxt")?;
+pub fn phase(controller: &Controller, run: &str) -> Option<RunPhase> {
+    let state = controller.programs().get("kruxt")?;
     state.decision.as_ref()?.memory.runs.get(run).map(|run| run.phase)
 }
 
@@ -48,7 +49,7 @@ async fn a_rollback_is_carried_on_by_the_next_controller() {
         for _ in 0..40 {
             beta.restart_controller().await;
             beta.pass().await;
-            if phase(&beta, "closed-beta-1") == Some(RunPhase::Holding) {
+            if phase(&beta.controller, "closed-beta-1") == Some(RunPhase::Holding) {
                 break;
             }
         }
@@ -149,7 +150,7 @@ async fn a_freeze_by_hand_is_adopted_and_the_one_who_made_it_is_told() {
         tx.commit().await.unwrap();
         beta.restart_controller().await;
         beta.pass().await;
-        assert_eq!(phase(&beta, "break-glass-1"), Some(RunPhase::Holding), "{}", db.name);
+        assert_eq!(phase(&beta.controller, "break-glass-1"), Some(RunPhase::Holding), "{}", db.name);
         let standing = freezes::list(&beta.store, Some("kruxt")).await.unwrap();
         assert_eq!(
             standing.iter().map(|freeze| freeze.holder.as_str()).collect::<Vec<_>>(),
@@ -179,6 +180,16 @@ async fn a_bad_commit_changes_nothing_and_says_why() {
         let said = status::sources(&beta.store).await.unwrap()[0].body["problems"].to_string();
         assert!(said.contains("did you mean pavia"), "{said}");
         beta.repo.replace("manifests/kruxt/rollout.yaml", "cohorts: [pavvia]", "cohorts: [pavia]");
+        // Broken syntax, seen by a controller that never saw the good one: what is recorded goes on.
+        beta.repo.write("manifests/kruxt/broken.yaml", "kind: Gate\nmetadata: { name: [\n");
+        beta.restart_controller().await;
+        beta.pass().await;
+        assert_eq!(status::list(&beta.store, None).await.unwrap(), before);
+        let said = status::sources(&beta.store).await.unwrap()[0].body["problems"].to_string();
+        assert!(said.contains("manifests/kruxt/broken.yaml:"), "{said}");
+        let (email, code) = beta.invitations().remove(0);
+        assert_eq!(beta.register(&email, &code).await.0, 201, "testers come in all the same");
+        beta.repo.remove("manifests/kruxt/broken.yaml");
         beta.pass().await;
         assert!(beta.controller.problems().is_empty());
         beta.store.close().await;

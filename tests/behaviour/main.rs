@@ -21,4 +21,5 @@ mod the_custom_resource_definitions_are_what_the_types_say;
 mod the_database_may_go_away_and_come_back;
 mod the_repositorys_own_lists_and_messages_are_ready_to_send;
 mod the_repositorys_own_programs_are_what_their_plans_say;
+mod the_way_back_of_a_sev_1_takes_48_stable_hours;
 mod up_is_one_tree_of_processes;

@@ -4,7 +4,7 @@ use betagate::store::audit;
 use serde_json::json;
 
 use super::a_program_runs_from_yaml_to_an_ordered_rollback_and_back::kruxt;
-use crate::support::beta::{ADMIN, Beta};
+use crate::support::beta::{ADMIN, Beta, HOOK_SECRET};
 use crate::support::{Betagate, databases};
 
 async fn open(db: &crate::support::TestDb) -> Beta {
@@ -139,6 +139,69 @@ async fn the_flag_routes_answer_as_the_protocol_says() {
         assert_eq!(status, 200);
         assert!(description["paths"]["/v1/auth/register"].is_object());
         assert_eq!(beta.get("/readyz", None).await.0, 200);
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_registrations_at_once_with_one_code_let_one_in() {
+    for db in databases() {
+        let beta = open(&db).await;
+        for (email, code) in beta.invitations().into_iter().take(5) {
+            let (one, other) = tokio::join!(beta.register(&email, &code), beta.register(&email, &code));
+            let (refused, status) = if one.0 == 201 { (other, one.0) } else { (one, other.0) };
+            assert_eq!(status, 201, "{}", db.name);
+            assert_eq!(refused.1["type"], "urn:betagate:problem:invite-used", "{}", refused.1);
+        }
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whether_an_invite_is_needed_is_read_where_the_account_is_made() {
+    for db in databases() {
+        let mut beta = open(&db).await;
+        let stranger =
+            |name: &str| json!({ "email": format!("{name}@example.org"), "password": "a long enough password" });
+        let refused = beta.post("/v1/auth/register", None, &stranger("early")).await;
+        assert_eq!(refused.1["type"], "urn:betagate:problem:invite-required", "{}", refused.1);
+        // Published, and not yet served by any process: what counts is the database.
+        let mut snapshot = betagate::store::flags::newest(&beta.store).await.unwrap().unwrap();
+        snapshot.body["flags"]["system.invites_required"] =
+            json!({ "state": "ENABLED", "variants": { "on": true, "off": false }, "defaultVariant": "off" });
+        let mut tx = beta.store.begin().await.unwrap();
+        let (body, holds, now) = (&snapshot.body, &snapshot.holds, beta.clock.now());
+        betagate::store::flags::publish(&mut tx, body, holds, "open", "r", now).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(beta.post("/v1/auth/register", None, &stranger("late")).await.0, 201, "{}", db.name);
+        // A definition that can't be evaluated lets nobody in.
+        snapshot.body["flags"]["system.invites_required"]["targeting"] = json!({ "nonsense": [] });
+        let mut tx = beta.store.begin().await.unwrap();
+        betagate::store::flags::publish(&mut tx, &snapshot.body, holds, "broken", "r", now).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(beta.post("/v1/auth/register", None, &stranger("later")).await.0, 403, "{}", db.name);
+        beta.pass().await;
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signed_push_has_the_source_looked_at() {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    for db in databases() {
+        let mut beta = open(&db).await;
+        let body = r#"{"ref":"refs/heads/main"}"#;
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(HOOK_SECRET.as_bytes()).unwrap();
+        mac.update(body.as_bytes());
+        let signature = format!("sha256={}", data_encoding::HEXLOWER.encode(&mac.finalize().into_bytes()));
+        assert_eq!(beta.push(body, &signature.replace('a', "b")).await, 401);
+        assert_eq!(beta.push("another body", &signature).await, 401);
+        let waiting = || betagate::store::intents::waiting(&beta.store, 10);
+        assert!(waiting().await.unwrap().is_empty());
+        assert_eq!(beta.push(body, &signature).await, 202);
+        assert_eq!(waiting().await.unwrap()[0].kind, "source.trigger");
+        beta.pass().await;
+        assert!(betagate::store::intents::waiting(&beta.store, 10).await.unwrap().is_empty(), "{}", db.name);
         beta.store.close().await;
     }
 }

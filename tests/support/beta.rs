@@ -22,6 +22,8 @@ use uuid::Uuid;
 use super::{TestDb, TestRepo};
 
 /// The administration token of a test.
+/// What signs `POST /hooks/git`.
+pub const HOOK_SECRET: &str = "a secret that the forge knows";
 pub const ADMIN: &str = "a-token-for-tests-only";
 
 /// A running betagate.
@@ -65,7 +67,7 @@ impl Beta {
             keys: keys.clone(),
             cache: cache.clone(),
             admin_token: Some(token_digest(ADMIN)),
-            hook_secret: None,
+            hook_secret: Some(HOOK_SECRET.to_owned().into()),
             flag_access: Access::Open,
             ending: tokio::sync::watch::Sender::new(false).subscribe(),
             metrics: Arc::default(),
@@ -123,6 +125,12 @@ impl Beta {
         }
         let answer = request.send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+    }
+
+    /// A push that the forge tells of, with this signature.
+    pub async fn push(&self, body: &str, signature: &str) -> u16 {
+        let request = self.http.post(format!("http://{}/hooks/git", self.address)).body(body.to_owned());
+        request.header("x-hub-signature-256", signature).send().await.unwrap().status().as_u16()
     }
 
     pub async fn get(&self, path: &str, token: Option<&str>) -> (u16, Value) {

@@ -104,6 +104,10 @@ impl Pass<'_> {
                 let fresh =
                     stability.counted.is_zero() && stability.missing_since.is_none() && self.recovered_by_incident(id);
                 let start = if fresh { *since } else { self.now };
+                // A breach that came and went between two looks is one all the same.
+                if stability.running_since.is_some_and(|running| running < *since) {
+                    *stability = Stability { running_since: Some(*since), ..Stability::default() };
+                }
                 stability.running_since.get_or_insert(start);
                 stability.missing_since = None;
                 stability.paged = false;

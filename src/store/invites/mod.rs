@@ -22,7 +22,8 @@ pub use making::{
     revoke_unused,
 };
 pub use redeem::{
-    RedeemError, Redeemed, Refusal, Registered, Registration, join, open_invites, redeem, register, register_in,
+    RedeemError, Redeemed, Refusal, Registered, Registration, always_required, join, open_invites, redeem, register,
+    register_in,
 };
 pub use sending::{Clearance, Rendered, clear_to_send, mark_opened, mark_sent, render, take_to_render};
 

@@ -5,11 +5,11 @@
 //! the same transaction through [`register_in`] when it wants to).
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::super::people::{self, User, entry};
-use super::super::{Store, StoreError, Tx, audit, freezes};
+use super::super::{Store, StoreError, Tx, audit, flags, freezes};
 use super::cohorts::{CohortState, hold_cohort};
 use super::making::of_address;
 use super::{COLUMNS, Invite, InviteError, State, invite, locked};
@@ -69,8 +69,17 @@ pub struct Registration<'a> {
     pub password_hash: &'a str,
     /// What was typed or the link carried.
     pub code: Option<&'a str>,
-    /// `system.invites_required`; whoever can't read it says `true`.
-    pub invites_required: bool,
+    /// Whether the definition of `system.invites_required` says that an invite is needed; asked with what is published in the database
+    /// when the account is made, none when nothing is.
+    pub invites_required: &'a (dyn Fn(Option<&Value>) -> bool + Sync),
+}
+
+/// The key of the flag that says whether an invite is needed.
+const INVITES_REQUIRED: &str = "system.invites_required";
+
+/// An invite is needed, whatever is published.
+pub fn always_required(_: Option<&Value>) -> bool {
+    true
 }
 
 /// A code that let someone in.
@@ -107,7 +116,7 @@ pub async fn redeem(
     password_hash: &str,
     now: Timestamp,
 ) -> Result<Redeemed, RedeemError> {
-    let person = Registration { email, password_hash, code: Some(code), invites_required: true };
+    let person = Registration { email, password_hash, code: Some(code), invites_required: &always_required };
     register(store, keys, person, now).await?.redeemed.ok_or(RedeemError::Refused(Refusal::Invalid))
 }
 
@@ -145,8 +154,11 @@ pub async fn register_in(
             let redeemed = let_in(tx, &invite, &state, user.id, now).await?;
             Ok(Registered { user, redeemed: Some(redeemed) })
         }
-        None if person.invites_required => Err(Refusal::InviteRequired.into()),
         None => {
+            let published = flags::definition_in(tx, INVITES_REQUIRED).await?;
+            if (person.invites_required)(published.as_ref()) {
+                return Err(Refusal::InviteRequired.into());
+            }
             if is_revoked(tx, person.email).await? {
                 return Err(Refusal::Revoked.into());
             }

@@ -134,10 +134,12 @@ async fn every_refusal_has_its_own_reason() {
         take_back(&store, id, false).await;
         assert_eq!(enter(&store, &code, "ada@example.com", noon()).await, Err(Refusal::Revoked));
         // Neither does registering without a code get round a revocation.
-        let person = Registration { email: "ada@example.com", password_hash: "h", code: None, invites_required: false };
+        let person =
+            Registration { email: "ada@example.com", password_hash: "h", code: None, invites_required: &|_| false };
         let refused = register(&store, &keys(), person, noon()).await.unwrap_err();
         assert_eq!(refused, RedeemError::Refused(Refusal::Revoked));
-        let refused = register(&store, &keys(), Registration { invites_required: true, ..person }, noon()).await;
+        let refused =
+            register(&store, &keys(), Registration { invites_required: &always_required, ..person }, noon()).await;
         assert_eq!(refused.unwrap_err(), RedeemError::Refused(Refusal::InviteRequired));
         let bob = Registration { email: "bob@example.com", ..person };
         assert!(register(&store, &keys(), bob, noon()).await.unwrap().redeemed.is_none());
