@@ -31,6 +31,11 @@ impl Buckets {
         *sum = sum.wrapping_add(half(0).rotate_left(41) ^ half(16));
     }
 
+    /// Takes in the sums of another part of the list.
+    pub(super) fn merge(&mut self, part: &Self) {
+        self.0.iter_mut().zip(part.0).for_each(|(sum, more)| *sum = sum.wrapping_add(more));
+    }
+
     /// The buckets in which the two lists differ.
     pub fn differing(&self, other: &Self) -> Vec<u8> {
         (0..=u8::MAX).filter(|bucket| self.0[usize::from(*bucket)] != other.0[usize::from(*bucket)]).collect()

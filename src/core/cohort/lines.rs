@@ -29,7 +29,12 @@ pub(super) struct Lines<R> {
 
 impl<R: Read> Lines<R> {
     pub(super) fn new(input: R) -> Self {
-        Self { input: BufReader::with_capacity(64 * 1024, input), buffer: Vec::with_capacity(512), next_line: 1 }
+        Self::from_line(input, 1)
+    }
+
+    /// For input that begins on a later line.
+    pub(super) fn from_line(input: R, next_line: u64) -> Self {
+        Self { input: BufReader::with_capacity(64 * 1024, input), buffer: Vec::with_capacity(512), next_line }
     }
 
     /// The next record that is not blank: its line, and its text or what is wrong with it. `None` at the end.

@@ -169,6 +169,9 @@ pub fn rows<R: Read>(input: R, addresses: AddressRules) -> Rows<R> {
     Rows { lines: Lines::new(input), columns: None, addresses, wanted: None, pending: Vec::new(), ended: false }
 }
 
+/// The header can't be read.
+pub(super) struct NoColumns;
+
 /// The iterator of [`rows`].
 pub struct Rows<R> {
     lines: Lines<R>,
@@ -207,6 +210,12 @@ impl<R: Read> Iterator for Rows<R> {
 }
 
 impl<R: Read> Rows<R> {
+    /// What follows on from line `first`, whose columns are known from before, if they are.
+    pub(super) fn continued(input: R, first: u64, columns: Option<Columns>, addresses: AddressRules) -> Self {
+        let lines = Lines::from_line(input, first);
+        Rows { lines, columns, addresses, wanted: None, pending: Vec::new(), ended: false }
+    }
+
     /// Only what stands on these lines, which come in ascending order; the rest is skipped unread.
     #[must_use]
     pub fn only_at(mut self, lines: Vec<u32>) -> Self {
@@ -214,13 +223,15 @@ impl<R: Read> Rows<R> {
         self
     }
 
-    /// Shows every entry to `see`, without keeping any.
-    pub(super) fn each(mut self, mut see: impl FnMut(Found<'_>)) -> io::Result<()> {
+    /// Shows every entry to `see`, without keeping any. Gives the columns, for what follows; an error when a header can't be read and nothing
+    /// that follows means anything.
+    pub(super) fn each(mut self, mut see: impl FnMut(Found<'_>)) -> io::Result<Result<Option<Columns>, NoColumns>> {
         while !self.ended {
             self.step(&mut see)?;
         }
+        let readable = self.pending.is_empty();
         self.pending.into_iter().rev().for_each(|problem| see(Found::Problem(problem)));
-        Ok(())
+        Ok(if readable { Ok(self.columns) } else { Err(NoColumns) })
     }
 
     fn step<T>(&mut self, see: impl FnOnce(Found<'_>) -> T) -> io::Result<Option<T>> {

@@ -4,6 +4,7 @@
 //! database: a list is a [`std::io::Read`], a key is bytes.
 
 mod address;
+mod blocks;
 mod buckets;
 mod code;
 mod columns;
@@ -12,6 +13,7 @@ mod disposable;
 mod lines;
 mod list;
 mod report;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -21,4 +23,5 @@ pub use code::InviteCode;
 pub use difference::{RowDifference, row_difference};
 pub use disposable::is_disposable;
 pub use list::{Entry, ListOptions, ListRow, RowDigest, Rows, rows};
-pub use report::{Digesting, Fault, ListReport, Needs, Outcome, Problem, Severity, Survey, parse_list, survey};
+pub use report::{Fault, Needs, Outcome, Problem, Severity, Survey};
+pub use survey::{Digesting, ListReport, parse_list, survey};

@@ -4,21 +4,17 @@
 //! acknowledgement. Texts never hold an address.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
 
-use sha2::{Digest, Sha256};
-
-use super::address::{AddressFault, AddressRules};
+use super::address::AddressFault;
 use super::buckets::Buckets;
-use super::disposable::Memo;
-use super::list::{Found, ListOptions, ListRow, RowDigest, RowView, rows};
+use super::list::{ListRow, RowDigest, RowView};
 
 /// How many problems of each severity are kept in full; all are counted.
 const KEPT_PROBLEMS: u64 = 1000;
 /// How many distinct labels are counted one by one.
-const KEPT_LABELS: usize = 10_000;
+pub(super) const KEPT_LABELS: usize = 10_000;
 /// How many rows are shown of a list.
-const SHOWN: usize = 20;
+pub(super) const SHOWN: usize = 20;
 
 /// The least a list must have; `None` or a missing role asks for nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -232,7 +228,7 @@ impl Survey {
         data_encoding::HEXLOWER.encode(&self.digest)
     }
 
-    fn report(&mut self, problem: Problem) {
+    pub(super) fn report(&mut self, problem: Problem) {
         let count = match problem.fault.severity() {
             Severity::Error => &mut self.errors,
             Severity::Warning => &mut self.warnings,
@@ -243,7 +239,7 @@ impl Survey {
         }
     }
 
-    fn count(&mut self, row: &RowView<'_>) {
+    pub(super) fn count(&mut self, row: &RowView<'_>) {
         let digest = row.digest();
         self.rows += 1;
         self.buckets.add(digest);
@@ -261,7 +257,7 @@ impl Survey {
     }
 
     /// Reports everyone who is there again, and takes the repeats out.
-    fn find_duplicates(&mut self) {
+    pub(super) fn find_duplicates(&mut self) {
         self.people.sort_unstable_by_key(|(digest, line)| (u128::from_be_bytes(digest.person()), *line));
         let mut duplicates = Vec::new();
         let mut first: Option<([u8; 16], u32)> = None;
@@ -283,7 +279,7 @@ impl Survey {
         self.problems.sort_by_key(|problem| problem.line);
     }
 
-    fn weigh(&mut self, needs: &Needs) {
+    pub(super) fn weigh(&mut self, needs: &Needs) {
         let mut found = Vec::new();
         if self.rows == 0 && self.errors == 0 {
             found.push(Fault::Empty);
@@ -304,86 +300,5 @@ impl Survey {
         for fault in found {
             self.report(Problem { line: None, fault });
         }
-    }
-}
-
-/// A list with its rows, for lists that fit into memory.
-#[derive(Clone, Debug, Default)]
-pub struct ListReport {
-    /// Every usable row, in order.
-    pub rows: Vec<ListRow>,
-    /// Counts, problems, digest.
-    pub survey: Survey,
-}
-
-/// Checks a list and keeps its rows.
-pub fn parse_list(bytes: &[u8], options: &ListOptions) -> ListReport {
-    let mut rows = Vec::new();
-    // Reading from memory does not fail.
-    let survey = survey_with(bytes, options, |row| rows.push(row.to_row())).unwrap_or_default();
-    let lines: std::collections::HashSet<u64> = survey.people.iter().map(|(_, line)| u64::from(*line)).collect();
-    rows.retain(|row: &ListRow| lines.contains(&row.line));
-    ListReport { rows, survey }
-}
-
-/// Checks a list of any length. Memory: 36 bytes for each row, in [`Survey::people`].
-///
-/// # Errors
-/// When reading fails; what is wrong with the list is in the survey.
-pub fn survey<R: Read>(input: R, options: &ListOptions) -> io::Result<Survey> {
-    survey_with(input, options, |_| {})
-}
-
-fn survey_with<R: Read>(input: R, options: &ListOptions, mut keep: impl FnMut(&RowView<'_>)) -> io::Result<Survey> {
-    let mut survey = Survey::default();
-    let mut input = Digesting::new(input, options.addresses);
-    let mut domains = Memo::default();
-    rows(&mut input, options.addresses).each(|found| match found {
-        Found::Problem(problem) => survey.report(problem),
-        Found::Row(row) => {
-            if domains.is_disposable(row.domain(), &options.disposable) {
-                survey.report(Problem::at(row.line, Fault::Disposable { domain: row.domain().to_owned() }));
-            }
-            survey.count(&row);
-            keep(&row);
-        }
-    })?;
-    // A header that can't be read ends the rows early; the digest is over the whole file all the same.
-    survey.digest = input.finish()?;
-    survey.find_duplicates();
-    survey.weigh(&options.needs);
-    Ok(survey)
-}
-
-/// Takes the digest of a list that is read through it.
-pub struct Digesting<R> {
-    input: R,
-    sha: Sha256,
-}
-
-impl<R: Read> Digesting<R> {
-    /// Begins; how addresses are compared is part of what a list is.
-    pub fn new(input: R, addresses: AddressRules) -> Self {
-        let mut sha = Sha256::new();
-        sha.update([1, u8::from(addresses.ignore_dots), u8::from(addresses.ignore_plus)]);
-        Self { input, sha }
-    }
-
-    /// Reads what is left, and gives the digest of all of it: [`Survey::digest`] of the same list.
-    ///
-    /// # Errors
-    /// When reading fails.
-    pub fn finish(mut self) -> io::Result<[u8; 32]> {
-        let mut block = vec![0; 128 * 1024];
-        while self.read(&mut block)? > 0 {}
-        Ok(self.sha.finalize().into())
-    }
-}
-
-impl<R: Read> Read for Digesting<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.input.read(into)?;
-        self.sha.update(&into[..read]);
-        Ok(read)
     }
 }

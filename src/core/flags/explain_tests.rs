@@ -31,7 +31,7 @@ fn the_way_through_a_rule_is_named_with_its_conditions_bucket_cohorts_and_commit
     let conditions: Vec<_> = path.conditions.iter().map(|known| (known.pointer.as_str(), known.held)).collect();
     assert_eq!(conditions, [("/targeting/if/0", false), ("/targeting/if/2", true)]);
     let bucket = &path.buckets[0];
-    assert_eq!((bucket.pointer.as_str(), bucket.bucketing), ("/$evaluators/half", "concat"));
+    assert_eq!((bucket.pointer.as_str(), &*bucket.bucketing), ("/$evaluators/half", "concat"));
     assert_eq!(bucket.hashed, json!(["pavia", "u1"]));
     let place = bucket.place.clone().unwrap();
     assert!(place.total == 4 && (place.from..place.to).contains(&place.bucket));
