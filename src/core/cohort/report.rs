@@ -188,6 +188,11 @@ impl Outcome {
     }
 }
 
+/// People in the order of their digests, and of their lines.
+fn order((digest, line): &(RowDigest, u32)) -> (u128, u32) {
+    (u128::from_be_bytes(digest.person()), *line)
+}
+
 /// A list summed up, without its rows.
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
@@ -256,9 +261,15 @@ impl Survey {
         }
     }
 
+    /// Sorts a part, beside others.
+    pub(super) fn sort(&mut self) {
+        self.people.sort_unstable_by_key(order);
+    }
+
     /// Reports everyone who is there again, and takes the repeats out.
     pub(super) fn find_duplicates(&mut self) {
-        self.people.sort_unstable_by_key(|(digest, line)| (u128::from_be_bytes(digest.person()), *line));
+        // Parts are sorted already, which a stable sort makes use of.
+        self.people.sort_by_key(order);
         let mut duplicates = Vec::new();
         let mut first: Option<([u8; 16], u32)> = None;
         self.people.retain(|(digest, line)| match first {

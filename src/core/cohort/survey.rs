@@ -134,6 +134,7 @@ impl Survey {
                     while let Ok((place, block)) = blocks.lock().unwrap_or_else(PoisonError::into_inner).recv() {
                         let mut part = Self::default();
                         let looked = part.look_at(&block.bytes[..], block.first_line, Some(columns), options);
+                        part.sort();
                         if found.send((place, looked.map(|_| part))).is_err() {
                             return;
                         }
