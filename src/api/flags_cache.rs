@@ -146,7 +146,7 @@ impl FlagsCache {
         let definitions = definitions.into_iter().flatten().map(|(key, flag)| (key.as_str(), flag));
         let environment = Environment::default();
         let (flags, problems) = FlagSet::compile(definitions, &|name| environment.read(name));
-        for CompileProblem { flag, pointer, message } in problems {
+        for CompileProblem { flag, pointer, message, .. } in problems {
             tracing::warn!(%flag, %pointer, %message, "a flag answers with an error");
         }
         let served = Served {

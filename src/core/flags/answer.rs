@@ -13,6 +13,8 @@ pub struct CompileProblem {
     pub pointer: String,
     /// What.
     pub message: String,
+    /// Whether the flag answers everyone with an error.
+    pub breaks: bool,
 }
 
 /// Why a value was given.

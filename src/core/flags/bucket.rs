@@ -14,6 +14,13 @@ pub enum Generation {
     Cbor,
 }
 
+impl Generation {
+    /// The one of a definition.
+    pub fn of(definition: &Value) -> Self {
+        if definition["bucketing"].as_str() == Some("cbor") { Self::Cbor } else { Self::Concat }
+    }
+}
+
 /// The largest sum of weights.
 pub const MAX_TOTAL: i64 = (1 << 31) - 1;
 
@@ -29,6 +36,12 @@ pub enum Subject<'a> {
 pub fn hash(generation: Generation, subject: &Subject<'_>) -> Option<u32> {
     let mut bytes = Vec::with_capacity(64);
     match (generation, subject) {
+        (Generation::Concat, Subject::Keys(flag, person)) if !(flag.is_ascii() && person.is_ascii()) => {
+            return Some(by_letters(&flag.encode_utf16().chain(person.encode_utf16()).collect::<Vec<_>>()));
+        }
+        (Generation::Concat, Subject::By(Value::String(text))) if !text.is_ascii() => {
+            return Some(by_letters(&text.encode_utf16().collect::<Vec<_>>()));
+        }
         (Generation::Concat, Subject::Keys(flag, person)) => {
             bytes.extend_from_slice(flag.as_bytes());
             bytes.extend_from_slice(person.as_bytes());
@@ -42,6 +55,29 @@ pub fn hash(generation: Generation, subject: &Subject<'_>) -> Option<u32> {
         (Generation::Cbor, Subject::By(value)) => cbor(&mut bytes, value),
     }
     Some(murmurhash3::murmurhash3_x86_32(&bytes, 0))
+}
+
+/// murmur3-32 as the first generation's evaluator has it for a text that is not ASCII: over UTF-16 letters, each of which counts as one byte
+/// that runs over into the next ones.
+fn by_letters(letters: &[u16]) -> u32 {
+    let mix = |block: u32| block.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
+    let letter = |letters: &[u16], place: usize| letters.get(place).copied().map_or(0, u32::from);
+    let low = |letters: &[u16]| letter(letters, 0) ^ (letter(letters, 1) << 8) ^ (letter(letters, 2) << 16);
+    let (mut hash, mut blocks) = (0_u32, letters.chunks_exact(4));
+    for block in &mut blocks {
+        let top = letter(block, 3);
+        hash ^= mix(low(block) ^ ((top & 0xff) << 24) ^ ((top & 0xff00) >> 8));
+        hash = hash.rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
+    }
+    let rest = low(blocks.remainder());
+    // It takes what is left for a signed number, and leaves out a negative one.
+    if rest != 0 && rest < 1 << 31 {
+        hash ^= mix(rest);
+    }
+    hash ^= u32::try_from(letters.len()).unwrap_or(u32::MAX);
+    hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
+    hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
+    hash ^ (hash >> 16)
 }
 
 /// The place in `0..total` that a hash falls on: `(hash × total) >> 32`.
@@ -123,6 +159,9 @@ fn float(bytes: &mut Vec<u8>, number: f64) {
     if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 {
         let whole = number as i64;
         if whole < 0 { head(bytes, 1, whole.unsigned_abs() - 1) } else { head(bytes, 0, whole as u64) }
+    } else if let Some(half) = half(number) {
+        bytes.push(0xf9);
+        bytes.extend(half.to_be_bytes());
     } else if f64::from(number as f32) == number {
         bytes.push(0xfa);
         bytes.extend((number as f32).to_be_bytes());
@@ -130,6 +169,23 @@ fn float(bytes: &mut Vec<u8>, number: f64) {
         bytes.push(0xfb);
         bytes.extend(number.to_be_bytes());
     }
+}
+
+/// A number in 16 bits, where it loses nothing by that.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "guarded by the range checks")]
+fn half(number: f64) -> Option<u16> {
+    let sign = u16::from(number.is_sign_negative()) << 15;
+    let size = number.abs();
+    if size < 2.0_f64.powi(-14) {
+        let steps = size * 2.0_f64.powi(24);
+        return (steps.fract() == 0.0).then_some(sign | steps as u16);
+    }
+    if size > 65504.0 {
+        return None;
+    }
+    let exponent = size.log2().floor();
+    let fraction = (size / exponent.exp2() - 1.0) * 1024.0;
+    (fraction.fract() == 0.0).then_some(sign | ((exponent + 15.0) as u16) << 10 | fraction as u16)
 }
 
 #[cfg(test)]
@@ -156,7 +212,7 @@ mod tests {
     fn cbor_is_canonical() {
         let mut bytes = Vec::new();
         cbor(&mut bytes, &serde_json::json!(["flag", 1.0, -1, 24, 0.5, { "bb": 1, "a": true }]));
-        assert_eq!(bytes, b"\x86\x64flag\x01\x20\x18\x18\xfa\x3f\x00\x00\x00\xa2\x61a\xf5\x62bb\x01");
+        assert_eq!(bytes, b"\x86\x64flag\x01\x20\x18\x18\xf9\x38\x00\xa2\x61a\xf5\x62bb\x01");
     }
 
     #[test]

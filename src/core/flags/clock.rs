@@ -24,10 +24,8 @@ fn reads(rule: &Rule, inner: bool) -> bool {
             Operator::Map | Operator::Filter | Operator::All | Operator::Any | Operator::None | Operator::Reduce,
             operands,
         ) => operands.iter().enumerate().any(|(place, rule)| reads(rule, inner || place == 1)),
-        Rule::Apply(_, operands) => operands.iter().any(|rule| reads(rule, inner)),
-        Rule::Fractional(by, shares) => {
-            by.as_ref().is_some_and(|rule| reads(rule, inner))
-                || shares.iter().any(|(variant, weight)| reads(variant, inner) || reads(weight, inner))
+        Rule::Apply(_, operands) | Rule::Fractional(operands) | Rule::Unknown(_, operands) => {
+            operands.iter().any(|rule| reads(rule, inner))
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct Flag {
     pub forced: Option<(String, String)>,
     pub default: String,
     pub default_by: String,
-    pub targeting: Option<Targeting>,
+    pub targeting: Option<Rule>,
     /// Of windows that overlap, the first one counts.
     pub schedule: Vec<Window>,
     /// What other flags must give; where one does not, the definition's default is the answer.
@@ -36,21 +36,6 @@ pub struct Flag {
     pub seed: Option<String>,
     pub metadata: Map<String, Value>,
     pub broken: Option<String>,
-}
-
-/// A rule that picks a variant.
-#[derive(Debug)]
-pub struct Targeting {
-    pub rule: Rule,
-    /// Whether it is a percentage.
-    pub splits: bool,
-}
-
-impl Targeting {
-    /// What a compiled rule picks with.
-    pub fn of(rule: Rule) -> Self {
-        Self { splits: matches!(rule, Rule::Fractional(..)), rule }
-    }
 }
 
 impl Flag {
@@ -65,7 +50,7 @@ impl Flag {
             Change::Targeting(targeting) => Some(targeting),
             Change::Variant(_) => None,
         });
-        self.targeting.iter().chain(scheduled).any(|targeting| reads_clock(&targeting.rule))
+        self.targeting.iter().chain(scheduled).any(|targeting| reads_clock(targeting))
     }
 }
 
@@ -84,10 +69,17 @@ pub fn compile_flag(
         .flatten()
         .map(|(name, value)| (name.clone(), of_type(definition, value)))
         .collect();
+    let generation = Generation::of(definition);
     let targeting = definition.get("targeting").filter(|rule| !rule.is_null() && **rule != json!({}));
-    let targeting = targeting
-        .map(|rule| Compiler::new(key, program(definition), evaluators, problems).rule(rule, "/targeting", 0))
-        .map(Targeting::of);
+    let targeting = targeting.map(|rule| {
+        Compiler::new(key, program(definition), evaluators, problems, generation).rule(rule, "/targeting", 0)
+    });
+    // flagd's own evaluator of the first generation refuses such a flag; that of the second finds out when it gets there.
+    if let Some(default) = text("defaultVariant").filter(|name| !name.is_empty() && !variants.contains_key(name)) {
+        let (flag, pointer) = (key.to_owned(), "/defaultVariant".to_owned());
+        let breaks = generation == Generation::Concat;
+        problems.push(CompileProblem { flag, pointer, message: format!("'{default}' is no variant"), breaks });
+    }
     let schedule = compile_schedule(key, definition, evaluators, problems);
     let stage = definition.get("stage").filter(|stage| stage["variant"].is_string());
     let (default, default_by) = match stage {
@@ -124,7 +116,7 @@ pub fn compile_flag(
         requires: Vec::new(),
         own_default: text("defaultVariant").unwrap_or_default(),
         seed: text("bucketSeed"),
-        generation: if definition["bucketing"] == json!("cbor") { Generation::Cbor } else { Generation::Concat },
+        generation,
         metadata,
         broken: None,
     }

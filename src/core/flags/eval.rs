@@ -3,18 +3,20 @@
 //! Must not know: which flag wins over what; HTTP.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 
-use serde_json::{Number, Value};
+use serde_json::{Value, json};
 
 use super::bucket::{Generation, MAX_TOTAL, Subject, hash, place};
 use super::membership::Cohorts;
 use super::rule::{Operator, Rule};
+use super::{javascript, python};
 
 /// What a rule may look at.
 pub struct Scope<'a> {
     /// The flag's key.
     pub flag: &'a str,
+    /// The whole context.
+    pub root: &'a Value,
     /// What percentages hash with the person's key: the flag's key, or a seed that several flags share.
     pub seed: &'a str,
     /// Seconds since 1970.
@@ -27,9 +29,21 @@ pub struct Scope<'a> {
     pub generation: Generation,
 }
 
-/// A rule could not be evaluated: the flag answers with a parse error.
+/// A rule could not be evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken(pub String);
+pub struct Broken {
+    /// Whether the rule itself is wrong, not what it was given.
+    pub parse: bool,
+    /// What was wrong.
+    pub why: String,
+}
+
+impl Broken {
+    /// A rule that cannot do with what it was given.
+    pub fn general(why: &str) -> Self {
+        Self { parse: false, why: why.to_owned() }
+    }
+}
 
 type Answer<'a> = Result<Cow<'a, Value>, Broken>;
 
@@ -46,65 +60,96 @@ pub fn evaluate<'a>(rule: &'a Rule, scope: &'a Scope<'a>, data: &'a Value) -> An
         }
         Rule::Var(path, fallback) => {
             let path = evaluate(path, scope, data)?;
-            match lookup(&path, scope, data) {
+            match lookup(&path, scope, data).filter(|found| !found.is_null()) {
                 Some(found) => Ok(found),
                 None => fallback.as_ref().map_or(Ok(Cow::Borrowed(&NULL)), |rule| evaluate(rule, scope, data)),
             }
         }
         Rule::InCohort(names) => Ok(Cow::Owned(Value::Bool(names.iter().any(|name| scope.cohorts.contains(name))))),
-        Rule::Fractional(by, shares) => fractional(by.as_deref(), shares, scope, data),
+        Rule::Fractional(parts) => match draw(parts, scope, data)? {
+            Some(Drawn { share: Some(_), variant, .. }) => Ok(Cow::Owned(variant)),
+            _ => Ok(Cow::Borrowed(&NULL)),
+        },
         Rule::Apply(operator, operands) => apply(*operator, operands, scope, data),
+        Rule::Unknown(why, operands) => {
+            for rule in operands {
+                evaluate(rule, scope, data)?;
+            }
+            Err(Broken { parse: true, why: why.clone() })
+        }
     }
 }
 
-fn lookup<'a>(path: &Value, scope: &'a Scope<'a>, data: &'a Value) -> Option<Cow<'a, Value>> {
+/// A value of the data, by its path; nothing where it is not there. Null may be there.
+fn lookup<'a>(path: &Value, scope: &Scope<'a>, data: &'a Value) -> Option<Cow<'a, Value>> {
+    let is_root = std::ptr::eq(data, scope.root);
     let text = match path {
-        Value::Null => return Some(Cow::Borrowed(data)),
         Value::String(text) => Cow::Borrowed(text.as_str()),
-        Value::Number(number) => Cow::Owned(number.to_string()),
-        _ => return None,
+        Value::Null => Cow::Borrowed(""),
+        Value::Number(_) if scope.generation == Generation::Cbor && data.is_object() => return None,
+        other => Cow::Owned(javascript::text(other)),
     };
     match text.as_ref() {
+        "" if is_root => {
+            let mut whole = data.clone();
+            whole["$flagd"] = json!({ "flagKey": scope.flag, "timestamp": scope.timestamp });
+            return Some(Cow::Owned(whole));
+        }
         "" => return Some(Cow::Borrowed(data)),
-        "$flagd.flagKey" => return Some(Cow::Owned(Value::from(scope.flag))),
-        "$flagd.timestamp" => return Some(Cow::Owned(Value::from(scope.timestamp))),
+        "$flagd.flagKey" if is_root => return Some(Cow::Owned(Value::from(scope.flag))),
+        "$flagd.timestamp" if is_root => return Some(Cow::Owned(Value::from(scope.timestamp))),
+        "$flagd" if is_root => {
+            return Some(Cow::Owned(json!({ "flagKey": scope.flag, "timestamp": scope.timestamp })));
+        }
         _ => {}
     }
-    // A name with dots in it, as it stands, is tried before the path.
-    if let Some(found) = data.as_object().and_then(|fields| fields.get(text.as_ref())) {
-        return (!found.is_null()).then_some(Cow::Borrowed(found));
-    }
     let mut at = data;
-    for part in text.split('.') {
+    let mut parts = text.split('.');
+    while let Some(part) = parts.next() {
         at = match at {
             Value::Object(fields) => fields.get(part)?,
-            Value::Array(items) => items.get(part.parse::<usize>().ok()?)?,
+            Value::Array(items) if part == "length" => return ended(Value::from(items.len()), parts.next()),
+            Value::Array(items) => items.get(index(part)?)?,
+            Value::String(text) => return ended(of_text(text, part, scope.generation)?, parts.next()),
             _ => return None,
         };
     }
-    (!at.is_null()).then_some(Cow::Borrowed(at))
+    Some(Cow::Borrowed(at))
 }
 
-fn fractional<'a>(
-    by: Option<&'a Rule>,
-    shares: &'a [(Rule, Rule)],
-    scope: &'a Scope<'a>,
-    data: &'a Value,
-) -> Answer<'a> {
-    match draw(by, shares, scope, data)? {
-        Some(Drawn { share: Some(share), .. }) => evaluate(&shares[share].0, scope, data),
-        _ => Ok(Cow::Borrowed(&NULL)),
+fn ended<'a>(found: Value, next: Option<&str>) -> Option<Cow<'a, Value>> {
+    next.is_none().then_some(Cow::Owned(found))
+}
+
+/// A place in a list, written without leading zeros.
+fn index(part: &str) -> Option<usize> {
+    part.parse::<usize>().ok().filter(|place| place.to_string() == part)
+}
+
+/// A letter of a text, or its length, as the generation's evaluator counts.
+fn of_text(text: &str, part: &str, generation: Generation) -> Option<Value> {
+    let utf16 = generation == Generation::Concat;
+    if part == "length" {
+        return Some(Value::from(if utf16 { text.encode_utf16().count() } else { text.chars().count() }));
+    }
+    let place = index(part)?;
+    if utf16 {
+        text.encode_utf16().nth(place).map(|unit| Value::from(String::from_utf16_lossy(&[unit])))
+    } else {
+        text.chars().nth(place).map(|letter| Value::from(letter.to_string()))
     }
 }
 
 /// Where a person falls among the shares of a percentage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {
     /// The place, from 0 to below the total.
     pub bucket: i64,
     /// The sum of all weights.
     pub total: i64,
-    /// The share that the bucket lies in.
+    /// What the share gives.
+    pub variant: Value,
+    /// The part of the percentage that is the share which the bucket lies in.
     pub share: Option<usize>,
     /// The first bucket of that share.
     pub from: i64,
@@ -112,49 +157,68 @@ pub struct Drawn {
     pub weight: i64,
 }
 
-/// Finds the share of a person; none where there is nothing to bucket by, or nothing to share.
-pub fn draw(
-    by: Option<&Rule>,
-    shares: &[(Rule, Rule)],
-    scope: &Scope<'_>,
-    data: &Value,
-) -> Result<Option<Drawn>, Broken> {
-    let mut weights = Vec::with_capacity(shares.len());
-    let mut total: i64 = 0;
-    for (_, weight) in shares {
-        let weight = number(&*evaluate(weight, scope, data)?).filter(|weight| weight.is_finite()).unwrap_or(0.0);
-        #[allow(clippy::cast_possible_truncation, reason = "saturates, and the total is bounded below")]
-        let weight = (weight as i64).max(0);
-        total = total.saturating_add(weight);
-        weights.push(weight);
+/// Finds the share of a person; none where there is nothing to bucket by, nothing to share, or something that is no share.
+pub fn draw(parts: &[Rule], scope: &Scope<'_>, data: &Value) -> Result<Option<Drawn>, Broken> {
+    let mut values = Vec::with_capacity(parts.len());
+    for part in parts {
+        values.push(evaluate(part, scope, data)?);
     }
-    if total > MAX_TOTAL {
-        return Err(Broken(format!("the weights add up to more than {MAX_TOTAL}")));
-    }
-    let hashed = match by {
-        Some(rule) => {
-            let by = evaluate(rule, scope, data)?;
-            if by.is_null() { None } else { hash(scope.generation, &Subject::By(&by)) }
-        }
-        None => scope.person.and_then(|person| hash(scope.generation, &Subject::Keys(scope.seed, person))),
+    let keyed = || scope.person.and_then(|person| hash(scope.generation, &Subject::Keys(scope.seed, person)));
+    let (hashed, first) = match (scope.generation, values.first().map(|first| &**first)) {
+        (_, None) | (Generation::Cbor, Some(Value::Null)) => return Ok(None),
+        (Generation::Concat, Some(by)) if !by.is_string() => (keyed(), 0),
+        (Generation::Cbor, Some(Value::Array(_))) => (keyed(), 0),
+        (_, Some(by)) => (hash(scope.generation, &Subject::By(by)), 1),
     };
-    let Some(hashed) = hashed.filter(|_| total > 0) else { return Ok(None) };
+    let mut total: i64 = 0;
+    for value in &values[first..] {
+        let Some((_, weight)) = share(value, scope.generation) else { return Ok(None) };
+        total = total.saturating_add(weight);
+    }
+    let Some(hashed) = hashed.filter(|_| (1..=MAX_TOTAL).contains(&total)) else { return Ok(None) };
     let bucket = place(hashed, total);
     let mut from = 0;
-    for (share, weight) in weights.into_iter().enumerate() {
+    for (number, value) in values.iter().enumerate().skip(first) {
+        let Some((variant, weight)) = share(value, scope.generation) else { break };
         if bucket < from + weight {
-            return Ok(Some(Drawn { bucket, total, share: Some(share), from, weight }));
+            return Ok(Some(Drawn { bucket, total, variant: variant.clone(), share: Some(number), from, weight }));
         }
         from += weight;
     }
-    Ok(Some(Drawn { bucket, total, share: None, from, weight: 0 }))
+    Ok(None)
+}
+
+/// `[variant, weight?]`: a missing weight is 1, a negative one 0; one that is no whole number makes it no share.
+fn share(part: &Value, generation: Generation) -> Option<(&Value, i64)> {
+    let (variant, weight) = match part.as_array()?.as_slice() {
+        [variant] => (variant, 1),
+        [variant, Value::Number(weight)] => {
+            let whole = weight.as_i64().or_else(|| {
+                let number = weight.as_f64().filter(|number| number.fract() == 0.0)?;
+                #[allow(clippy::cast_possible_truncation, reason = "whole, and it saturates")]
+                (generation == Generation::Concat).then_some(number as i64)
+            });
+            (variant, whole.or_else(|| weight.as_u64().map(|_| i64::MAX))?)
+        }
+        _ => return None,
+    };
+    let refused = generation == Generation::Concat && (variant.is_array() || variant.is_object());
+    (!refused).then_some((variant, weight.max(0)))
+}
+
+/// Whether a value holds as a condition.
+pub fn truthy(generation: Generation, value: &Value) -> bool {
+    if generation == Generation::Concat { javascript::truthy(value) } else { python::truthy(value) }
 }
 
 fn apply<'a>(operator: Operator, operands: &'a [Rule], scope: &'a Scope<'a>, data: &'a Value) -> Answer<'a> {
     use Operator::{
-        Add, All, And, Any, Cat, Divide, EndsWith, Filter, If, In, Log, Map, Max, Merge, Min, Missing, MissingSome,
-        Modulo, Multiply, None as Nothing, Not, Or, Reduce, SemVer, StartsWith, Substr, Subtract, Ternary, Truthy,
+        Above, Add, All, And, Any, AtLeast, AtMost, Below, Cat, Divide, EndsWith, Equal, Filter, If, In, Log, Map, Max,
+        Merge, Min, Missing, MissingSome, Modulo, Multiply, None as Nothing, Not, NotSame, Or, Reduce, Same, SemVer,
+        StartsWith, Substr, Subtract, Ternary, Truthy, Unequal,
     };
+    let concat = scope.generation == Generation::Concat;
+    let holds = |value: &Value| truthy(scope.generation, value);
     let at = |place: usize| -> Answer<'a> {
         operands.get(place).map_or(Ok(Cow::Borrowed(&NULL)), |rule| evaluate(rule, scope, data))
     };
@@ -164,42 +228,43 @@ fn apply<'a>(operator: Operator, operands: &'a [Rule], scope: &'a Scope<'a>, dat
             let mut last = Cow::Borrowed(&NULL);
             for rule in operands {
                 last = evaluate(rule, scope, data)?;
-                if truthy(&last) == (operator == Or) {
+                if holds(&last) == (operator == Or) {
                     break;
                 }
             }
             last
         }
-        Not => owned(!truthy(&*at(0)?)),
-        Truthy => owned(truthy(&*at(0)?)),
-        Operator::Equal | Operator::Unequal => {
-            owned(loosely_equal(&*at(0)?, &*at(1)?) == (operator == Operator::Equal))
+        Not => owned(!holds(&*at(0)?)),
+        Truthy => owned(holds(&*at(0)?)),
+        Equal | Unequal | Same | NotSame | Above | AtLeast | Below | AtMost if concat => {
+            compare_javascript(operator, operands, scope, data)?
         }
-        Operator::Same | Operator::NotSame => owned(same(&*at(0)?, &*at(1)?) == (operator == Operator::Same)),
-        Operator::Above | Operator::AtLeast => owned(ordered(operator, &*at(0)?, &*at(1)?)),
-        Operator::Below | Operator::AtMost => {
-            let (first, second) = (at(0)?, at(1)?);
-            let holds = ordered(operator, &first, &second);
-            owned(holds && (operands.len() < 3 || ordered(operator, &second, &*at(2)?)))
+        Equal | Unequal | Same | NotSame => owned(python::compare(operator, &*at(0)?, &*at(1)?)),
+        Above | AtLeast | Below | AtMost => {
+            let (first, second, third) = (at(0)?, at(1)?, at(2)?);
+            let held = python::compare(operator, &first, &second);
+            owned(held && (third.is_null() || python::compare(operator, &second, &third)))
         }
         Add | Subtract | Multiply | Divide | Modulo | Min | Max => arithmetic(operator, operands, scope, data)?,
         Cat => {
             let mut text = String::new();
             for rule in operands {
-                text += &plain(&*evaluate(rule, scope, data)?);
+                let value = evaluate(rule, scope, data)?;
+                match value.as_ref() {
+                    Value::String(part) => text += part,
+                    value if concat => text += &javascript::text(value),
+                    value => text += &python::text(value),
+                }
             }
             Cow::Owned(Value::String(text))
         }
-        Substr => substring(
-            &plain(&*at(0)?),
-            number(&*at(1)?),
-            operands.get(2).map(|_| at(2)).transpose()?.and_then(|length| number(&length)),
-        ),
-        In => owned(match (&*at(0)?, &*at(1)?) {
-            (wanted, Value::Array(items)) => items.iter().any(|item| same(item, wanted)),
-            (Value::String(wanted), Value::String(text)) => text.contains(wanted.as_str()),
-            _ => false,
-        }),
+        Substr if concat => {
+            let length = operands.get(2).map(|_| at(2)).transpose()?;
+            Cow::Owned(javascript::substring(&*at(0)?, &*at(1)?, length.as_deref())?)
+        }
+        Substr => Cow::Owned(python::substring(&*at(0)?, &*at(1)?, &*at(2)?)),
+        In if concat => owned(javascript::includes(&*at(0)?, &*at(1)?)?),
+        In => owned(python::includes(&*at(0)?, &*at(1)?)),
         Merge => {
             let mut all = Vec::new();
             for rule in operands {
@@ -214,13 +279,19 @@ fn apply<'a>(operator: Operator, operands: &'a [Rule], scope: &'a Scope<'a>, dat
         Reduce => reduce(operands, scope, data)?,
         Missing | MissingSome => missing(operator, operands, scope, data)?,
         Log => at(0)?,
-        StartsWith => owned(
-            matches!((&*at(0)?, &*at(1)?), (Value::String(text), Value::String(part)) if text.starts_with(part.as_str())),
-        ),
-        EndsWith => owned(
-            matches!((&*at(0)?, &*at(1)?), (Value::String(text), Value::String(part)) if text.ends_with(part.as_str())),
-        ),
-        SemVer => super::version::compare(&*at(0)?, &*at(1)?, &*at(2)?).map_or(Cow::Borrowed(&NULL), owned),
+        StartsWith | EndsWith => match (&*at(0)?, &*at(1)?, operands.len()) {
+            (Value::String(text), Value::String(part), 2) => owned(if operator == StartsWith {
+                text.starts_with(part.as_str())
+            } else {
+                text.ends_with(part.as_str())
+            }),
+            _ => Cow::Borrowed(&NULL),
+        },
+        SemVer if operands.len() != 3 => Cow::Borrowed(&NULL),
+        SemVer => {
+            let held = super::version::compare(scope.generation, &*at(0)?, &*at(1)?, &*at(2)?);
+            held.map_or(Cow::Borrowed(&NULL), owned)
+        }
     })
 }
 
@@ -231,43 +302,113 @@ fn owned<'a>(answer: bool) -> Cow<'a, Value> {
 fn choose<'a>(operands: &'a [Rule], scope: &'a Scope<'a>, data: &'a Value) -> Answer<'a> {
     let mut pairs = operands.chunks_exact(2);
     for pair in &mut pairs {
-        if truthy(&*evaluate(&pair[0], scope, data)?) {
+        if truthy(scope.generation, &*evaluate(&pair[0], scope, data)?) {
             return evaluate(&pair[1], scope, data);
         }
     }
     pairs.remainder().first().map_or(Ok(Cow::Borrowed(&NULL)), |rule| evaluate(rule, scope, data))
 }
 
+/// Comparisons of two or more. What the evaluator checks the second side against is the value it read last, which is the second side
+/// itself where that is not a constant.
+fn compare_javascript<'a>(
+    operator: Operator,
+    operands: &'a [Rule],
+    scope: &'a Scope<'a>,
+    data: &'a Value,
+) -> Answer<'a> {
+    let [first, rest @ ..] = operands else { return Err(Broken::general("a comparison has too few operands")) };
+    if rest.is_empty() {
+        return Err(Broken::general("a comparison has too few operands"));
+    }
+    let strict = matches!(operator, Operator::Same | Operator::NotSame);
+    let mut left = evaluate(first, scope, data)?;
+    for rule in rest {
+        let right = evaluate(rule, scope, data)?;
+        if strict {
+            if !javascript::compare(operator, &left, &right) {
+                return Ok(owned(false));
+            }
+            left = right;
+            continue;
+        }
+        let remembered = if matches!(rule, Rule::Literal(_)) { &left } else { &right };
+        let right = javascript::checked(&right, remembered)?.into_owned();
+        if !javascript::compare(operator, &left, &right) {
+            return Ok(owned(false));
+        }
+        left = Cow::Owned(right);
+    }
+    Ok(owned(true))
+}
+
 fn over<'a>(operator: Operator, operands: &'a [Rule], scope: &'a Scope<'a>, list: &Value) -> Answer<'a> {
-    let items: &[Value] = list.as_array().map_or(&[], Vec::as_slice);
+    let concat = scope.generation == Generation::Concat;
+    let items: &[Value] = match list {
+        Value::Array(items) => items,
+        other if concat && javascript::truthy(other) => return Err(Broken::general("a list is wanted")),
+        // What is nothing counts as a list without an item, of which `all` holds; of a real one it does not.
+        _ if concat && operator == Operator::All => return Ok(owned(true)),
+        _ => &[],
+    };
     let Some(rule) = operands.get(1) else { return Ok(Cow::Borrowed(&NULL)) };
     let mut answers = Vec::with_capacity(items.len());
     for item in items {
         answers.push(evaluate(rule, scope, item)?.into_owned());
+        let held = answers.last().is_some_and(|answer| truthy(scope.generation, answer));
+        match operator {
+            Operator::All if !held => return Ok(owned(false)),
+            Operator::Any if held => return Ok(owned(true)),
+            Operator::None if held => return Ok(owned(false)),
+            _ => {}
+        }
     }
-    let held = answers.iter().filter(|answer| truthy(answer)).count();
     Ok(match operator {
         Operator::Map => Cow::Owned(Value::Array(answers)),
         Operator::Filter => {
-            let kept = items.iter().zip(&answers).filter(|(_, answer)| truthy(answer)).map(|(item, _)| item.clone());
+            let held = |answer: &Value| truthy(scope.generation, answer);
+            let kept = items.iter().zip(&answers).filter(|(_, answer)| held(answer)).map(|(item, _)| item.clone());
             Cow::Owned(Value::Array(kept.collect()))
         }
-        Operator::All => owned(!items.is_empty() && held == items.len()),
-        Operator::Any => owned(held > 0),
-        _ => owned(held == 0),
+        Operator::All => owned(!items.is_empty()),
+        Operator::Any => owned(false),
+        _ => owned(true),
     })
 }
 
 fn reduce<'a>(operands: &'a [Rule], scope: &'a Scope<'a>, data: &'a Value) -> Answer<'a> {
     let (Some(list), Some(rule)) = (operands.first(), operands.get(1)) else { return Ok(Cow::Borrowed(&NULL)) };
     let list = evaluate(list, scope, data)?.into_owned();
-    let mut total =
-        operands.get(2).map_or(Ok(Value::Null), |first| evaluate(first, scope, data).map(Cow::into_owned))?;
-    for item in list.as_array().into_iter().flatten() {
-        let step = serde_json::json!({ "current": item, "accumulator": total });
+    let first = operands.get(2).map(|first| evaluate(first, scope, data)).transpose()?;
+    let concat = scope.generation == Generation::Concat;
+    let items = match &list {
+        Value::Array(items) => items.as_slice(),
+        other if concat && javascript::truthy(other) => return Err(Broken::general("a list is wanted")),
+        _ => &[],
+    };
+    let (mut total, items) = match (first, items) {
+        (Some(first), items) => (first.into_owned(), items),
+        (None, [first, rest @ ..]) if concat => (first.clone(), rest),
+        (None, []) if concat => return Err(Broken::general("there is nothing to reduce")),
+        (None, items) => (Value::Null, items),
+    };
+    for item in items {
+        let step = json!({ "current": item, "accumulator": total });
         total = evaluate(rule, scope, &step)?.into_owned();
+        if concat && is_nested(&total) {
+            return Err(Broken::general("reduce builds lists in lists"));
+        }
     }
     Ok(Cow::Owned(total))
+}
+
+fn is_nested(value: &Value) -> bool {
+    let inner = |value: &Value| matches!(value, Value::Array(_) | Value::Object(_));
+    match value {
+        Value::Array(items) => items.iter().any(inner),
+        Value::Object(fields) => fields.values().any(inner),
+        _ => false,
+    }
 }
 
 fn missing<'a>(operator: Operator, operands: &'a [Rule], scope: &'a Scope<'a>, data: &'a Value) -> Answer<'a> {
@@ -275,127 +416,34 @@ fn missing<'a>(operator: Operator, operands: &'a [Rule], scope: &'a Scope<'a>, d
     for rule in operands {
         values.push(evaluate(rule, scope, data)?.into_owned());
     }
-    let (need, names) = match (operator, values.as_slice()) {
-        (Operator::MissingSome, [need, Value::Array(names)]) => (number(need), names.clone()),
+    let (needed, names) = match (operator, values.as_slice()) {
+        (Operator::MissingSome, [needed, Value::Array(names), ..]) => (Some(needed), names.clone()),
+        (Operator::MissingSome, _) => return Ok(Cow::Owned(json!([]))),
         (_, [Value::Array(names), ..]) => (None, names.clone()),
         (_, names) => (None, names.to_vec()),
     };
-    let absent: Vec<Value> = names.iter().filter(|name| lookup(name, scope, data).is_none()).cloned().collect();
-    #[allow(clippy::cast_precision_loss, reason = "a count of names")]
-    let enough = need.is_some_and(|need| (names.len() - absent.len()) as f64 >= need);
+    let is_there = |name: &Value| match (scope.generation, lookup(name, scope, data)) {
+        (_, None) => false,
+        (Generation::Concat, Some(_)) => true,
+        (Generation::Cbor, Some(found)) => !found.is_null() && found.as_str() != Some(""),
+    };
+    let absent: Vec<Value> = names.iter().filter(|name| !is_there(name)).cloned().collect();
+    let enough = needed.is_some_and(|needed| python::at_least(needed, names.len() - absent.len()));
     Ok(Cow::Owned(Value::Array(if enough { Vec::new() } else { absent })))
 }
 
 fn arithmetic<'a>(operator: Operator, operands: &'a [Rule], scope: &'a Scope<'a>, data: &'a Value) -> Answer<'a> {
-    let mut numbers = Vec::with_capacity(operands.len());
+    let mut values = Vec::with_capacity(operands.len());
     for rule in operands {
-        match evaluate(rule, scope, data)?.as_ref() {
-            Value::Array(items) if operands.len() == 1 => numbers.extend(items.iter().map(number)),
-            value => numbers.push(number(value)),
+        values.push(evaluate(rule, scope, data)?.into_owned());
+    }
+    let result = match (scope.generation, operator) {
+        (Generation::Cbor, _) => python::arithmetic(operator, &values)?,
+        (_, Operator::Min | Operator::Max) => javascript::extreme(operator, &values)?,
+        _ => {
+            let numbers: Vec<f64> = values.iter().map(javascript::operand).collect::<Result<_, _>>()?;
+            javascript::arithmetic(operator, &numbers)?
         }
-    }
-    let Some(numbers) = numbers.into_iter().collect::<Option<Vec<f64>>>() else { return Ok(Cow::Borrowed(&NULL)) };
-    let result = match (operator, numbers.as_slice()) {
-        (Operator::Add, all) => all.iter().sum(),
-        (Operator::Multiply, all) => all.iter().product(),
-        (Operator::Subtract, [only]) => -only,
-        (Operator::Subtract, [a, b, ..]) => a - b,
-        (Operator::Divide, [a, b, ..]) => a / b,
-        (Operator::Modulo, [a, b, ..]) => a % b,
-        (Operator::Min, [_, ..]) => numbers.iter().copied().fold(f64::INFINITY, f64::min),
-        (Operator::Max, [_, ..]) => numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        _ => return Ok(Cow::Borrowed(&NULL)),
     };
-    Ok(Cow::Owned(from_number(result)))
-}
-
-/// A number as JSON: whole ones without a decimal point.
-fn from_number(number: f64) -> Value {
-    #[allow(clippy::cast_possible_truncation, reason = "guarded by the range check")]
-    if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 {
-        Value::from(number as i64)
-    } else {
-        Number::from_f64(number).map_or(Value::Null, Value::Number)
-    }
-}
-
-fn substring<'a>(text: &str, start: Option<f64>, length: Option<f64>) -> Cow<'a, Value> {
-    let letters: Vec<char> = text.chars().collect();
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_possible_wrap,
-        reason = "texts are short, and the range is clamped"
-    )]
-    let (count, start) = (letters.len() as i64, start.unwrap_or(0.0) as i64);
-    let from = if start < 0 { count.saturating_add(start).max(0) } else { start.min(count) };
-    #[allow(clippy::cast_possible_truncation, reason = "clamped")]
-    let to = match length.map(|length| length as i64) {
-        None => count,
-        Some(length) if length < 0 => count.saturating_add(length).max(from),
-        Some(length) => from.saturating_add(length).min(count),
-    };
-    let picked = letters.iter().skip(usize::try_from(from).unwrap_or(0)).take(usize::try_from(to - from).unwrap_or(0));
-    Cow::Owned(Value::String(picked.collect()))
-}
-
-/// JsonLogic's truth: null, false, 0, "" and [] are false.
-pub fn truthy(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(on) => *on,
-        Value::Number(number) => number.as_f64().is_some_and(|number| number != 0.0 && !number.is_nan()),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(_) => true,
-    }
-}
-
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Number(number) => number.as_f64(),
-        Value::Bool(on) => Some(f64::from(u8::from(*on))),
-        Value::Null => Some(0.0),
-        Value::String(text) if text.trim().is_empty() => Some(0.0),
-        Value::String(text) => text.trim().parse().ok(),
-        Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
-}
-
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
-        _ => a == b,
-    }
-}
-
-fn loosely_equal(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Null, Value::Null) => true,
-        (Value::Null, _) | (_, Value::Null) => false,
-        (Value::String(a), Value::String(b)) => a == b,
-        (Value::Array(_) | Value::Object(_), _) | (_, Value::Array(_) | Value::Object(_)) => a == b,
-        _ => number(a).zip(number(b)).is_some_and(|(a, b)| a == b),
-    }
-}
-
-fn ordered(operator: Operator, a: &Value, b: &Value) -> bool {
-    let order = match (a, b) {
-        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
-        _ => number(a).zip(number(b)).and_then(|(a, b)| a.partial_cmp(&b)),
-    };
-    match (operator, order) {
-        (_, None) => false,
-        (Operator::Above, Some(order)) => order == Ordering::Greater,
-        (Operator::AtLeast, Some(order)) => order != Ordering::Less,
-        (Operator::Below, Some(order)) => order == Ordering::Less,
-        (_, Some(order)) => order != Ordering::Greater,
-    }
+    Ok(Cow::Owned(result))
 }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{Context, Evaluation, EvaluationError, Reason};
 use super::bucket::Generation;
 use super::compile::{Flag, own_evaluators, program};
-use super::eval::{Broken, Scope, draw, evaluate, truthy};
+use super::eval::{Broken, Drawn, Scope, draw, evaluate, truthy};
 use super::membership::Membership;
 use super::rule::{Compiler, Rule};
 use super::schedule::Change;
@@ -191,6 +191,7 @@ pub fn explain(
         .map(|(rule, pointer)| {
             let scope = Scope {
                 flag: key,
+                root: context.fields(),
                 seed: flag.seed.as_deref().unwrap_or(key),
                 timestamp: now.as_second(),
                 person: context.person(),
@@ -304,7 +305,7 @@ struct Walk<'w> {
 
 impl Walk<'_> {
     fn compiled(&self, rule: &Value) -> Rule {
-        Compiler::new("", self.program, &self.evaluators, &mut Vec::new()).rule(rule, "", 0)
+        Compiler::new("", self.program, &self.evaluators, &mut Vec::new(), self.scope.generation).rule(rule, "", 0)
     }
 
     fn value(&self, rule: &Value) -> Result<Value, Broken> {
@@ -336,7 +337,7 @@ impl Walk<'_> {
     fn branches(&mut self, branches: &[Value], pointer: &str, depth: usize) -> Result<(), Broken> {
         let mut pairs = branches.chunks_exact(2);
         for (number, pair) in pairs.by_ref().enumerate() {
-            let held = truthy(&self.value(&pair[0])?);
+            let held = truthy(self.scope.generation, &self.value(&pair[0])?);
             let pointer_of = |place: usize| format!("{pointer}/{place}");
             let condition = Condition { pointer: pointer_of(2 * number), condition: pair[0].clone(), held };
             self.path.conditions.push(condition);
@@ -351,17 +352,18 @@ impl Walk<'_> {
     }
 
     fn fractional(&mut self, rule: &Value, parts: &[Value], pointer: &str, depth: usize) -> Result<(), Broken> {
-        let Rule::Fractional(by, shares) = self.compiled(rule) else {
+        let Rule::Fractional(rules) = self.compiled(rule) else {
             self.path.gave = self.value(rule)?;
             return Ok(());
         };
-        let hashed = match &by {
-            Some(by) => evaluate(by, self.scope, self.data)?.into_owned(),
-            None => self.scope.person.map_or(Value::Null, |person| json!([self.scope.seed, person])),
+        let drawn = draw(&rules, self.scope, self.data)?;
+        let by = rules.first().map(|first| evaluate(first, self.scope, self.data)).transpose()?;
+        let hashed = match by.as_deref() {
+            Some(by) if by.is_string() || self.scope.generation == Generation::Cbor && !by.is_array() => by.clone(),
+            _ => self.scope.person.map_or(Value::Null, |person| json!([self.scope.seed, person])),
         };
-        let drawn = draw(by.as_deref(), &shares, self.scope, self.data)?;
         #[allow(clippy::cast_precision_loss, reason = "weights are below 2^31")]
-        let place = drawn.map(|drawn| Place {
+        let place = drawn.as_ref().map(|drawn| Place {
             bucket: drawn.bucket,
             total: drawn.total,
             from: drawn.from,
@@ -370,11 +372,13 @@ impl Walk<'_> {
         });
         let bucketing = if self.scope.generation == Generation::Cbor { "cbor" } else { "concat" };
         self.path.buckets.push(Bucket { pointer: pointer.to_owned(), bucketing: bucketing.into(), hashed, place });
-        let Some(share) = drawn.and_then(|drawn| drawn.share) else { return Ok(()) };
-        let part = share + parts.len() - shares.len();
+        let Some(Drawn { share: Some(part), variant, .. }) = drawn else { return Ok(()) };
         match parts.get(part).and_then(|part| part.get(0)) {
             Some(variant) => self.rule(variant, &format!("{pointer}/fractional/{part}/0"), depth + 1),
-            None => Ok(()),
+            None => {
+                self.path.gave = variant;
+                Ok(())
+            }
         }
     }
 }

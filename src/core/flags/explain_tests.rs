@@ -95,7 +95,10 @@ fn an_explanation_is_json_as_the_api_gives_it() {
     let told = why(json!({ "f": boolean(json!({ "fractional": [["on"]] })) }), "f", json!({ "targetingKey": "u2" }));
     let shown = serde_json::to_value(&told).unwrap();
     assert_eq!(shown["layer"], "rule");
-    assert_eq!((&shown["value"], &shown["variant"], &shown["reason"]), (&json!(true), &json!("on"), &json!("SPLIT")));
+    assert_eq!(
+        (&shown["value"], &shown["variant"], &shown["reason"]),
+        (&json!(true), &json!("on"), &json!("TARGETING_MATCH"))
+    );
     assert_eq!(shown["rule"]["pointer"], "/targeting/fractional/0/0");
     let broken = why(json!({ "f": boolean(json!("neither")) }), "f", json!({}));
     let shown = serde_json::to_value(&broken).unwrap();

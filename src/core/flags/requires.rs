@@ -75,7 +75,7 @@ fn requirement(
 fn refuse(flag: &mut Flag, key: &str, pointer: &str, message: String, problems: &mut Vec<CompileProblem>) {
     flag.broken.get_or_insert_with(|| format!("{pointer}: {message}"));
     flag.requires.clear();
-    problems.push(CompileProblem { flag: key.to_owned(), pointer: pointer.to_owned(), message });
+    problems.push(CompileProblem { flag: key.to_owned(), pointer: pointer.to_owned(), message, breaks: true });
 }
 
 fn needs<'n>(definitions: &[(&'n str, &Value)], flags: &[Flag]) -> Needs<'n> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::CompileProblem;
+use super::bucket::Generation;
 use super::membership::cohort_key;
 use crate::desired::nearest::nearest;
 
@@ -26,8 +27,10 @@ pub enum Rule {
     Var(Box<Rule>, Option<Box<Rule>>),
     /// An operator with its operands.
     Apply(Operator, Vec<Rule>),
-    /// A percentage: what to bucket by, and the shares.
-    Fractional(Option<Box<Rule>>, Vec<(Rule, Rule)>),
+    /// A percentage: perhaps what to bucket by, and the shares, each a list.
+    Fractional(Vec<Rule>),
+    /// An operator that does not exist, with its operands: an error where it is reached.
+    Unknown(String, Vec<Rule>),
     /// Whether the person is in one of these cohorts.
     InCohort(Vec<String>),
 }
@@ -65,6 +68,7 @@ pub struct Compiler<'a> {
     pub evaluators: &'a BTreeMap<String, Value>,
     /// What was wrong.
     pub problems: &'a mut Vec<CompileProblem>,
+    generation: Generation,
     parts: usize,
 }
 
@@ -75,13 +79,17 @@ impl<'a> Compiler<'a> {
         program: &'a str,
         evaluators: &'a BTreeMap<String, Value>,
         problems: &'a mut Vec<CompileProblem>,
+        generation: Generation,
     ) -> Self {
-        Self { flag, program, evaluators, problems, parts: 0 }
+        Self { flag, program, evaluators, problems, generation, parts: 0 }
     }
 
     /// Compiles one rule; what is wrong with it becomes a problem, and a literal null in its place.
     pub fn rule(&mut self, value: &Value, pointer: &str, depth: usize) -> Rule {
         self.parts += 1;
+        if self.parts > MAX_PARTS + 1 {
+            return Rule::Literal(Value::Null); // said once
+        }
         if depth > MAX_DEPTH || self.parts > MAX_PARTS {
             return self.wrong(
                 pointer,
@@ -100,13 +108,36 @@ impl<'a> Compiler<'a> {
                 Some((word, operands)) => self.operation(word, operands, &format!("{pointer}/{word}"), depth),
                 None => Rule::Literal(Value::Null),
             },
+            Value::Object(fields) if fields.len() > 1 && self.generation == Generation::Concat => {
+                self.wrong(pointer, "an operation has one operator".to_owned())
+            }
             other => Rule::Literal(other.clone()),
         }
     }
 
     fn wrong(&mut self, pointer: &str, message: String) -> Rule {
-        self.problems.push(CompileProblem { flag: self.flag.to_owned(), pointer: pointer.to_owned(), message });
+        self.problems.push(CompileProblem {
+            flag: self.flag.to_owned(),
+            pointer: pointer.to_owned(),
+            message,
+            breaks: true,
+        });
         Rule::Literal(Value::Null)
+    }
+
+    /// What does not exist breaks the flag in the first generation; in the second, whoever reaches it gets the error.
+    fn unknown(&mut self, operands: &Value, pointer: &str, depth: usize, message: String) -> Rule {
+        let breaks = self.generation == Generation::Concat;
+        let problem = CompileProblem { flag: self.flag.to_owned(), pointer: pointer.to_owned(), message, breaks };
+        let why = format!("{pointer}: {}", problem.message);
+        self.problems.push(problem);
+        Rule::Unknown(why, self.operands(operands, pointer, depth))
+    }
+
+    /// What is worth a word, and works as flagd has it.
+    fn note(&mut self, pointer: &str, message: &str) {
+        let (flag, pointer) = (self.flag.to_owned(), pointer.to_owned());
+        self.problems.push(CompileProblem { flag, pointer, message: message.to_owned(), breaks: false });
     }
 
     fn operands(&mut self, operands: &Value, pointer: &str, depth: usize) -> Vec<Rule> {
@@ -144,9 +175,13 @@ impl<'a> Compiler<'a> {
             }
             "$ref" => match operands.as_str().and_then(|name| self.evaluators.get(name)).cloned() {
                 Some(rule) => self.rule(&rule, pointer, depth + 1),
-                None => self.wrong(pointer, format!("there is no evaluator {operands}")),
+                None => self.unknown(operands, pointer, depth, format!("there is no evaluator {operands}")),
             },
             word => match Operator::WORDS.iter().find(|(known, _)| *known == word) {
+                // The first generation's evaluator has no such operator.
+                Some((_, Operator::Log)) if self.generation == Generation::Concat => {
+                    self.unknown(operands, pointer, depth, "there is no operator 'log' in this bucketing".to_owned())
+                }
                 Some((_, operator)) => {
                     let operands = self.operands(operands, pointer, depth);
                     Rule::Apply(*operator, operands)
@@ -154,7 +189,7 @@ impl<'a> Compiler<'a> {
                 None => {
                     let known = Operator::WORDS.iter().map(|(word, _)| *word).chain(SPECIAL);
                     let hint = nearest(word, known).map(|near| format!("; did you mean '{near}'?")).unwrap_or_default();
-                    self.wrong(pointer, format!("there is no operator '{word}'{hint}"))
+                    self.unknown(operands, pointer, depth, format!("there is no operator '{word}'{hint}"))
                 }
             },
         }
@@ -162,25 +197,17 @@ impl<'a> Compiler<'a> {
 
     /// `[bucket-by?, [variant, weight?], …]`; a missing weight is 1. A first part that is no list is what to bucket by.
     fn fractional(&mut self, operands: &Value, pointer: &str, depth: usize) -> Rule {
-        let Some(parts) = operands.as_array().filter(|parts| !parts.is_empty()) else {
-            return self.wrong(pointer, "fractional takes a list of shares, each [variant, weight]".to_owned());
-        };
-        let has_by = !parts[0].is_array();
-        let by = has_by.then(|| Box::new(self.rule(&parts[0], &format!("{pointer}/0"), depth + 1)));
-        let mut shares = Vec::new();
-        for (place, part) in parts.iter().enumerate().skip(usize::from(has_by)) {
-            let at = format!("{pointer}/{place}");
-            let Some([variant, weight @ ..]) = part.as_array().map(Vec::as_slice) else {
-                self.wrong(&at, "a share is [variant, weight]".to_owned());
-                continue;
-            };
-            let variant = self.rule(variant, &format!("{at}/0"), depth + 1);
-            let weight = weight
-                .first()
-                .map_or(Rule::Literal(Value::from(1)), |weight| self.rule(weight, &format!("{at}/1"), depth + 1));
-            shares.push((variant, weight));
+        let parts = operands.as_array().map_or(&[][..], Vec::as_slice);
+        if parts.is_empty() {
+            self.note(pointer, "fractional takes a list of shares, each [variant, weight]");
         }
-        Rule::Fractional(by, shares)
+        let by = usize::from(parts.first().is_some_and(|first| !first.is_array()));
+        for (place, part) in parts.iter().enumerate().skip(by) {
+            if part.as_array().is_none_or(|part| part.is_empty() || part.len() > 2) {
+                self.note(&format!("{pointer}/{place}"), "a share is [variant, weight]");
+            }
+        }
+        Rule::Fractional(self.operands(operands, pointer, depth))
     }
 }
 

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::answer::CompileProblem;
-use super::compile::{Targeting, plain, program};
-use super::rule::Compiler;
+use super::bucket::Generation;
+use super::compile::{plain, program};
+use super::rule::{Compiler, Rule};
 
 /// A window of time, and what a flag gives in it.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub enum Change {
     /// A variant for everyone.
     Variant(String),
     /// What a rule picks.
-    Targeting(Targeting),
+    Targeting(Rule),
 }
 
 impl Window {
@@ -58,7 +59,7 @@ pub fn compile_schedule(
             let read = text.as_str().and_then(|text| text.parse::<Timestamp>().ok());
             if read.is_none() {
                 let (pointer, message) = (format!("{pointer}/{field}"), format!("{text} is not an instant"));
-                problems.push(CompileProblem { flag: key.to_owned(), pointer, message });
+                problems.push(CompileProblem { flag: key.to_owned(), pointer, message, breaks: true });
             }
             read
         };
@@ -66,12 +67,13 @@ pub fn compile_schedule(
         let change = match (&entry["variant"], &entry["targeting"]) {
             (Value::String(variant), _) => Change::Variant(variant.clone()),
             (_, rule) => {
-                let compiled = Compiler::new(key, program(definition), evaluators, problems).rule(
-                    rule,
-                    &format!("{pointer}/targeting"),
-                    0,
-                );
-                Change::Targeting(Targeting::of(compiled))
+                let compiled =
+                    Compiler::new(key, program(definition), evaluators, problems, Generation::of(definition)).rule(
+                        rule,
+                        &format!("{pointer}/targeting"),
+                        0,
+                    );
+                Change::Targeting(compiled)
             }
         };
         let end = |field: &str| entry.get(field).map_or_else(|| "..".to_owned(), plain);

@@ -10,11 +10,13 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::answer::{CompileProblem, Context, Evaluation, EvaluationError, Reason};
+use super::bucket::Generation;
 use super::compile::{Flag, compile_flag, own_evaluators, program};
 use super::eval::{Broken, Scope, evaluate};
 use super::membership::{Cohorts, Membership};
 use super::requires::{Requirement, link};
 use super::schedule::{Change, Window};
+use super::{javascript, python};
 use crate::cohort::{AddressRules, normalise};
 
 /// Flags compiled once; evaluation changes nothing and locks nothing.
@@ -69,7 +71,10 @@ impl FlagSet {
             let mut evaluators = shared.get(program(definition)).cloned().unwrap_or_default();
             evaluators.extend(own_evaluators(definition));
             let mut flag = compile_flag(key, definition, &evaluators, env, &mut problems);
-            flag.broken = problems.get(before).map(|problem| format!("{}: {}", problem.pointer, problem.message));
+            flag.broken = problems[before..]
+                .iter()
+                .find(|problem| problem.breaks)
+                .map(|problem| format!("{}: {}", problem.pointer, problem.message));
             set.places.insert((*key).to_owned(), set.flags.len());
             set.keys.push((*key).to_owned());
             set.flags.push(flag);
@@ -170,25 +175,27 @@ impl FlagSet {
         let Some(targeting) = targeting else { return flag.answer(&flag.default, Reason::Static, &flag.default_by) };
         let scope = Scope {
             flag: key,
+            root: asker.context.fields(),
             seed: flag.seed.as_deref().unwrap_or(key),
             timestamp: now.as_second(),
             person: asker.context.person(),
             cohorts: asker.cohorts,
             generation: flag.generation,
         };
-        let picked = evaluate(&targeting.rule, &scope, asker.context.fields())
-            .map_err(|Broken(why)| EvaluationError::Parse(why))?;
+        let picked = evaluate(targeting, &scope, asker.context.fields()).map_err(|Broken { parse, why }| {
+            if parse { EvaluationError::Parse(why) } else { EvaluationError::General(why) }
+        })?;
         let name = match picked.as_ref() {
             Value::Null => return flag.answer(&flag.default, Reason::Default, &flag.default_by),
             Value::String(name) => Cow::Borrowed(name.as_str()),
             Value::Bool(on) => Cow::Borrowed(if *on { "true" } else { "false" }),
-            other => Cow::Owned(other.to_string()),
+            other if flag.generation == Generation::Concat => Cow::Owned(javascript::text(other)),
+            other => Cow::Owned(python::name(other)),
         };
-        let reason = if targeting.splits { Reason::Split } else { Reason::TargetingMatch };
         if !flag.variants.contains_key(name.as_ref()) {
             return Err(EvaluationError::General(format!("the rule picked '{name}', which is no variant")));
         }
-        flag.answer(&name, reason, by)
+        flag.answer(&name, Reason::TargetingMatch, by)
     }
 
     /// Whether a required flag gives the variant; one that is disabled or answers an error gives none. No flag requires itself, by whatever

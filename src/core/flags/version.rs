@@ -3,11 +3,15 @@
 use semver::Version;
 use serde_json::Value;
 
+use super::bucket::Generation;
+use super::{javascript, python};
+
 /// Whether `left operator right` holds for two semantic versions; none when one is no version or the operator is unknown.
-pub fn compare(left: &Value, operator: &Value, right: &Value) -> Option<bool> {
+pub fn compare(generation: Generation, left: &Value, operator: &Value, right: &Value) -> Option<bool> {
+    let read = |value| if generation == Generation::Concat { lenient(value) } else { padded(value) };
     let (left, right) = (read(left)?, read(right)?);
     Some(match operator.as_str()? {
-        "=" | "==" => left.cmp_precedence(&right).is_eq(),
+        "=" => left.cmp_precedence(&right).is_eq(),
         "!=" => left.cmp_precedence(&right).is_ne(),
         "<" => left.cmp_precedence(&right).is_lt(),
         "<=" => left.cmp_precedence(&right).is_le(),
@@ -19,22 +23,29 @@ pub fn compare(left: &Value, operator: &Value, right: &Value) -> Option<bool> {
     })
 }
 
-/// A version, with a leading v and missing parts allowed.
-fn read(value: &Value) -> Option<Version> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    let text = text.trim().trim_start_matches(['v', 'V']);
-    let end = text.find(['-', '+']).unwrap_or(text.len());
-    let (core, rest) = text.split_at(end);
-    let padded = match core.split('.').count() {
-        1 => format!("{core}.0.0{rest}"),
-        2 => format!("{core}.0{rest}"),
-        _ => text.to_owned(),
-    };
-    Version::parse(&padded).ok()
+/// A version with a leading v, or one or two plain numbers.
+fn lenient(value: &Value) -> Option<Version> {
+    let text = javascript::text(value);
+    let text = text.strip_prefix(['v', 'V']).unwrap_or(&text);
+    let trimmed = text.trim();
+    if let Ok(version) = Version::parse(trimmed.strip_prefix('v').unwrap_or(trimmed)) {
+        return Some(version);
+    }
+    let plain = text.split('.').all(|part| !part.is_empty() && part.bytes().all(|digit| digit.is_ascii_digit()));
+    match text.split('.').count() {
+        1 if plain => Version::parse(&format!("{text}.0.0")).ok(),
+        2 if plain => Version::parse(&format!("{text}.0")).ok(),
+        _ => None,
+    }
+}
+
+/// A version with a leading v, whose missing numbers are 0 whatever follows them.
+fn padded(value: &Value) -> Option<Version> {
+    let text = python::name(value);
+    let text = text.strip_prefix(['v', 'V']).unwrap_or(&text);
+    let (core, rest) = text.split_at(text.find(['-', '+']).unwrap_or(text.len()));
+    let missing = ".0".repeat(2_usize.saturating_sub(core.matches('.').count()));
+    Version::parse(&format!("{core}{missing}{rest}")).ok()
 }
 
 #[cfg(test)]
@@ -54,7 +65,10 @@ mod tests {
             ("x", "=", "1.0.0", None),
             ("1.0.0", "=>", "1.0.0", None),
         ] {
-            assert_eq!(compare(&json!(left), &json!(operator), &json!(right)), holds, "{left} {operator} {right}");
+            for generation in [Generation::Concat, Generation::Cbor] {
+                let held = compare(generation, &json!(left), &json!(operator), &json!(right));
+                assert_eq!(held, holds, "{left} {operator} {right}");
+            }
         }
     }
 }
