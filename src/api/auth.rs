@@ -34,7 +34,7 @@ pub struct Admin {
 pub enum Caller {
     /// A person.
     Person(Box<User>),
-    /// A service, by its name and scopes.
+    /// A service, by the name that the log has for its token, and its scopes.
     Service(String, Vec<String>),
 }
 
@@ -54,7 +54,7 @@ impl Caller {
         }
         if let Some(known) = tokens::by_digest(&state.store, &digest).await?.filter(|token| token.revoked_at.is_none())
         {
-            return Ok(Self::Service(known.name, known.scopes));
+            return Ok(Self::Service(format!("token/{}", known.id), known.scopes));
         }
         match sessions::authenticate(&state.store, token, state.clock.now()).await? {
             Some(signed) => Ok(Self::Person(Box::new(signed.user))),
@@ -116,9 +116,7 @@ impl FromRequestParts<ApiState> for Admin {
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
         match Caller::of(parts, state).await? {
             Caller::Person(user) if user.is_admin => Ok(Self { actor: format!("user/{}", user.id) }),
-            Caller::Service(name, scopes) if scopes.iter().any(|scope| scope == "admin") => {
-                Ok(Self { actor: format!("token/{name}") })
-            }
+            Caller::Service(name, scopes) if scopes.iter().any(|scope| scope == "admin") => Ok(Self { actor: name }),
             _ => Err(refuse(parts, state, StatusCode::FORBIDDEN, "this needs an administrator").await),
         }
     }

@@ -84,15 +84,20 @@ pub struct Where {
     /// The data folder of `betagate up`.
     #[arg(long, default_value = ".betagate", env = "BETAGATE_DATA")]
     pub data: PathBuf,
-    /// A database instead of the data folder's own: postgres://… or sqlite:PATH.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    /// A database instead of the data folder's own: postgres://… or sqlite:PATH. Without a server to ask, DATABASE_URL counts too.
+    #[arg(long)]
     pub database: Option<String>,
 }
 
 impl Where {
     /// The database's address.
     pub fn url(&self) -> SecretString {
-        database_url(self.database.as_deref(), &self.data)
+        database_url(self.named_database().as_deref(), &self.data)
+    }
+
+    /// The database that is named here or by the environment.
+    fn named_database(&self) -> Option<String> {
+        self.database.clone().or_else(|| std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty()))
     }
 
     /// The record, which must exist: commands that only look do not make one.
@@ -103,7 +108,7 @@ impl Where {
         if let Some(server) = &self.server {
             return Err(CliError::Usage(format!("this needs the record itself, and not a server such as {server}")));
         }
-        if self.database.is_none() && !self.data.join(DATABASE_FILE).exists() {
+        if self.named_database().is_none() && !self.data.join(DATABASE_FILE).exists() {
             let folder = self.data.display();
             return Err(CliError::Failed(format!(
                 "there is no record in {folder}: start `betagate up` first, or name one with --server, --data or --database"

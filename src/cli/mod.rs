@@ -10,6 +10,7 @@ mod out;
 mod board;
 mod common;
 mod crd;
+mod documents;
 mod flag;
 mod flag_explain;
 mod flag_set;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use secrecy::ExposeSecret as _;
 
+use super::documents::From;
 use super::{CliError, common::database_url};
 use crate::api::{ServeSettings, serve_child};
 use crate::apply::processes::announce_ready;
@@ -15,7 +16,6 @@ use crate::apply::processes::graceful::asked_to_end;
 use crate::clock::Clock;
 use crate::controller::{Controller, Settings};
 use crate::keys::Keys;
-use crate::source::Source;
 use crate::store::Store;
 
 /// Where a part finds the rest.
@@ -74,13 +74,14 @@ impl Worker {
 
 /// Runs the controller alone: no processes of its own, API and workers run elsewhere.
 #[derive(Args)]
-#[command(after_help = "Example: betagate controller --database postgres://… /srv/beta")]
+#[command(
+    after_help = "Examples:\n  betagate controller --database postgres://… /srv/beta\n  betagate controller --database postgres://… --git https://git.example.com/beta.git"
+)]
 pub struct ControllerAlone {
     #[command(flatten)]
     place: Place,
-    /// The folder with manifests/, cohorts/ and flags/.
-    #[arg(default_value = ".")]
-    dir: PathBuf,
+    #[command(flatten)]
+    from: From,
     /// Where the API answers, for probes of what must stay online: http://HOST:PORT.
     #[arg(long)]
     probe: Option<String>,
@@ -101,7 +102,7 @@ impl ControllerAlone {
             store: store.clone(),
             database_url: url,
             clock: clock.clone(),
-            source: Arc::new(Source::folder(self.dir, clock)),
+            source: Arc::new(self.from.source(&self.place.data, clock)),
             keys: Arc::new(Keys::load_or_create(&self.place.data.join("keys")).map_err(CliError::failed)?),
             data: self.place.data,
             environment: self.environment,

@@ -12,19 +12,17 @@ use std::time::Duration;
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::documents::From;
 use super::{CliError, common::database_url, glance::Glance};
 use crate::apply::processes::graceful::asked_to_end;
 use crate::apply::processes::{FolderLock, Program, SharedListener, Supervisor, SupervisorOptions};
 use crate::clock::{Clock, DEMO_VARIABLE};
-use crate::controller::{Controller, ControllerError, Settings, secret_in};
+use crate::controller::{Controller, ControllerError, Settings};
 use crate::keys::Keys;
-use crate::source::{Credentials, GitSettings, Source};
 use crate::store::{Store, StoreError};
 
 /// How often a database that is away is tried again.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
-/// The secret that opens a Git repository over HTTPS.
-const GIT_TOKEN: &str = "git-token";
 
 /// Runs the programs of a folder (or of a Git repository) on this machine: controller, API, worker, flags, mail to files.
 #[derive(Args)]
@@ -32,9 +30,8 @@ const GIT_TOKEN: &str = "git-token";
     after_help = "Examples:\n  betagate up\n  betagate up --git https://git.example.com/beta.git --branch main\n  betagate up --database postgres://betagate@localhost/beta\n  betagate up --demo-clock 2026-03-02T08:00:00Z@600"
 )]
 pub struct Up {
-    /// The folder with manifests/, cohorts/ and flags/; it is watched.
-    #[arg(default_value = ".")]
-    dir: PathBuf,
+    #[command(flatten)]
+    from: From,
     /// Where testers and SDKs come in; administration is on the same port, behind its token.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -47,15 +44,6 @@ pub struct Up {
     /// A file with the administration token; one is made in the data folder when left out.
     #[arg(long, value_name = "FILE")]
     admin_token_file: Option<PathBuf>,
-    /// Follows a Git repository instead of the folder. Over HTTPS, the secret git-token opens it.
-    #[arg(long, value_name = "URL")]
-    git: Option<String>,
-    /// The branch to follow; the remote's default one when left out.
-    #[arg(long, requires = "git")]
-    branch: Option<String>,
-    /// The folder within the repository.
-    #[arg(long, requires = "git", default_value = "")]
-    path: String,
     /// The environment whose differences count.
     #[arg(long)]
     environment: Option<String>,
@@ -70,7 +58,7 @@ impl Up {
             return Err(CliError::Usage("--demo-clock is for a tour on this machine: listen on loopback".to_owned()));
         }
         let clock = self.demo_clock.clone().unwrap_or_else(Clock::system);
-        let data = self.data.clone().unwrap_or_else(|| self.dir.join(".betagate"));
+        let data = self.data.clone().unwrap_or_else(|| self.from.dir.join(".betagate"));
         let lock = FolderLock::take(&data, clock.now()).map_err(CliError::failed)?;
         let data = data.canonicalize().map_err(CliError::failed)?;
         let end = asked_to_end().map_err(CliError::failed)?;
@@ -94,7 +82,7 @@ impl Up {
             store: store.clone(),
             database_url: url,
             clock: clock.clone(),
-            source: Arc::new(self.source(&data, clock)),
+            source: Arc::new(self.from.source(&data, clock)),
             data: data.clone(),
             keys,
             environment: self.environment.clone(),
@@ -119,22 +107,6 @@ impl Up {
         store.close().await;
         drop(lock);
         result.map(|()| ExitCode::SUCCESS).map_err(CliError::failed)
-    }
-
-    fn source(&self, data: &Path, clock: Clock) -> Source {
-        let Some(url) = &self.git else { return Source::folder(self.dir.clone(), clock) };
-        let mut settings = GitSettings::new(url.clone(), data.join("git"));
-        settings.branch.clone_from(&self.branch);
-        settings.path.clone_from(&self.path);
-        let data = data.to_owned();
-        // Read anew each time, so that a rotated token is taken up without a restart.
-        settings.credentials = Arc::new(move || {
-            Ok(match secret_in(&data, GIT_TOKEN) {
-                Ok(token) => Credentials::Token { user: None, token },
-                Err(_) => Credentials::None,
-            })
-        });
-        Source::git(settings, clock)
     }
 
     /// The file with the administration token, made on the first start, readable by its owner only.

@@ -205,7 +205,12 @@ impl FreezeNow {
             Some(cohort) => format!("cohort {cohort}"),
             None => format!("program {}", plain(&frozen["program"])),
         };
-        say!("invites of {what} are frozen");
+        let when = if frozen["new"] == json!(true) {
+            "are frozen"
+        } else {
+            "are frozen already; the log has the new reason too"
+        };
+        say!("invites of {what} {when}");
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -137,7 +137,7 @@ impl Desk<'_> {
         Ok(json!({ "name": name }))
     }
 
-    /// Needs nothing but the record: break glass.
+    /// Needs nothing but the record: break glass. Whoever says so is not looked up: the program's people may be what is missing.
     pub(super) async fn freeze(
         &self,
         program: Option<String>,
@@ -161,11 +161,11 @@ impl Desk<'_> {
             since: self.now,
         };
         let mut tx = self.store.begin().await?;
-        freezes::freeze(&mut tx, &freeze).await?;
+        let new = freezes::freeze(&mut tx, &freeze).await?;
         let detail = json!({ "cohort": cohort, "reason": reason });
         self.note(&mut tx, (&program, by), "frozen", format!("Program/{program}"), detail).await?;
         tx.commit().await?;
-        Ok(json!({ "program": program, "cohort": cohort }))
+        Ok(json!({ "program": program, "cohort": cohort, "new": new }))
     }
 
     pub(super) async fn start_rollback(

@@ -183,7 +183,9 @@ impl Pass<'_> {
     fn adopt_break_glass(&mut self) {
         let by_hand: Vec<&FreezeFact> =
             self.readings.freezes.iter().filter(|freeze| freeze.holder.starts_with("hand:")).collect();
-        let Some(first) = by_hand.first() else { return };
+        if by_hand.is_empty() {
+            return;
+        }
         if self.memory.runs.values().any(|run| run.plan == BREAK_GLASS && run.in_force()) {
             return;
         }
@@ -195,7 +197,10 @@ impl Pass<'_> {
         let memory = self.memory.plans.entry(BREAK_GLASS.to_owned()).or_default();
         memory.episode += 1;
         let number = memory.episode;
-        let reason = format!("frozen by hand ({}): {}", first.holder.trim_start_matches("hand:"), first.reason);
+        let said =
+            by_hand.iter().map(|freeze| format!("{}: {}", freeze.holder.trim_start_matches("hand:"), freeze.reason));
+        let said: BTreeSet<String> = said.collect();
+        let reason = format!("frozen by hand by {}", said.into_iter().collect::<Vec<_>>().join("; "));
         let id = format!("{BREAK_GLASS}-{number}");
         self.event(format!("Rollback/{id}"), "FreezeAdopted", reason.clone());
         let episode = Episode { number, since: self.now, reason, missed: None };

@@ -1,0 +1,49 @@
+//! Where the documents of a controller come from, as its words say: a folder, or a Git repository.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::clock::Clock;
+use crate::controller::secret_in;
+use crate::source::{Credentials, GitSettings, Source};
+
+/// The secret that opens a Git repository over HTTPS.
+const GIT_TOKEN: &str = "git-token";
+
+/// A folder, or a branch of a repository.
+#[derive(Args)]
+pub struct From {
+    /// The folder with manifests/, cohorts/ and flags/; it is watched.
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// Follows a Git repository instead of the folder. Over HTTPS, the secret git-token opens it.
+    #[arg(long, value_name = "URL")]
+    pub git: Option<String>,
+    /// The branch to follow; the remote's default one when left out.
+    #[arg(long, requires = "git")]
+    pub branch: Option<String>,
+    /// The folder within the repository.
+    #[arg(long, requires = "git", default_value = "")]
+    pub path: String,
+}
+
+impl From {
+    /// The source; a repository is kept in the data folder.
+    pub fn source(&self, data: &Path, clock: Clock) -> Source {
+        let Some(url) = &self.git else { return Source::folder(self.dir.clone(), clock) };
+        let mut settings = GitSettings::new(url.clone(), data.join("git"));
+        settings.branch.clone_from(&self.branch);
+        settings.path.clone_from(&self.path);
+        let data = data.to_owned();
+        // Read anew each time, so that a rotated token is taken up without a restart.
+        settings.credentials = Arc::new(move || {
+            Ok(match secret_in(&data, GIT_TOKEN) {
+                Ok(token) => Credentials::Token { user: None, token },
+                Err(_) => Credentials::None,
+            })
+        });
+        Source::git(settings, clock)
+    }
+}
