@@ -107,7 +107,8 @@ pub fn service(state: ApiState) -> Front<Router> {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state)
         .merge(ofrep::router(flags.clone()))
-        .layer(CatchPanicLayer::new());
+        .layer(CatchPanicLayer::new())
+        .layer(axum::middleware::map_response(problem::in_our_form));
     Front::new(flags, routes)
 }
 

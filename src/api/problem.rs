@@ -41,6 +41,39 @@ impl Problem {
     }
 }
 
+/// The longest words of a library that are passed on, in bytes.
+const LONGEST_WORDS: usize = 2048;
+
+/// Makes a problem document of a refusal that a library answered in its own words, or in none.
+pub async fn in_our_form(response: Response) -> Response {
+    let status = response.status();
+    let said = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_vec()).unwrap_or_default();
+    let plain = said.is_empty() || said.starts_with(b"text/plain");
+    if !(status.is_client_error() || status.is_server_error()) || !plain {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let words = axum::body::to_bytes(body, LONGEST_WORDS).await.unwrap_or_default();
+    let words = String::from_utf8_lossy(&words).into_owned();
+    let (code, usual) = match status {
+        StatusCode::NOT_FOUND => ("not-found", "there is nothing at this address"),
+        StatusCode::METHOD_NOT_ALLOWED => ("method-not-allowed", "this address does not answer that method"),
+        StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "the request is too large"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ("media-type", "the request is of a kind that is not read here"),
+        status if status.is_server_error() => ("internal", "something went wrong; it was logged"),
+        _ => ("bad-request", "the request can't be read"),
+    };
+    // What went wrong inside is nobody's business outside.
+    let detail = if words.is_empty() || status.is_server_error() { usual.to_owned() } else { words };
+    let mut ours = Problem::new(status, code, detail).into_response();
+    for (name, value) in
+        parts.headers.iter().filter(|(name, _)| **name != header::CONTENT_TYPE && **name != header::CONTENT_LENGTH)
+    {
+        ours.headers_mut().insert(name, value.clone());
+    }
+    ours
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match &error {

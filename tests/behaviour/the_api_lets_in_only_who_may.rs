@@ -205,3 +205,25 @@ async fn a_signed_push_has_the_source_looked_at() {
         beta.store.close().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_refusal_is_a_problem_document() {
+    let db = databases().remove(0);
+    let beta = open(&db).await;
+    for (method, path, body, status, code) in [
+        ("GET", "/nothing/here", "", 404, "not-found"),
+        ("DELETE", "/me", "", 405, "method-not-allowed"),
+        ("POST", "/v1/auth/login", "{bad", 400, "bad-request"),
+        ("POST", "/v1/auth/login", "{}", 422, "bad-request"),
+        ("POST", "/v1/admin/desk", "{}", 401, "unauthorized"),
+        ("POST", "/v1/auth/register", "{\"email\":\"a\"}", 422, "bad-request"),
+    ] {
+        let (answered, kind, problem) = beta.raw(method, path, body).await;
+        assert_eq!((answered, kind.as_str()), (status, "application/problem+json"), "{method} {path}: {problem}");
+        assert_eq!(problem["type"], format!("urn:betagate:problem:{code}"), "{method} {path}: {problem}");
+        assert_eq!(problem["status"], status);
+    }
+    let (status, kind, _) = beta.raw("POST", "/v1/auth/register", &" ".repeat(2 << 20)).await;
+    assert_eq!((status, kind.as_str()), (413, "application/problem+json"));
+    beta.store.close().await;
+}

@@ -127,6 +127,14 @@ impl Beta {
         (answer.status().as_u16(), answer.json().await.unwrap_or_default())
     }
 
+    /// A request as it is: status, content type and JSON answer.
+    pub async fn raw(&self, method: &str, path: &str, body: &str) -> (u16, String, Value) {
+        let request = self.http.request(method.parse().unwrap(), format!("http://{}{path}", self.address));
+        let answer = request.header("content-type", "application/json").body(body.to_owned()).send().await.unwrap();
+        let kind = answer.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), kind.unwrap_or_default(), answer.json().await.unwrap_or_default())
+    }
+
     /// A push that the forge tells of, with this signature.
     pub async fn push(&self, body: &str, signature: &str) -> u16 {
         let request = self.http.post(format!("http://{}/hooks/git", self.address)).body(body.to_owned());
