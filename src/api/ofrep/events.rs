@@ -134,11 +134,14 @@ struct Told {
 }
 
 impl Told {
-    /// The next event; none when the process ends.
+    /// The next event: another configuration, or a scheduled change of the one that is served. None when the process ends.
     async fn next(mut self) -> Option<(Event, Self)> {
         let known = self.known;
+        let clock = self.state.clock.clone();
+        let boundary = self.state.cache.served().flags.next_boundary(clock.now());
         let newer = tokio::select! {
             newer = self.changes.wait_for(|revision| *revision != known) => *newer.ok()?,
+            () = clock.sleep_until(boundary.unwrap_or(Timestamp::MAX)), if boundary.is_some() => known,
             () = self.state.streams.ended() => return None,
         };
         self.known = newer;

@@ -299,3 +299,24 @@ async fn a_revoked_token_is_refused_and_with_the_database_away_known_ones_go_on(
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_stream_tells_of_a_scheduled_change_at_its_moment() {
+    on_each(async |store| {
+        let flags = json!({ "flags": { "sale": { "variants": { "on": true, "off": false }, "defaultVariant": "off",
+            "schedule": [{ "from": "1970-01-01T01:00:00Z", "variant": "on" }] } } });
+        published(&store, &flags, "d1", "abc").await;
+        let clock = Clock::manual(Timestamp::UNIX_EPOCH);
+        let cache = cache_at(&store, &clock).await;
+        let base = serve_to(cache, clock.clone(), Access::Open, PATIENCE).await;
+        let before = http().post(&base).body("{}").send().await.unwrap().headers()["etag"].clone();
+        let mut events = http().get(base.replace("evaluate/flags", "events")).send().await.unwrap();
+        clock.advance(jiff::SignedDuration::from_hours(1));
+        let told = String::from_utf8(events.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+        assert!(told.contains("refetchEvaluation"), "{told}");
+        let asked = http().post(&base).header("if-none-match", before).body("{}").send().await.unwrap();
+        assert_eq!(asked.status().as_u16(), 200, "another era, another tag");
+        assert_eq!(asked.json::<Value>().await.unwrap()["flags"][0]["value"], true);
+    })
+    .await;
+}

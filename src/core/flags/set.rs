@@ -119,6 +119,11 @@ impl FlagSet {
         u32::try_from(self.boundaries.partition_point(|boundary| *boundary <= now)).unwrap_or(u32::MAX)
     }
 
+    /// When the next window of any flag opens or closes.
+    pub fn next_boundary(&self, now: Timestamp) -> Option<Timestamp> {
+        self.boundaries.get(self.era(now) as usize).copied()
+    }
+
     /// Whether a rule of any flag reads the time: an answer may differ from one second to the next.
     pub fn reads_clock(&self) -> bool {
         self.reads_clock
