@@ -20,14 +20,22 @@ fn reads(rule: &Rule, inner: bool) -> bool {
         Rule::Var(path, fallback) => {
             names_clock(path, inner) || fallback.as_ref().is_some_and(|rule| reads(rule, inner))
         }
-        Rule::Apply(
-            Operator::Map | Operator::Filter | Operator::All | Operator::Any | Operator::None | Operator::Reduce,
-            operands,
-        ) => operands.iter().enumerate().any(|(place, rule)| reads(rule, inner || place == 1)),
-        Rule::Apply(_, operands) | Rule::Fractional(operands) | Rule::Unknown(_, operands) => {
-            operands.iter().any(|rule| reads(rule, inner))
+        Rule::Apply(operator, operands) | Rule::Walk(operator, operands) if is_loop(*operator) => {
+            operands.iter().enumerate().any(|(place, rule)| reads(rule, inner || place == 1))
         }
+        Rule::Apply(_, operands)
+        | Rule::Walk(_, operands)
+        | Rule::Fractional(operands)
+        | Rule::Unknown(_, operands) => operands.iter().any(|rule| reads(rule, inner)),
     }
+}
+
+/// Whether an operator's second operand is asked about each item of a list.
+const fn is_loop(operator: Operator) -> bool {
+    matches!(
+        operator,
+        Operator::Map | Operator::Filter | Operator::All | Operator::Any | Operator::None | Operator::Reduce
+    )
 }
 
 fn names_clock(path: &Rule, inner: bool) -> bool {

@@ -70,16 +70,16 @@ pub fn compile_flag(
         .map(|(name, value)| (name.clone(), of_type(definition, value)))
         .collect();
     let generation = Generation::of(definition);
-    let targeting = definition.get("targeting").filter(|rule| !rule.is_null() && **rule != json!({}));
-    let targeting = targeting.map(|rule| {
-        Compiler::new(key, program(definition), evaluators, problems, generation).rule(rule, "/targeting", 0)
-    });
     // flagd's own evaluator of the first generation refuses such a flag; that of the second finds out when it gets there.
     if let Some(default) = text("defaultVariant").filter(|name| !name.is_empty() && !variants.contains_key(name)) {
         let (flag, pointer) = (key.to_owned(), "/defaultVariant".to_owned());
         let breaks = generation == Generation::Concat;
         problems.push(CompileProblem { flag, pointer, message: format!("'{default}' is no variant"), breaks });
     }
+    let targeting = definition.get("targeting").filter(|rule| !rule.is_null() && **rule != json!({}));
+    let targeting = targeting.map(|rule| {
+        Compiler::new(key, program(definition), evaluators, problems, generation).rule(rule, "/targeting", 0)
+    });
     let schedule = compile_schedule(key, definition, evaluators, problems);
     let stage = definition.get("stage").filter(|stage| stage["variant"].is_string());
     let (default, default_by) = match stage {

@@ -71,6 +71,7 @@ pub fn evaluate<'a>(rule: &'a Rule, scope: &'a Scope<'a>, data: &'a Value) -> An
             _ => Ok(Cow::Borrowed(&NULL)),
         },
         Rule::Apply(operator, operands) => apply(*operator, operands, scope, data),
+        Rule::Walk(operator, operands) => super::interpreted::walk(*operator, operands, scope, data),
         Rule::Unknown(why, operands) => {
             for rule in operands {
                 evaluate(rule, scope, data)?;
@@ -211,7 +212,8 @@ pub fn truthy(generation: Generation, value: &Value) -> bool {
     if generation == Generation::Concat { javascript::truthy(value) } else { python::truthy(value) }
 }
 
-fn apply<'a>(operator: Operator, operands: &'a [Rule], scope: &'a Scope<'a>, data: &'a Value) -> Answer<'a> {
+/// Applies an operator to its operands.
+pub fn apply<'a>(operator: Operator, operands: &'a [Rule], scope: &'a Scope<'a>, data: &'a Value) -> Answer<'a> {
     use Operator::{
         Above, Add, All, And, Any, AtLeast, AtMost, Below, Cat, Divide, EndsWith, Equal, Filter, If, In, Log, Map, Max,
         Merge, Min, Missing, MissingSome, Modulo, Multiply, None as Nothing, Not, NotSame, Or, Reduce, Same, SemVer,
@@ -309,8 +311,43 @@ fn choose<'a>(operands: &'a [Rule], scope: &'a Scope<'a>, data: &'a Value) -> An
     pairs.remainder().first().map_or(Ok(Cow::Borrowed(&NULL)), |rule| evaluate(rule, scope, data))
 }
 
-/// Comparisons of two or more. What the evaluator checks the second side against is the value it read last, which is the second side
-/// itself where that is not a constant.
+/// What the evaluator has read last when it has evaluated a rule; none in a constant.
+fn last_read<'a>(rule: &'a Rule, scope: &'a Scope<'a>, data: &'a Value) -> Result<Option<Cow<'a, Value>>, Broken> {
+    use Operator::{All, And, Any, Filter, If, Map, None as Nothing, Or, Reduce, Ternary};
+    Ok(match rule {
+        Rule::Var(..) | Rule::Apply(And | Or, _) => Some(evaluate(rule, scope, data)?),
+        Rule::Apply(If | Ternary, operands) if operands.len() < 3 => None,
+        Rule::Apply(If | Ternary, operands) => {
+            let (mut last, mut pairs) = (None, operands.chunks_exact(2));
+            for pair in &mut pairs {
+                last = last_read(&pair[0], scope, data)?.or(last);
+                if truthy(scope.generation, &*evaluate(&pair[0], scope, data)?) {
+                    return Ok(last_read(&pair[1], scope, data)?.or(last));
+                }
+            }
+            match pairs.remainder() {
+                [rule] => last_read(rule, scope, data)?.or(last),
+                _ => last,
+            }
+        }
+        Rule::Apply(Map | Filter | Reduce | All | Any | Nothing, operands) => match operands.first() {
+            Some(list) => last_read(list, scope, data)?,
+            None => None,
+        },
+        Rule::Apply(_, rules) | Rule::List(rules) | Rule::Fractional(rules) => {
+            for rule in rules.iter().rev() {
+                if let Some(last) = last_read(rule, scope, data)? {
+                    return Ok(Some(last));
+                }
+            }
+            None
+        }
+        _ => None,
+    })
+}
+
+/// Comparisons of two or more. What the evaluator checks the second side against is not the first one but the value that it read last,
+/// wherever it read one in between.
 fn compare_javascript<'a>(
     operator: Operator,
     operands: &'a [Rule],
@@ -332,8 +369,12 @@ fn compare_javascript<'a>(
             left = right;
             continue;
         }
-        let remembered = if matches!(rule, Rule::Literal(_)) { &left } else { &right };
-        let right = javascript::checked(&right, remembered)?.into_owned();
+        let last = match rule {
+            Rule::Literal(_) => left.clone(),
+            Rule::Var(..) => right.clone(),
+            rule => last_read(rule, scope, data)?.unwrap_or_else(|| left.clone()),
+        };
+        let right = javascript::checked(&right, &last)?.into_owned();
         if !javascript::compare(operator, &left, &right) {
             return Ok(owned(false));
         }
@@ -346,7 +387,9 @@ fn over<'a>(operator: Operator, operands: &'a [Rule], scope: &'a Scope<'a>, list
     let concat = scope.generation == Generation::Concat;
     let items: &[Value] = match list {
         Value::Array(items) => items,
-        other if concat && javascript::truthy(other) => return Err(Broken::general("a list is wanted")),
+        other if concat && (other.is_object() || javascript::truthy(other)) => {
+            return Err(Broken::general("a list is wanted"));
+        }
         // What is nothing counts as a list without an item, of which `all` holds; of a real one it does not.
         _ if concat && operator == Operator::All => return Ok(owned(true)),
         _ => &[],
@@ -383,7 +426,9 @@ fn reduce<'a>(operands: &'a [Rule], scope: &'a Scope<'a>, data: &'a Value) -> An
     let concat = scope.generation == Generation::Concat;
     let items = match &list {
         Value::Array(items) => items.as_slice(),
-        other if concat && javascript::truthy(other) => return Err(Broken::general("a list is wanted")),
+        other if concat && (other.is_object() || javascript::truthy(other)) => {
+            return Err(Broken::general("a list is wanted"));
+        }
         _ => &[],
     };
     let (mut total, items) = match (first, items) {

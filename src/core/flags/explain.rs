@@ -204,6 +204,7 @@ pub fn explain(
                 scope: &scope,
                 data: context.fields(),
                 path: RulePath::default(),
+                walks: false,
             };
             // What breaks the evaluation ends the way; the answer says what it was.
             let _ = walk.rule(rule, &pointer, 0);
@@ -301,11 +302,15 @@ struct Walk<'w> {
     scope: &'w Scope<'w>,
     data: &'w Value,
     path: RulePath,
+    /// Whether the way leads through an `if` without an "else", below which a rule is walked.
+    walks: bool,
 }
 
 impl Walk<'_> {
     fn compiled(&self, rule: &Value) -> Rule {
-        Compiler::new("", self.program, &self.evaluators, &mut Vec::new(), self.scope.generation).rule(rule, "", 0)
+        let mut problems = Vec::new();
+        let compiler = Compiler::new("", self.program, &self.evaluators, &mut problems, self.scope.generation);
+        compiler.walking(self.walks).rule(rule, "", 0)
     }
 
     fn value(&self, rule: &Value) -> Result<Value, Broken> {
@@ -335,6 +340,7 @@ impl Walk<'_> {
     }
 
     fn branches(&mut self, branches: &[Value], pointer: &str, depth: usize) -> Result<(), Broken> {
+        self.walks |= self.scope.generation == Generation::Concat && branches.len() < 3;
         let mut pairs = branches.chunks_exact(2);
         for (number, pair) in pairs.by_ref().enumerate() {
             let held = truthy(self.scope.generation, &self.value(&pair[0])?);

@@ -10,6 +10,7 @@ mod clock;
 mod compile;
 mod eval;
 mod explain;
+mod interpreted;
 mod javascript;
 mod membership;
 mod python;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::CompileProblem;
 use super::bucket::Generation;
+use super::javascript;
 use super::membership::cohort_key;
 use crate::desired::nearest::nearest;
 
@@ -27,6 +28,8 @@ pub enum Rule {
     Var(Box<Rule>, Option<Box<Rule>>),
     /// An operator with its operands.
     Apply(Operator, Vec<Rule>),
+    /// An operator with its operands, where the first generation's evaluator walks the rule.
+    Walk(Operator, Vec<Rule>),
     /// A percentage: perhaps what to bucket by, and the shares, each a list.
     Fractional(Vec<Rule>),
     /// An operator that does not exist, with its operands: an error where it is reached.
@@ -69,6 +72,7 @@ pub struct Compiler<'a> {
     /// What was wrong.
     pub problems: &'a mut Vec<CompileProblem>,
     generation: Generation,
+    walks: bool,
     parts: usize,
 }
 
@@ -81,7 +85,12 @@ impl<'a> Compiler<'a> {
         problems: &'a mut Vec<CompileProblem>,
         generation: Generation,
     ) -> Self {
-        Self { flag, program, evaluators, problems, generation, parts: 0 }
+        Self { flag, program, evaluators, problems, generation, walks: false, parts: 0 }
+    }
+
+    /// Whether the rule stands below an `if` without an "else".
+    pub fn walking(self, walks: bool) -> Self {
+        Self { walks, ..self }
     }
 
     /// Compiles one rule; what is wrong with it becomes a problem, and a literal null in its place.
@@ -134,6 +143,30 @@ impl<'a> Compiler<'a> {
         Rule::Unknown(why, self.operands(operands, pointer, depth))
     }
 
+    /// Arithmetic that the first generation's evaluator does not compile.
+    fn reckons(&mut self, operator: Operator, operands: &[Rule], pointer: &str) {
+        let needed = match operator {
+            Operator::Modulo => 2,
+            Operator::Subtract | Operator::Divide => 1,
+            _ => 0,
+        };
+        if self.generation != Generation::Concat || self.walks {
+            return;
+        }
+        if operands.len() < needed {
+            self.wrong(pointer, format!("it takes at least {needed} operands"));
+        }
+        let arithmetic = matches!(operator, Operator::Add | Operator::Multiply) || needed > 0;
+        for (place, operand) in operands.iter().enumerate().filter(|_| arithmetic) {
+            let Rule::Literal(value) = operand else { continue };
+            let number = javascript::operand(value);
+            let divides = operator == Operator::Divide && place > 0 && (value.is_number() || value.is_string());
+            if number.is_err() || divides && number == Ok(0.0) {
+                self.wrong(&format!("{pointer}/{place}"), format!("{value} is nothing to reckon with here"));
+            }
+        }
+    }
+
     /// What is worth a word, and works as flagd has it.
     fn note(&mut self, pointer: &str, message: &str) {
         let (flag, pointer) = (self.flag.to_owned(), pointer.to_owned());
@@ -183,8 +216,14 @@ impl<'a> Compiler<'a> {
                     self.unknown(operands, pointer, depth, "there is no operator 'log' in this bucketing".to_owned())
                 }
                 Some((_, operator)) => {
+                    let walked = self.walks;
+                    let branches = operands.as_array().map_or(0, Vec::len);
+                    let is_if = matches!(operator, Operator::If | Operator::Ternary);
+                    self.walks |= self.generation == Generation::Concat && is_if && branches < 3;
                     let operands = self.operands(operands, pointer, depth);
-                    Rule::Apply(*operator, operands)
+                    self.walks = walked;
+                    self.reckons(*operator, &operands, pointer);
+                    if walked { Rule::Walk(*operator, operands) } else { Rule::Apply(*operator, operands) }
                 }
                 None => {
                     let known = Operator::WORDS.iter().map(|(word, _)| *word).chain(SPECIAL);

@@ -161,11 +161,12 @@ impl FlagSet {
         if let Some((variant, by)) = &flag.forced {
             return flag.answer(variant, Reason::Static, by);
         }
+        // A flag that is switched off reads no rule either; one whose default is no variant is none.
+        if !flag.enabled && flag.broken.as_ref().is_none_or(|broken| !broken.starts_with("/defaultVariant")) {
+            return Ok(flag.disabled());
+        }
         if let Some(broken) = &flag.broken {
             return Err(EvaluationError::Parse(broken.clone()));
-        }
-        if !flag.enabled {
-            return Ok(flag.disabled());
         }
         if let Some(unmet) = flag.requires.iter().find(|requirement| !self.is_met(requirement, asker, now)) {
             return flag.answer(&flag.own_default, Reason::Default, &unmet.by);

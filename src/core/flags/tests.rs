@@ -154,6 +154,29 @@ fn a_rule_nested_too_deep_is_refused() {
 }
 
 #[test]
+fn a_rule_with_a_million_entries_is_refused_in_a_word() {
+    let entries: Vec<Value> = (0..1_000_000).map(|number| json!({ "var": number })).collect();
+    let flags = boolean(json!({ "in": [{ "var": "plan" }, entries] }));
+    let (set, problems) = FlagSet::compile([("f", &flags["f"])], &|_| None);
+    assert_eq!(problems.len(), 1);
+    assert_eq!(ask(&set, json!({}), &Membership::default()).unwrap_err().code(), "PARSE_ERROR");
+}
+
+#[test]
+fn a_rule_a_thousand_levels_deep_is_refused_and_data_that_deep_is_read() {
+    let nest = |wrap: &dyn Fn(Value) -> Value| (0..1000).fold(json!(true), |inner, _| wrap(inner));
+    let deep = boolean(nest(&|inner| json!({ "!": [inner] })));
+    let (set, _) = FlagSet::compile([("f", &deep["f"])], &|_| None);
+    assert_eq!(ask(&set, json!({}), &Membership::default()).unwrap_err().code(), "PARSE_ERROR");
+    for bucketing in ["concat", "cbor"] {
+        let mut flags = boolean(json!({ "fractional": [{ "var": "deep" }, ["on", 1]] }));
+        flags["f"]["bucketing"] = json!(bucketing);
+        let context = json!({ "targetingKey": "u1", "deep": nest(&|inner| json!({ "a": inner })) });
+        assert!(ask(&set(&flags), context, &Membership::default()).is_ok(), "{bucketing}");
+    }
+}
+
+#[test]
 fn a_routed_flag_carries_its_fallback() {
     let mut flag = boolean(Value::Null)["f"].take();
     flag["fallback"] = json!("/classic");
@@ -181,9 +204,13 @@ fn shares_come_out_near_their_weights_in_both_generations() {
 
 proptest! {
     #[test]
-    fn ramping_up_removes_nobody(person in "[a-z0-9@.]{1,20}", low in 0_u32..=100, more in 0_u32..=100) {
+    fn ramping_up_removes_nobody(person in "\\PC{1,20}", low in 0_u32..=100, more in 0_u32..=100, cbor in any::<bool>()) {
         let high = (low + more).min(100);
-        let flags = |share: u32| boolean(json!({ "fractional": [["on", share], ["off", 100 - share]] }));
+        let flags = |share: u32| {
+            let mut flags = boolean(json!({ "fractional": [["on", share], ["off", 100 - share]] }));
+            flags["f"]["bucketing"] = json!(if cbor { "cbor" } else { "concat" });
+            flags
+        };
         let (before, after) = (flags(low), flags(high));
         let (before, after) = (set(&before), set(&after));
         let none = Membership::default();
