@@ -166,8 +166,8 @@ fn a_rule_with_a_million_entries_is_refused_in_a_word() {
 fn a_rule_a_thousand_levels_deep_is_refused_and_data_that_deep_is_read() {
     let nest = |wrap: &dyn Fn(Value) -> Value| (0..1000).fold(json!(true), |inner, _| wrap(inner));
     let deep = boolean(nest(&|inner| json!({ "!": [inner] })));
-    let (set, _) = FlagSet::compile([("f", &deep["f"])], &|_| None);
-    assert_eq!(ask(&set, json!({}), &Membership::default()).unwrap_err().code(), "PARSE_ERROR");
+    let (refused, _) = FlagSet::compile([("f", &deep["f"])], &|_| None);
+    assert_eq!(ask(&refused, json!({}), &Membership::default()).unwrap_err().code(), "PARSE_ERROR");
     for bucketing in ["concat", "cbor"] {
         let mut flags = boolean(json!({ "fractional": [{ "var": "deep" }, ["on", 1]] }));
         flags["f"]["bucketing"] = json!(bucketing);
