@@ -165,13 +165,16 @@ fn a_rule_with_a_million_entries_is_refused_in_a_word() {
 #[test]
 fn a_rule_a_thousand_levels_deep_is_refused_and_data_that_deep_is_read() {
     let nest = |wrap: &dyn Fn(Value) -> Value| (0..1000).fold(json!(true), |inner, _| wrap(inner));
-    let deep = boolean(nest(&|inner| json!({ "!": [inner] })));
+    let mut deep = boolean(Value::Null);
+    deep["f"]["targeting"] =
+        nest(&|inner| Value::Object([("!".to_owned(), Value::Array(vec![inner]))].into_iter().collect()));
     let (refused, _) = FlagSet::compile([("f", &deep["f"])], &|_| None);
     assert_eq!(ask(&refused, json!({}), &Membership::default()).unwrap_err().code(), "PARSE_ERROR");
     for bucketing in ["concat", "cbor"] {
         let mut flags = boolean(json!({ "fractional": [{ "var": "deep" }, ["on", 1]] }));
         flags["f"]["bucketing"] = json!(bucketing);
-        let context = json!({ "targetingKey": "u1", "deep": nest(&|inner| json!({ "a": inner })) });
+        let mut context = json!({ "targetingKey": "u1" });
+        context["deep"] = nest(&|inner| Value::Object([("a".to_owned(), inner)].into_iter().collect()));
         assert!(ask(&set(&flags), context, &Membership::default()).is_ok(), "{bucketing}");
     }
 }
