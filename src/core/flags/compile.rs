@@ -50,7 +50,7 @@ impl Flag {
             Change::Targeting(targeting) => Some(targeting),
             Change::Variant(_) => None,
         });
-        self.targeting.iter().chain(scheduled).any(|targeting| reads_clock(targeting))
+        self.targeting.iter().chain(scheduled).any(reads_clock)
     }
 }
 
