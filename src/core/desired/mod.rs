@@ -16,6 +16,7 @@ mod shape_scalar;
 
 pub use build::{BuildOptions, Built, build};
 pub use model::*;
+pub use rules::KPIS;
 
 #[cfg(test)]
 mod build_tests;

@@ -463,3 +463,10 @@ async fn the_first_review_of_seed_002_reads_the_second_week_and_no_retention() {
     })
     .await;
 }
+
+#[test]
+fn the_kpis_that_checks_may_name_are_those_that_are_counted() {
+    let counted: BTreeSet<&str> = Kpi::ALL.iter().map(|(name, _)| *name).collect();
+    let may_be_named: BTreeSet<&str> = crate::core::desired::KPIS.iter().copied().collect();
+    assert_eq!(may_be_named, counted);
+}

@@ -14,6 +14,8 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
+pub use gates::KPIS;
+
 use super::{
     BuildOptions, Desired, ProgramDesired,
     build::Documents,
