@@ -6,11 +6,14 @@
 
 mod answer;
 mod bucket;
+mod checked;
 mod clock;
 mod compile;
 mod eval;
 mod explain;
+mod fractional;
 mod interpreted;
+mod items;
 mod javascript;
 mod membership;
 mod python;
