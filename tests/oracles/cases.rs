@@ -160,8 +160,8 @@ impl Dice {
                 let (path, other) = (self.pick(&NAMES), self.data_plain());
                 json!({ "var": [path, other] })
             }
-            1 | 2 => json!({ "var": self.pick(&PATHS) }),
-            3 => json!({ "var": [self.pick(&NAMES)] }),
+            1..=3 => json!({ "var": self.pick(&PATHS) }),
+            4 => json!({ "var": [self.pick(&PATHS)] }),
             _ => json!({ "var": self.pick(&NAMES) }),
         }
     }
@@ -209,7 +209,7 @@ impl Dice {
             parts.push(self.condition(depth));
             parts.push(self.variant(depth));
         }
-        if !self.once_in(3) {
+        if self.once_in(2) {
             parts.push(self.variant(depth));
         }
         json!({ self.pick(&["if", "if", "if", "?:"]): parts })

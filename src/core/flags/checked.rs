@@ -14,7 +14,7 @@ use super::rule::{Operator, Rule};
 fn last_read<'a>(rule: &'a Rule, scope: &'a Scope<'a>, data: &'a Value) -> Result<Option<Cow<'a, Value>>, Broken> {
     use Operator::{All, And, Any, Filter, If, Map, None as Nothing, Or, Reduce, Ternary};
     Ok(match rule {
-        Rule::Var(..) | Rule::Apply(And | Or, _) => Some(evaluate(rule, scope, data)?),
+        Rule::Var(..) | Rule::WalkVar(..) | Rule::Apply(And | Or, _) => Some(evaluate(rule, scope, data)?),
         Rule::Apply(If | Ternary, operands) if operands.len() < 3 => None,
         Rule::Apply(If | Ternary, operands) => {
             let (mut last, mut pairs) = (None, operands.chunks_exact(2));
@@ -70,7 +70,7 @@ pub fn compare_javascript<'a>(
         }
         let last = match rule {
             Rule::Literal(_) => left.clone(),
-            Rule::Var(..) => right.clone(),
+            Rule::Var(..) | Rule::WalkVar(..) => right.clone(),
             rule => last_read(rule, scope, data)?.unwrap_or_else(|| left.clone()),
         };
         let right = javascript::checked(&right, &last)?.into_owned();

@@ -17,7 +17,7 @@ fn reads(rule: &Rule, inner: bool) -> bool {
     match rule {
         Rule::Literal(_) | Rule::InCohort(_) => false,
         Rule::List(rules) => rules.iter().any(|rule| reads(rule, inner)),
-        Rule::Var(path, fallback) => {
+        Rule::Var(path, fallback) | Rule::WalkVar(path, fallback) => {
             names_clock(path, inner) || fallback.as_ref().is_some_and(|rule| reads(rule, inner))
         }
         Rule::Apply(operator, operands) | Rule::Walk(operator, operands) if is_loop(*operator) => {

@@ -70,6 +70,7 @@ pub fn evaluate<'a>(rule: &'a Rule, scope: &'a Scope<'a>, data: &'a Value) -> An
                 None => fallback.as_ref().map_or(Ok(Cow::Borrowed(&NULL)), |rule| evaluate(rule, scope, data)),
             }
         }
+        Rule::WalkVar(path, fallback) => super::interpreted::var(path, fallback.as_deref(), scope, data),
         Rule::InCohort(names) => Ok(Cow::Owned(Value::Bool(names.iter().any(|name| scope.cohorts.contains(name))))),
         Rule::Fractional(parts) => match draw(parts, scope, data)? {
             Some(Drawn { share: Some(_), variant, .. }) => Ok(Cow::Owned(variant)),

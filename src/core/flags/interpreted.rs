@@ -7,9 +7,54 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::eval::{Broken, Scope, apply, evaluate};
+use super::eval::{Broken, Scope, apply, evaluate, lookup};
 use super::javascript::{arithmetic, compare, number, operand, text, truthy};
 use super::rule::{Operator, Rule};
+
+/// A value by its path. A constant path of two or three parts ends at the first value that does not hold, and gives that; the fallback is
+/// for what is not there, not for null.
+pub fn var<'a>(
+    path: &'a Rule,
+    fallback: Option<&'a Rule>,
+    scope: &'a Scope<'a>,
+    data: &'a Value,
+) -> Result<Cow<'a, Value>, Broken> {
+    if let (Rule::Literal(Value::String(path)), None) = (path, fallback)
+        && (1..=2).contains(&path.matches('.').count())
+        && !path.starts_with("$flagd.")
+    {
+        let mut at = data;
+        for part in path.split('.') {
+            if !is_something(at) {
+                return Ok(Cow::Borrowed(at));
+            }
+            match step(at, part) {
+                Some(next) => at = next,
+                // A letter or a length is the end of every path.
+                None => break,
+            }
+        }
+    }
+    let path = evaluate(path, scope, data)?;
+    match (lookup(&path, scope, data), fallback) {
+        (Some(found), _) => Ok(found),
+        (None, Some(rule)) => evaluate(rule, scope, data),
+        (None, None) => Ok(Cow::Owned(Value::Null)),
+    }
+}
+
+/// JavaScript's own truth, for which every list and object holds.
+fn is_something(value: &Value) -> bool {
+    !matches!(value, Value::Null | Value::Bool(false)) && value.as_f64() != Some(0.0) && value.as_str() != Some("")
+}
+
+fn step<'a>(at: &'a Value, part: &str) -> Option<&'a Value> {
+    match at {
+        Value::Object(fields) => fields.get(part),
+        Value::Array(items) => part.parse::<usize>().ok().and_then(|place| items.get(place)),
+        _ => None,
+    }
+}
 
 /// Applies an operator as the walking evaluator does.
 pub fn walk<'a>(
@@ -77,7 +122,7 @@ pub fn walk<'a>(
 
 fn is_sum(rule: &Rule) -> bool {
     let named = |rule: &Rule, name: &str| match rule {
-        Rule::Var(path, None) => matches!(&**path, Rule::Literal(Value::String(path)) if path == name),
+        Rule::WalkVar(path, None) => matches!(&**path, Rule::Literal(Value::String(path)) if path == name),
         _ => false,
     };
     match rule {
@@ -131,7 +176,7 @@ fn some_or_all<'a>(operator: Operator, rule: &'a Rule, scope: &'a Scope<'a>, lis
         }
     }
     Ok(match operator {
-        Operator::All => !items.is_empty() || !list.is_array() && truthy(list),
+        Operator::All => !items.is_empty() || !list.is_array() && is_something(list),
         Operator::Any => false,
         _ => true,
     })

@@ -26,6 +26,8 @@ pub enum Rule {
     List(Vec<Rule>),
     /// A value of the context, by its path; the rule beside it when there is none.
     Var(Box<Rule>, Option<Box<Rule>>),
+    /// The same where the first generation's evaluator walks the rule.
+    WalkVar(Box<Rule>, Option<Box<Rule>>),
     /// An operator with its operands.
     Apply(Operator, Vec<Rule>),
     /// An operator with its operands, where the first generation's evaluator walks the rule.
@@ -191,7 +193,8 @@ impl<'a> Compiler<'a> {
             "var" => {
                 let mut operands = self.operands(operands, pointer, depth).into_iter();
                 let path = operands.next().unwrap_or(Rule::Literal(Value::Null));
-                Rule::Var(Box::new(path), operands.next().map(Box::new))
+                let (path, fallback) = (Box::new(path), operands.next().map(Box::new));
+                if self.walks { Rule::WalkVar(path, fallback) } else { Rule::Var(path, fallback) }
             }
             "fractional" => self.fractional(operands, pointer, depth),
             "in_cohort" => {

@@ -60,6 +60,16 @@ fn rules_pick_as_flagd_does() {
 }
 
 #[test]
+fn a_path_that_leads_through_an_empty_text_gives_what_flagds_two_ways_of_reading_a_rule_give() {
+    let nobody = Membership::default();
+    let whole = boolean(json!({ "if": [{ "===": [{ "var": "user.plan" }, ""] }, "on", "off"] }));
+    let without_else = boolean(json!({ "if": [{ "===": [{ "var": "user.plan" }, ""] }, "on"] }));
+    for (flags, variant) in [(whole, "off"), (without_else, "on")] {
+        assert_eq!(ask(&set(&flags), json!({ "user": "" }), &nobody).unwrap().variant, variant, "{flags}");
+    }
+}
+
+#[test]
 fn what_wins_is_invariant_hold_environment_stage_definition() {
     let mut flag = boolean(json!({ "if": [true, "on"] }))["f"].take();
     let none = Membership::default();
@@ -206,6 +216,21 @@ fn shares_come_out_near_their_weights_in_both_generations() {
 }
 
 proptest! {
+    #[test]
+    fn a_share_stays_the_same_whatever_else_is_said_of_a_person(person in "\\PC{1,20}", other in "\\PC{0,20}", share in 1_u32..100, cbor in any::<bool>()) {
+        let mut flags = boolean(json!({ "fractional": [["on", share], ["off", 100 - share]] }));
+        flags["f"]["bucketing"] = json!(if cbor { "cbor" } else { "concat" });
+        let alone = set(&flags);
+        // Another flag beside it, more variants, and a set compiled anew.
+        flags["f"]["variants"]["third"] = json!(false);
+        flags["g"] = flags["f"].clone();
+        let beside = set(&flags);
+        let nobody = Membership::default();
+        let first = ask(&alone, json!({ "targetingKey": person }), &nobody).unwrap();
+        let then = ask(&beside, json!({ "plan": other, "targetingKey": person, "age": share }), &nobody).unwrap();
+        prop_assert_eq!(first.variant, then.variant);
+    }
+
     #[test]
     fn ramping_up_removes_nobody(person in "\\PC{1,20}", low in 0_u32..=100, more in 0_u32..=100, cbor in any::<bool>()) {
         let high = (low + more).min(100);

@@ -18,11 +18,12 @@ pub(super) fn compiled(desired: &Desired, documents: &Documents) -> Vec<Problem>
     for flag in desired.programs.values().flat_map(|program| program.flags.values()) {
         let Some(document) = documents.get(Kind::Flag, &flag.name) else { continue };
         let shared = serde_json::to_value(&flag.spec.evaluators).unwrap_or_default();
+        let bucketing = serde_json::to_value(flag.spec.bucketing).unwrap_or_default();
         if !flag.spec.evaluators.is_empty() {
-            written.push((document, String::new(), json!({ "$evaluators": shared })));
+            written.push((document, String::new(), json!({ "$evaluators": shared, "bucketing": bucketing })));
         }
         for (pointer, rule) in rules_of(document) {
-            written.push((document, pointer, json!({ "targeting": rule })));
+            written.push((document, pointer, json!({ "targeting": rule, "bucketing": bucketing })));
         }
     }
     let keys: Vec<String> = (0..written.len()).map(|place| place.to_string()).collect();
