@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::ofrep::Answers;
+use super::ofrep::{Answers, Counts};
 use crate::clock::Clock;
 use crate::store::flags::{self, Process};
 use crate::store::members::{self, Change, Member, Position, Since};
@@ -62,6 +62,8 @@ pub struct FlagsCache {
     heard_at: AtomicI64,
     /// The revision that is served, for whoever waits for a newer one.
     changed: watch::Sender<i64>,
+    /// What was evaluated.
+    pub counts: Counts,
 }
 
 impl FlagsCache {
@@ -87,6 +89,7 @@ impl FlagsCache {
             position: Mutex::new(None),
             heard_at: AtomicI64::new(now.as_microsecond()),
             changed: watch::Sender::new(0),
+            counts: Counts::default(),
         });
         if let Err(error) = cache.refresh_now().await {
             tracing::warn!(error = %error, "flags are not loaded yet");

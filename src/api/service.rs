@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -130,7 +130,8 @@ async fn metrics(State(state): State<ApiState>) -> Response {
     state.metrics.flag_revision.set(served.revision);
     state.metrics.flag_age.set(state.cache.age().as_secs_f64());
     let mut text = String::new();
-    match encode(&mut text, &state.metrics.registry) {
+    let parts = encode_registry(&mut text, &state.metrics.registry).and_then(|()| state.cache.counts.write(&mut text));
+    match parts.and_then(|()| encode_eof(&mut text)) {
         Ok(()) => {
             ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
         }

@@ -5,28 +5,44 @@
 //!
 //! Must not know: how a flag is evaluated.
 
+use std::sync::OnceLock;
+
 use axum::body::Bytes;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use betagate_core::flags::{Evaluation, EvaluationError, FlagSet};
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
+
+use super::counts::Counts;
 
 /// The answers of a snapshot's flags, by flag and number.
 #[derive(Debug, Default)]
-pub struct Answers(Vec<Vec<Bytes>>);
+pub struct Answers(Vec<Vec<Written>>);
+
+/// One answer, and how often it was given.
+#[derive(Debug)]
+struct Written {
+    text: Bytes,
+    count: OnceLock<Counter>,
+}
 
 impl Answers {
     /// Writes every answer out.
     pub fn new(flags: &FlagSet, source_revision: &str) -> Self {
         let of_flag = |(place, key): (usize, &String)| {
-            flags.answers(place).map(|answer| Bytes::from(written(key, &answer, source_revision))).collect()
+            let written = |answer| Bytes::from(written(key, &answer, source_revision));
+            flags.answers(place).map(|answer| Written { text: written(answer), count: OnceLock::new() }).collect()
         };
         Self(flags.keys().iter().enumerate().map(of_flag).collect())
     }
 
-    /// The answer of a number; empty for a number that was never given.
-    pub fn of(&self, place: usize, number: usize) -> Bytes {
-        self.0.get(place).and_then(|answers| answers.get(number)).cloned().unwrap_or_default()
+    /// The text of an answer, which is counted; empty for one that was never written out.
+    pub fn give(&self, (place, key): (usize, &str), answer: &Evaluation<'_>, counts: &Counts) -> &Bytes {
+        static NONE: Bytes = Bytes::new();
+        let Some(written) = self.0.get(place).and_then(|answers| answers.get(answer.number)) else { return &NONE };
+        written.count.get_or_init(|| counts.of_answer(key, answer.variant, answer.reason.name())).inc();
+        &written.text
     }
 }
 
@@ -70,6 +86,11 @@ impl Refusal {
         // The only status whose `Retry-After` clients heed.
         let (status, details) = (StatusCode::TOO_MANY_REQUESTS, details.to_owned());
         Self { status, code: "GENERAL", details, retry_after_seconds: Some(seconds) }
+    }
+
+    pub(super) fn counted(self, counts: &Counts) -> Self {
+        counts.refused(self.code, self.status.as_u16());
+        self
     }
 
     pub(super) fn body(&self, key: Option<&str>) -> Value {

@@ -10,6 +10,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::answers::{Refusal, json_response};
+use super::counts::Counts;
 use super::request::{self, Freshness};
 use super::{OfrepState, etag, events};
 use crate::api::flags_cache::Served;
@@ -33,17 +34,20 @@ pub(super) async fn bulk(
     if let Some(tag) = &tag
         && is_known(headers, tag)
     {
+        state.cache.counts.unchanged.inc();
         return Ok(tagged(StatusCode::NOT_MODIFIED.into_response(), tag));
     }
-    let flags = evaluated(&served, asker, now);
+    let flags = evaluated(&served, asker, now, &state.cache.counts);
     let tag = tag.unwrap_or_else(|| format!("\"{}\"", &data_encoding::HEXLOWER.encode(&Sha256::digest(&flags))[..32]));
     if is_known(headers, &tag) {
+        state.cache.counts.unchanged.inc();
         return Ok(tagged(StatusCode::NOT_MODIFIED.into_response(), &tag));
     }
     let mut metadata = json!({ "version": served.source_revision, "revision": served.revision });
     if let Some(seconds) = state.cache.stale_seconds() {
         metadata["betagate.staleSeconds"] = json!(seconds);
     }
+    state.cache.counts.bulk.inc();
     let mut whole = flags;
     whole.extend_from_slice(b",\"metadata\":");
     whole.extend_from_slice(metadata.to_string().as_bytes());
@@ -54,7 +58,7 @@ pub(super) async fn bulk(
 }
 
 /// `{"flags":[…]`: one flag's error never fails the others.
-fn evaluated(served: &Served, asker: Asker<'_>, now: jiff::Timestamp) -> Vec<u8> {
+fn evaluated(served: &Served, asker: Asker<'_>, now: jiff::Timestamp, counts: &Counts) -> Vec<u8> {
     let mut text = Vec::with_capacity(served.flags.keys().len() * 192 + 256);
     text.extend_from_slice(b"{\"flags\":[");
     for (place, key) in served.flags.keys().iter().enumerate() {
@@ -62,8 +66,11 @@ fn evaluated(served: &Served, asker: Asker<'_>, now: jiff::Timestamp) -> Vec<u8>
             text.push(b',');
         }
         match served.flags.evaluate_at(place, asker, now) {
-            Ok(answer) => text.extend_from_slice(&served.answers.of(place, answer.number)),
-            Err(error) => text.extend_from_slice(Refusal::from(&error).body(Some(key)).to_string().as_bytes()),
+            Ok(answer) => text.extend_from_slice(served.answers.give((place, key), &answer, counts)),
+            Err(error) => {
+                let refusal = Refusal::from(&error).counted(counts);
+                text.extend_from_slice(refusal.body(Some(key)).to_string().as_bytes());
+            }
         }
     }
     text.push(b']');

@@ -81,18 +81,19 @@ async fn answer(state: &OfrepState, request: Request) -> Response {
     let key = parts.uri.path()[EVALUATE.len()..].strip_prefix('/').map(key);
     let body = match received(body).await {
         Ok(body) => body,
-        Err(refusal) => return refusal.respond(key.flatten().as_deref()),
+        Err(refusal) => return refusal.counted(&state.cache.counts).respond(key.flatten().as_deref()),
     };
     match key {
         None => match bulk::bulk(state, &parts.uri, &parts.headers, &body).await {
             Ok(response) => response,
-            Err(refusal) => refusal.respond(None),
+            Err(refusal) => refusal.counted(&state.cache.counts).respond(None),
         },
         Some(None) => Refusal::new(StatusCode::BAD_REQUEST, "PARSE_ERROR", "the flag's key is not readable".to_owned())
+            .counted(&state.cache.counts)
             .respond(None),
         Some(Some(key)) => match single(state, &key, &parts.headers, &body).await {
             Ok(answer) => json_response(StatusCode::OK, answer),
-            Err(refusal) => refusal.respond(Some(&key)),
+            Err(refusal) => refusal.counted(&state.cache.counts).respond(Some(&key)),
         },
     }
 }

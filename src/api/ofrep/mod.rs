@@ -6,6 +6,7 @@
 mod access;
 mod answers;
 mod bulk;
+mod counts;
 mod etag;
 mod events;
 mod front;
@@ -32,6 +33,7 @@ use crate::keys::Keys;
 pub use access::Access;
 pub(super) use answers::Answers;
 use answers::{Refusal, json_response, stale};
+pub use counts::Counts;
 pub use events::Streams;
 pub use front::Front;
 
@@ -101,9 +103,10 @@ async fn single(state: &OfrepState, key: &str, headers: &HeaderMap, body: &Bytes
     let (served, members) = (state.cache.served(), state.cache.members());
     let place = served.flags.place(key).ok_or_else(|| Refusal::from(&EvaluationError::FlagNotFound))?;
     let found = served.flags.evaluate_at(place, Asker::new(&context, &members), state.clock.now());
-    let answer = served.answers.of(place, found.map_err(|error| Refusal::from(&error))?.number);
+    let found = found.map_err(|error| Refusal::from(&error))?;
+    let answer = served.answers.give((place, key), &found, &state.cache.counts);
     Ok(match state.cache.stale_seconds() {
-        None => answer,
-        Some(seconds) => stale(&answer, seconds),
+        None => answer.clone(),
+        Some(seconds) => stale(answer, seconds),
     })
 }

@@ -85,6 +85,31 @@ async fn every_answer_has_what_clients_need() {
 }
 
 #[tokio::test]
+async fn what_is_asked_is_counted_by_flag_variant_and_reason() {
+    on_each(async |store| {
+        published(&store, &flags(), "d1", "abc").await;
+        let cache = cache(&store).await;
+        let base = serve(cache.clone()).await;
+        let http = http();
+        for path in ["/ratio", "/ratio", "/wrong", "/nothing", ""] {
+            http.post(format!("{base}{path}")).body("{}").send().await.unwrap();
+        }
+        let mut told = String::new();
+        cache.counts.write(&mut told).unwrap();
+        for line in [
+            r#"betagate_flag_evaluations_total{flag="ratio",variant="one",reason="STATIC"} 3"#,
+            r#"betagate_flag_requests_refused_total{code="PARSE_ERROR",status="400"} 2"#,
+            r#"betagate_flag_requests_refused_total{code="FLAG_NOT_FOUND",status="404"} 1"#,
+            "betagate_flag_bulk_answers_total 1",
+            "betagate_flag_bulk_unchanged_total 0",
+        ] {
+            assert!(told.lines().any(|told| told == line), "{line} is not in {told}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_bulk_answer_comes_again_only_when_it_changed() {
     on_each(async |store| {
         published(&store, &flags(), "d1", "abc").await;
