@@ -23,9 +23,9 @@ pub(super) async fn bulk(
 ) -> Result<Response, Refusal> {
     state.access.check(headers, &state.clock).await?;
     let fresh = Freshness::of(uri)?;
-    let context = request::context(body)?;
     caught_up(state, &fresh).await?;
     let (served, members, now) = (state.cache.served(), state.cache.members(), state.clock.now());
+    let context = request::context(body, served.flags.all_reads())?;
     let asker = Asker::new(&context, &members);
     let stream = events::address(state, &served, now);
     // A rule that reads the clock may answer otherwise by now, so the tag follows from the answer.

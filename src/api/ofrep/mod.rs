@@ -99,9 +99,12 @@ async fn nothing_there(method: Method) -> Response {
 /// One flag for one person.
 async fn single(state: &OfrepState, key: &str, headers: &HeaderMap, body: &Bytes) -> Result<Bytes, Refusal> {
     state.access.check(headers, &state.clock).await?;
-    let context = request::context(body)?;
     let (served, members) = (state.cache.served(), state.cache.members());
-    let place = served.flags.place(key).ok_or_else(|| Refusal::from(&EvaluationError::FlagNotFound))?;
+    // A context that is none is said before a flag that is not there.
+    let place = served.flags.place(key);
+    let reads = place.map_or(served.flags.all_reads(), |place| served.flags.reads(place));
+    let context = request::context(body, reads)?;
+    let place = place.ok_or_else(|| Refusal::from(&EvaluationError::FlagNotFound))?;
     let found = served.flags.evaluate_at(place, Asker::new(&context, &members), state.clock.now());
     let found = found.map_err(|error| Refusal::from(&error))?;
     let answer = served.answers.give((place, key), &found, &state.cache.counts);

@@ -46,11 +46,16 @@ impl Flag {
 
     /// Whether a rule of it reads the time.
     pub fn reads_clock(&self) -> bool {
+        self.rules().any(reads_clock)
+    }
+
+    /// Its rules: its own, and those of its windows.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         let scheduled = self.schedule.iter().filter_map(|window| match &window.change {
             Change::Targeting(targeting) => Some(targeting),
             Change::Variant(_) => None,
         });
-        self.targeting.iter().chain(scheduled).any(reads_clock)
+        self.targeting.iter().chain(scheduled)
     }
 }
 

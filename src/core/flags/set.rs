@@ -14,6 +14,7 @@ use super::bucket::Generation;
 use super::compile::{Flag, compile_flag, own_evaluators, program};
 use super::eval::{Broken, Scope, evaluate};
 use super::membership::{Cohorts, Membership};
+use super::reads::Reads;
 use super::requires::{Requirement, link};
 use super::schedule::{Change, Window};
 use super::{javascript, python};
@@ -29,6 +30,10 @@ pub struct FlagSet {
     /// When a window of any flag opens or closes, in order.
     boundaries: Vec<Timestamp>,
     reads_clock: bool,
+    /// What each flag's answer follows from, those of the flags that it requires included.
+    reads: Vec<Reads>,
+    /// What any answer follows from.
+    all_reads: Reads,
 }
 
 /// Who asks: a context, and the cohorts of its person, looked up once for all flags.
@@ -85,6 +90,12 @@ impl FlagSet {
         set.boundaries.sort_unstable();
         set.boundaries.dedup();
         set.reads_clock = set.flags.iter().any(Flag::reads_clock);
+        set.all_reads = Reads::of(set.flags.iter().flat_map(Flag::rules));
+        // A flag that requires others is asked with what any flag reads.
+        let of_flag = |flag: &Flag| {
+            if flag.requires.is_empty() { Reads::of(flag.rules()) } else { set.all_reads.clone() }
+        };
+        set.reads = set.flags.iter().map(of_flag).collect();
         (set, problems)
     }
 
@@ -127,6 +138,16 @@ impl FlagSet {
     /// Whether a rule of any flag reads the time: an answer may differ from one second to the next.
     pub fn reads_clock(&self) -> bool {
         self.reads_clock
+    }
+
+    /// The fields of a context that a flag's answer may follow from.
+    pub fn reads(&self, place: usize) -> &Reads {
+        self.reads.get(place).unwrap_or(&self.all_reads)
+    }
+
+    /// The fields of a context that any flag's answer may follow from.
+    pub fn all_reads(&self) -> &Reads {
+        &self.all_reads
     }
 
     /// Evaluates one flag.

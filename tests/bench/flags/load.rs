@@ -12,7 +12,8 @@ use serde_json::json;
 use super::{context, fifty};
 use crate::memory::anonymous_mib;
 
-const ROUNDS: usize = 3;
+/// Many short rounds: the machine's own pace drifts, and each round's ratio is of two neighbours.
+const ROUNDS: usize = 9;
 
 /// A process that ends with its owner.
 pub struct Running(pub Child);
@@ -25,7 +26,7 @@ impl Drop for Running {
 }
 
 fn seconds() -> u64 {
-    std::env::var("BETAGATE_BENCH_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(5)
+    std::env::var("BETAGATE_BENCH_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(2)
 }
 
 pub fn free_port() -> u16 {
@@ -130,27 +131,33 @@ fn milliseconds(text: &str) -> f64 {
         }
 }
 
-fn middle(mut figures: Vec<Figure>) -> Figure {
-    figures.sort_by(|one, other| one.per_second.total_cmp(&other.per_second));
+fn middle(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }
 
-/// Floor and server by turns; prints both and their ratio.
+/// Floor and server by turns, the other one first in every second round; prints the middle of each and of the rounds' ratios.
 fn compare(what: &str, goal: &str, floor: &str, server: &str, tag: Option<&str>, folder: &Path) {
-    let (mut of_floor, mut of_server) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        of_floor.push(wrk(floor, tag, folder));
-        of_server.push(wrk(server, tag, folder));
-    }
-    let (floor, server) = (middle(of_floor), middle(of_server));
+    let rounds: Vec<(Figure, Figure)> = (0..ROUNDS)
+        .map(|round| {
+            if round % 2 == 0 {
+                let of_floor = wrk(floor, tag, folder);
+                (of_floor, wrk(server, tag, folder))
+            } else {
+                let of_server = wrk(server, tag, folder);
+                (wrk(floor, tag, folder), of_server)
+            }
+        })
+        .collect();
     println!(
         "  {what:<34} {:>9.0}/s p99 {:>6.2} ms   floor {:>9.0}/s p99 {:>6.2} ms   {:.2} of it   p99 {:.1} times   goal {goal}",
-        server.per_second,
-        server.p99_ms,
-        floor.per_second,
-        floor.p99_ms,
-        server.per_second / floor.per_second,
-        server.p99_ms / floor.p99_ms
+        middle(rounds.iter().map(|(_, server)| server.per_second)),
+        middle(rounds.iter().map(|(_, server)| server.p99_ms)),
+        middle(rounds.iter().map(|(floor, _)| floor.per_second)),
+        middle(rounds.iter().map(|(floor, _)| floor.p99_ms)),
+        middle(rounds.iter().map(|(floor, server)| server.per_second / floor.per_second)),
+        middle(rounds.iter().map(|(floor, server)| server.p99_ms / floor.p99_ms)),
     );
 }
 
@@ -190,7 +197,7 @@ pub fn measure(peers: &[String]) {
     let floor = format!("http://127.0.0.1:{floor_port}");
 
     println!(
-        "flags: one API process on one core, wrk on the other, 32 connections, {ROUNDS} rounds of {} s by turns, the middle one",
+        "flags: one API process on one core, wrk on the other, 32 connections, {ROUNDS} rounds of {} s by turns, the middle ones",
         seconds()
     );
     let mut servers = vec![("betagate", base)];
