@@ -170,15 +170,19 @@ async fn tag_of(base: &str, context: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_tag_is_of_the_context_in_any_order_and_of_the_persons_cohorts() {
+async fn a_tag_is_of_what_the_flags_read_of_a_context_in_any_order_and_of_the_persons_cohorts() {
     on_each(async |store| {
-        published(&store, &flags(), "d1", "abc").await;
+        let mut flags = flags();
+        flags["flags"]["ratio"]["targeting"] = json!({ "if": [{ "==": [{ "var": "a" }, { "var": "b" }] }, "one", "one"] });
+        published(&store, &flags, "d1", "abc").await;
         let cache = cache(&store).await;
         let base = serve(cache.clone()).await;
         let user = Uuid::now_v7();
         let one = tag_of(&base, &json!({ "targetingKey": user, "a": 1, "b": 2 })).await;
         assert_eq!(one, tag_of(&base, &json!({ "b": 2, "targetingKey": user, "a": 1 })).await);
         assert_ne!(one, tag_of(&base, &json!({ "b": 1, "targetingKey": user, "a": 2 })).await);
+        // What no flag reads changes no answer.
+        assert_eq!(one, tag_of(&base, &json!({ "targetingKey": user, "a": 1, "b": 2, "c": 3 })).await);
         let mut tx = store.begin().await.unwrap();
         let now = Timestamp::UNIX_EPOCH;
         let insert = "INSERT INTO users (id, email, email_norm, password_hash, is_admin, created_at) VALUES ($1, 'a', 'a', '', $2, $3)";
