@@ -1,9 +1,8 @@
 //! Invites for administrators (seed 000, "Generate invites").
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -11,15 +10,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use super::auth::Admin;
+use super::desk::answer;
 use super::{ApiState, Problem};
-use crate::desk::shown_invite;
-use crate::store::invites::{self, Filter, InviteError, Made, NewInvite, Origin, Revocation};
-
-/// How long an invite made by hand is good.
-const GOOD_FOR: SignedDuration = SignedDuration::from_hours(14 * 24);
+use crate::desk::{Request, good_until, shown_invite, state_of_invite};
+use crate::store::invites::{self, Filter, InviteError, Made, NewInvite, Origin};
 
 pub fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke)).routes(routes!(resend))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -39,8 +36,10 @@ struct Create {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Revoke {
-    /// The person's address.
-    email: String,
+    /// The person's address: every invite of it, membership included.
+    email: Option<String>,
+    /// Instead of an address: every unused invite of this cohort. Whoever is in stays in.
+    cohort: Option<String>,
     /// Why.
     reason: String,
     /// Only in this program.
@@ -54,6 +53,12 @@ struct Page {
     active_only: bool,
     program: Option<String>,
     cohort: Option<String>,
+    /// In this state: `waiting`, `pending`, `sent`, `opened`, `used`, `expired` or `revoked`.
+    state: Option<String>,
+    /// Of this address, compared as each cohort compares addresses.
+    email: Option<String>,
+    /// With this label.
+    label: Option<String>,
     /// The last id of the page before.
     after: Option<Uuid>,
     /// At most so many; 100 when left out.
@@ -89,7 +94,7 @@ async fn create(
             format!("there is an invite for this address already ({})", invite.state.as_str()),
         ));
     }
-    let until = now.checked_add(GOOD_FOR).unwrap_or(now);
+    let until = good_until(&state.store, &cohort, now).await?;
     let rendered = invites::render(&mut tx, &state.keys, made.invite().id, until, now).await?;
     tx.commit().await?;
     let mut body = shown_invite(made.invite());
@@ -107,10 +112,12 @@ async fn list(State(state): State<ApiState>, _: Admin, Query(page): Query<Page>)
     let filter = Filter {
         program: page.program,
         cohort: page.cohort,
+        state: page.state.as_deref().map(state_of_invite).transpose()?,
         active_only: page.active_only,
+        email: page.email,
+        label: page.label,
         after: page.after,
         limit,
-        ..Filter::default()
     };
     let found = invites::list(&state.store, &filter).await?;
     let next = (found.len() == usize::try_from(limit).unwrap_or(usize::MAX))
@@ -119,23 +126,30 @@ async fn list(State(state): State<ApiState>, _: Admin, Query(page): Query<Page>)
     Ok(Json(json!({ "invites": found.iter().map(shown_invite).collect::<Vec<_>>(), "next": next })))
 }
 
-/// Takes back every invite of an address, membership included.
-#[utoipa::path(post, path = "/v1/admin/invites/revoke", tag = "invites", request_body = Revoke, responses((status = 200, description = "How many")))]
+/// Takes back every invite of an address, membership included; or every unused invite of a cohort.
+#[utoipa::path(post, path = "/v1/admin/invites/revoke", tag = "invites", request_body = Revoke,
+    responses((status = 200, description = "How many"), (status = 404, description = "No such invite or cohort")))]
 async fn revoke(
     State(state): State<ApiState>,
     admin: Admin,
-    Json(request): Json<Revoke>,
+    Json(Revoke { email, cohort, reason, program }): Json<Revoke>,
 ) -> Result<Json<Value>, Problem> {
-    let how = Revocation { reason: &request.reason, end_membership: true, actor: &admin.actor };
-    let mut tx = state.store.begin().await?;
-    let revoked = invites::revoke_address(&mut tx, request.program.as_deref(), &request.email, how, state.clock.now())
-        .await
-        .map_err(refused)?;
-    tx.commit().await?;
-    if revoked.is_empty() {
-        return Err(Problem::missing("invite"));
-    }
-    Ok(Json(json!({ "revoked": revoked.len() })))
+    let by = String::new();
+    let request = match (email, cohort) {
+        (Some(email), None) => Request::RevokeInvites { program, email, reason, by },
+        (None, Some(cohort)) => Request::RevokeCohort { program, cohort, reason, by },
+        _ => return Err(Problem::bad("name either an email or a cohort")),
+    };
+    Ok(Json(answer(&state, admin, request).await?))
+}
+
+/// Sends an invite again: a new code, good for as long as a first one. The older code stops working.
+#[utoipa::path(post, path = "/v1/admin/invites/{id}/resend", tag = "invites", params(("id" = Uuid, Path)),
+    responses((status = 200, description = "The invite"), (status = 404, description = "No such invite"), (status = 409, description = "Used, or taken back")))]
+async fn resend(State(state): State<ApiState>, admin: Admin, Path(id): Path<Uuid>) -> Result<Json<Value>, Problem> {
+    let request = Request::ResendInvites { program: None, id: Some(id), email: None, by: String::new() };
+    let mut resent = answer(&state, admin, request).await?;
+    Ok(Json(resent["invites"][0].take()))
 }
 
 /// The program and cohort that are meant: named, or the only ones.

@@ -15,6 +15,7 @@ pub mod groups;
 mod hooks;
 mod invites;
 pub mod ofrep;
+mod once;
 mod privacy;
 mod problem;
 mod serve;
@@ -88,14 +89,17 @@ pub fn service(state: ApiState) -> Front<Router> {
         streams: ofrep::Streams::new(state.ending.clone()),
         patience: ofrep::PATIENCE,
     };
+    let administration = OpenApiRouter::new()
+        .merge(admin::routes())
+        .merge(invites::routes())
+        .route_layer(axum::middleware::from_fn_with_state(state.clone(), once::once));
     let described = OpenApiRouter::with_openapi(Description::openapi())
         .merge(accounts::routes())
-        .merge(admin::routes())
+        .merge(administration)
         .merge(desk::routes())
         .merge(events::routes())
         .merge(explain::routes())
         .merge(hooks::routes())
-        .merge(invites::routes())
         .merge(privacy::routes())
         .merge(service::routes());
     let (routes, description) = described.split_for_parts();

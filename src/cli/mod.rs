@@ -17,6 +17,7 @@ mod flag_set;
 mod gate;
 mod glance;
 mod import;
+mod invite;
 mod parts;
 mod people;
 mod plan;
@@ -66,7 +67,7 @@ enum Command {
     Incident(words::IncidentCommand),
     Rollback(rollback::Rollback),
     Freeze(words::FreezeNow),
-    Invite(people::Invite),
+    Invite(invite::Invite),
     Flag(flag::Flag),
     Import(import::Import),
     Audit(record::Audit),

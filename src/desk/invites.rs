@@ -1,14 +1,17 @@
 //! Invites by hand.
 
-use jiff::SignedDuration;
+use betagate_core::desired::nearest::nearest;
+use betagate_core::resources::{Kind, Span};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Desk, DeskError};
-use crate::store::invites::{self, Filter, Invite, InviteError, NewInvite, Origin, Revocation};
+use crate::store::invites::{self, Filter, Invite, InviteError, NewInvite, Origin, Revocation, State};
+use crate::store::{Store, StoreError, status};
 
-/// How long a code that was handed over by a person works.
-const GOOD_FOR: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// How long a code works where the cohort's document does not say.
+const GOOD_FOR: Span = Span::seconds(14 * 86_400);
 
 impl Desk<'_> {
     pub(super) async fn add_invite(
@@ -26,7 +29,7 @@ impl Desk<'_> {
         })?;
         let program = self.program(program).await?;
         if invites::cohort_state(self.store, &program, cohort).await?.is_none() {
-            self.expect_known(&program, betagate_core::resources::Kind::Cohort, cohort).await?;
+            self.expect_known(&program, Kind::Cohort, cohort).await?;
             return Err(DeskError::Refused(format!("cohort '{cohort}' of program '{program}' has not opened yet")));
         }
         self.expect_person(&program, by).await?;
@@ -43,7 +46,7 @@ impl Desk<'_> {
         };
         let mut tx = self.store.begin().await?;
         let made = invites::create(&mut tx, keys, &new, &self.actor(by), self.now).await.map_err(refused)?;
-        let until = self.now.checked_add(GOOD_FOR).unwrap_or(self.now);
+        let until = good_until(self.store, cohort, self.now).await?;
         let rendered = invites::render(&mut tx, keys, made.invite().id, until, self.now).await?;
         tx.commit().await?;
         let mut body = shown(made.invite());
@@ -54,15 +57,69 @@ impl Desk<'_> {
         Ok(body)
     }
 
-    pub(super) async fn list_invites(
-        &self,
-        cohort: Option<String>,
-        active_only: bool,
-        after: Option<Uuid>,
-        limit: i64,
-    ) -> Result<Value, DeskError> {
-        let filter = Filter { cohort, active_only, after, limit: limit.clamp(1, 1000), ..Filter::default() };
+    pub(super) async fn list_invites(&self, filter: Filter) -> Result<Value, DeskError> {
         Ok(invites::list(self.store, &filter).await?.iter().map(shown).collect())
+    }
+
+    /// Sends again one invite, or every one of an address that isn't settled.
+    pub(super) async fn resend_invites(
+        &self,
+        program: Option<String>,
+        (id, email): (Option<Uuid>, Option<&str>),
+        by: &str,
+    ) -> Result<Value, DeskError> {
+        let mut found: Vec<Invite> = match (id, email) {
+            (Some(id), None) => invites::get(self.store, id).await?.into_iter().collect(),
+            (None, Some(email)) => {
+                let email = Some(email.to_owned());
+                invites::list(self.store, &Filter { program, email, limit: 1000, ..Filter::default() }).await?
+            }
+            _ => return Err(DeskError::Usage("name an address, or the id of an invite".to_owned())),
+        };
+        let Some(first) = found.first() else {
+            return Err(DeskError::Unknown("there is no such invite".to_owned()));
+        };
+        self.expect_person(&first.program, by).await?;
+        // The order in which everyone locks cohorts.
+        found.sort_by(|one, other| (&one.program, &one.cohort).cmp(&(&other.program, &other.cohort)));
+        let mut untils = Vec::new();
+        for invite in &found {
+            untils.push((invite.id, good_until(self.store, &invite.cohort, self.now).await?));
+        }
+        let (actor, mut resent, mut settled) = (self.actor(by), Vec::new(), None);
+        let mut tx = self.store.begin().await?;
+        for (id, until) in untils {
+            match invites::resend(&mut tx, id, until, &actor, self.now).await {
+                Ok(invite) => resent.push(shown(&invite)),
+                Err(error @ InviteError::Settled(_)) => settled = Some(error),
+                Err(error) => return Err(refused(error)),
+            }
+        }
+        tx.commit().await?;
+        match settled {
+            Some(error) if resent.is_empty() => Err(refused(error)),
+            _ => Ok(json!({ "resent": resent.len(), "invites": resent })),
+        }
+    }
+
+    pub(super) async fn revoke_cohort(
+        &self,
+        program: Option<String>,
+        cohort: &str,
+        reason: &str,
+        by: &str,
+    ) -> Result<Value, DeskError> {
+        let program = self.program(program).await?;
+        if invites::cohort_state(self.store, &program, cohort).await?.is_none() {
+            self.expect_known(&program, Kind::Cohort, cohort).await?;
+        }
+        self.expect_person(&program, by).await?;
+        let actor = self.actor(by);
+        let how = Revocation { reason, end_membership: false, actor: &actor };
+        let mut tx = self.store.begin().await?;
+        let revoked = invites::revoke_unused(&mut tx, &program, Some(cohort), how, self.now).await?;
+        tx.commit().await?;
+        Ok(json!({ "revoked": revoked }))
     }
 
     pub(super) async fn revoke_invites(
@@ -85,9 +142,33 @@ impl Desk<'_> {
     }
 }
 
+/// Until when a code that is made now works: what the cohort's document says.
+///
+/// # Errors
+/// The database's.
+pub async fn good_until(store: &Store, cohort: &str, now: Timestamp) -> Result<Timestamp, StoreError> {
+    let good = status::good(store, Kind::Cohort.name(), cohort).await?;
+    let said = good.and_then(|good| good.body["spec"]["invites"]["expireAfter"].as_str()?.parse::<Span>().ok());
+    Ok(said.unwrap_or(GOOD_FOR).after(now))
+}
+
+/// The state that a word names.
+///
+/// # Errors
+/// [`DeskError::Usage`] with the nearest name.
+pub fn state(word: &str) -> Result<State, DeskError> {
+    let known = State::ALL.map(State::as_str);
+    State::ALL.into_iter().find(|state| state.as_str() == word).ok_or_else(|| {
+        let hint = nearest(word, known.into_iter())
+            .map_or_else(|| format!("there are {}", known.join(", ")), |near| format!("did you mean {near}?"));
+        DeskError::Usage(format!("no invite is ever '{word}'; {hint}"))
+    })
+}
+
 fn refused(error: InviteError) -> DeskError {
     match error {
         InviteError::Store(error) => error.into(),
+        InviteError::Address(fault) => DeskError::Usage(fault.to_string()),
         other => DeskError::Refused(other.to_string()),
     }
 }
@@ -95,8 +176,8 @@ fn refused(error: InviteError) -> DeskError {
 /// An invite, without its code.
 pub fn shown(invite: &Invite) -> Value {
     json!({
-        "id": invite.id, "program": invite.program, "cohort": invite.cohort, "email": invite.email, "state": invite.state.as_str(),
-        "note": invite.note, "invitedBy": invite.invited_by, "createdAt": invite.created_at, "sentAt": invite.sent_at,
+        "id": invite.id, "program": invite.program, "cohort": invite.cohort, "email": invite.email, "label": invite.label,
+        "state": invite.state.as_str(), "generation": invite.generation, "note": invite.note, "invitedBy": invite.invited_by, "createdAt": invite.created_at, "sentAt": invite.sent_at,
         "usedAt": invite.used_at, "expiresAt": invite.expires_at, "revokedAt": invite.revoked_at,
     })
 }

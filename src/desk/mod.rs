@@ -7,7 +7,7 @@ mod flags;
 mod invites;
 mod names;
 mod stand;
-pub use invites::shown as shown_invite;
+pub use invites::{good_until, shown as shown_invite, state as state_of_invite};
 pub use stand::number;
 mod words;
 
@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::keys::Keys;
 use crate::store::audit::{self, Entry};
+use crate::store::invites::Filter;
 use crate::store::{Store, StoreError, Tx};
 
 /// A question, or a word. Its answer is JSON.
@@ -59,9 +60,23 @@ pub enum Request {
     /// Invites someone; the answer has the code.
     AddInvite { program: Option<String>, cohort: String, email: String, note: String, by: String },
     /// A page of invites.
-    ListInvites { cohort: Option<String>, active_only: bool, after: Option<Uuid>, limit: i64 },
+    ListInvites {
+        program: Option<String>,
+        cohort: Option<String>,
+        state: Option<String>,
+        label: Option<String>,
+        email: Option<String>,
+        #[serde(default)]
+        active_only: bool,
+        after: Option<Uuid>,
+        limit: i64,
+    },
+    /// Sends again what one invite, or an address, was sent: a new code, good for as long as a first one.
+    ResendInvites { program: Option<String>, id: Option<Uuid>, email: Option<String>, by: String },
     /// Takes back every invite of an address.
     RevokeInvites { program: Option<String>, email: String, reason: String, by: String },
+    /// Takes back every unused invite of a cohort.
+    RevokeCohort { program: Option<String>, cohort: String, reason: String, by: String },
     /// What a flag gives for a context.
     GetFlag { key: String, context: Value },
     /// Why it does.
@@ -146,11 +161,18 @@ impl Desk<'_> {
             Request::AddInvite { program, cohort, email, note, by } => {
                 self.add_invite(program, &cohort, &email, &note, &by).await
             }
-            Request::ListInvites { cohort, active_only, after, limit } => {
-                self.list_invites(cohort, active_only, after, limit).await
+            Request::ListInvites { program, cohort, state, label, email, active_only, after, limit } => {
+                let state = state.as_deref().map(invites::state).transpose()?;
+                self.list_invites(Filter { program, cohort, state, active_only, email, label, after, limit }).await
+            }
+            Request::ResendInvites { program, id, email, by } => {
+                self.resend_invites(program, (id, email.as_deref()), &by).await
             }
             Request::RevokeInvites { program, email, reason, by } => {
                 self.revoke_invites(program, &email, &reason, &by).await
+            }
+            Request::RevokeCohort { program, cohort, reason, by } => {
+                self.revoke_cohort(program, &cohort, &reason, &by).await
             }
             Request::GetFlag { key, context } => self.get_flag(&key, context).await,
             Request::ExplainFlag { key, context } => self.explain_flag(&key, context).await,

@@ -98,19 +98,24 @@ pub async fn drop_good(tx: &mut Tx, kind: &str, name: &str) -> Result<bool, Stor
 
 /// The last accepted documents, by kind and name.
 pub async fn all_good(store: &Store) -> Result<Vec<LastGood>, StoreError> {
-    let rows = store.all("SELECT * FROM last_good ORDER BY kind, name", args![]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(LastGood {
-                kind: row.get("kind")?,
-                name: row.get("name")?,
-                program: row.get("program")?,
-                revision: row.get("revision")?,
-                body: row.get("body")?,
-                accepted_at: row.get("accepted_at")?,
-            })
-        })
-        .collect()
+    store.all("SELECT * FROM last_good ORDER BY kind, name", args![]).await?.iter().map(last_good).collect()
+}
+
+/// The last accepted document of one resource.
+pub async fn good(store: &Store, kind: &str, name: &str) -> Result<Option<LastGood>, StoreError> {
+    let sql = "SELECT * FROM last_good WHERE kind = $1 AND name = $2";
+    store.opt(sql, args![kind, name]).await?.as_ref().map(last_good).transpose()
+}
+
+fn last_good(row: &Row) -> Result<LastGood, StoreError> {
+    Ok(LastGood {
+        kind: row.get("kind")?,
+        name: row.get("name")?,
+        program: row.get("program")?,
+        revision: row.get("revision")?,
+        body: row.get("body")?,
+        accepted_at: row.get("accepted_at")?,
+    })
 }
 
 /// Records how far a source has been read.

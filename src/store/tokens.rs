@@ -86,7 +86,26 @@ pub async fn known(tx: &mut Tx, scope: &str, key: &str, request_digest: &[u8]) -
     Ok(Known::Answered { status: row.get("status")?, response: row.get("response")? })
 }
 
-/// Keeps the answer to a request.
+/// Claims a request before it is carried out; says whether nobody had. While no answer is kept, [`known`] answers with status 0.
+pub async fn claim_request(
+    tx: &mut Tx,
+    (scope, key): (&str, &str),
+    request_digest: &[u8],
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let insert = "INSERT INTO idempotency_keys (scope, key, request_digest, status, response, created_at)
+        VALUES ($1, $2, $3, 0, NULL, $4) ON CONFLICT (scope, key) DO NOTHING";
+    Ok(tx.execute(insert, args![scope, key, request_digest, now]).await? > 0)
+}
+
+/// Gives a claim back: nothing was done.
+pub async fn give_back_request(tx: &mut Tx, scope: &str, key: &str) -> Result<(), StoreError> {
+    let sql = "DELETE FROM idempotency_keys WHERE scope = $1 AND key = $2 AND status = 0";
+    tx.execute(sql, args![scope, key]).await?;
+    Ok(())
+}
+
+/// Keeps the answer to a request, claimed or not.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] when the same request was answered meanwhile: undo this one and ask [`known`] again.
@@ -98,9 +117,13 @@ pub async fn remember(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let insert = "INSERT INTO idempotency_keys (scope, key, request_digest, status, response, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6)";
-    tx.execute(insert, args![scope, key, request_digest, status, response.cloned(), now]).await?;
-    Ok(())
+        VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (scope, key) DO UPDATE SET status = excluded.status, response = excluded.response
+            WHERE idempotency_keys.status = 0";
+    match tx.execute(insert, args![scope, key, request_digest, status, response.cloned(), now]).await? {
+        0 => Err(StoreError::Conflict("the request was answered meanwhile".into())),
+        _ => Ok(()),
+    }
 }
 
 /// Forgets answers given before `before`; says how many.

@@ -15,6 +15,7 @@ mod a_rollback_is_carried_on_by_the_next_controller;
 mod bad_documents_are_named_all_at_once;
 mod each_test_has_a_database_of_its_own;
 mod flags_of_another_server_are_taken_over;
+mod invites_are_looked_after_by_hand;
 mod the_api_lets_in_only_who_may;
 mod the_command_line_never_says_yes_to_nothing;
 mod the_custom_resource_definitions_are_what_the_types_say;

@@ -127,6 +127,14 @@ impl Beta {
         (answer.status().as_u16(), answer.json().await.unwrap_or_default())
     }
 
+    /// An administrator's request with an idempotency key: status, JSON answer, and whether it was answered before.
+    pub async fn post_keyed(&self, path: &str, key: &str, body: &Value) -> (u16, Value, bool) {
+        let request = self.http.post(format!("http://{}{path}", self.address)).bearer_auth(ADMIN).json(body);
+        let answer = request.header("idempotency-key", key).send().await.unwrap();
+        let again = answer.headers().contains_key("idempotent-replayed");
+        (answer.status().as_u16(), answer.json().await.unwrap_or_default(), again)
+    }
+
     /// A request as it is: status, content type and JSON answer.
     pub async fn raw(&self, method: &str, path: &str, body: &str) -> (u16, String, Value) {
         let request = self.http.request(method.parse().unwrap(), format!("http://{}{path}", self.address));

@@ -263,16 +263,24 @@ pub async fn revoke_address(
     Ok(outcomes)
 }
 
+/// An address as each set of rules compares it.
+pub(super) fn spellings(email: &str) -> Result<[(AddressRules, String); 4], AddressFault> {
+    let spelt = |ignore_dots, ignore_plus| {
+        let rules = AddressRules { ignore_dots, ignore_plus };
+        normalise(email, rules).map(|email_norm| (rules, email_norm))
+    };
+    Ok([spelt(false, false)?, spelt(false, true)?, spelt(true, false)?, spelt(true, true)?])
+}
+
 /// The invites of an address, compared by each cohort's own rules, in the order in which their cohorts are locked.
 pub(super) async fn of_address(tx: &mut Tx, program: Option<&str>, email: &str) -> Result<Vec<Uuid>, InviteError> {
     let mut ids = Vec::new();
-    for (ignore_dots, ignore_plus) in [(false, false), (false, true), (true, false), (true, true)] {
-        let email_norm = normalise(email, AddressRules { ignore_dots, ignore_plus })?;
+    for (rules, email_norm) in spellings(email)? {
         let rows = tx
             .all(
                 "SELECT i.id, i.program, i.cohort FROM beta_invites i JOIN cohort_state c ON c.program = i.program AND c.cohort = i.cohort
                  WHERE i.email_norm = $1 AND (i.program = $2 OR $2 = '') AND c.ignore_dots = $3 AND c.ignore_plus = $4",
-                args![email_norm, program.unwrap_or_default(), ignore_dots, ignore_plus],
+                args![email_norm, program.unwrap_or_default(), rules.ignore_dots, rules.ignore_plus],
             )
             .await?;
         for row in rows {

@@ -9,6 +9,7 @@
 
 mod cohorts;
 mod declared;
+mod listing;
 mod making;
 mod redeem;
 mod sending;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use cohorts::{CohortState, Funnel, cohort_state, cohorts, funnel, open_cohorts, promote, set_cohort};
 pub use declared::declare;
+pub use listing::{Filter, list};
 pub use making::{
     InviteError, Made, NewInvite, Revocation, Revoked, create, expire_due, resend, revoke, revoke_address,
     revoke_unused,
@@ -73,9 +75,12 @@ impl State {
         }
     }
 
+    /// All of them, in the order in which an invite goes through them.
+    pub const ALL: [Self; 7] =
+        [Self::Waiting, Self::Pending, Self::Sent, Self::Opened, Self::Used, Self::Expired, Self::Revoked];
+
     fn read(text: &str) -> Result<Self, StoreError> {
-        let all = [Self::Waiting, Self::Pending, Self::Sent, Self::Opened, Self::Used, Self::Expired, Self::Revoked];
-        let found = all.into_iter().find(|state| state.as_str() == text);
+        let found = Self::ALL.into_iter().find(|state| state.as_str() == text);
         found.ok_or_else(|| StoreError::Invalid(format!("no state of an invite: {text}")))
     }
 
@@ -179,50 +184,9 @@ impl Invite {
     }
 }
 
-/// Which invites to list.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Of one program.
-    pub program: Option<String>,
-    /// Of one cohort.
-    pub cohort: Option<String>,
-    /// In one state.
-    pub state: Option<State>,
-    /// Only those that can still let somebody in (seed 000: `active_only`).
-    pub active_only: bool,
-    /// Of one address, in whatever spelling of case.
-    pub email: Option<String>,
-    /// Those after this one: the last id of the page before.
-    pub after: Option<Uuid>,
-    /// At most so many; 1 to 1000.
-    pub limit: i64,
-}
-
 const COLUMNS: &str =
     "id, program, cohort, email, email_norm, label, role, invited_by, locale, note, state, generation, source,
     created_at, rendered_at, sent_at, opened_at, used_at, used_by, expires_at, revoked_at, revoke_reason";
-
-/// Lists invites, oldest first, page by page.
-pub async fn list(store: &Store, filter: &Filter) -> Result<Vec<Invite>, StoreError> {
-    let mut sql = format!("SELECT {COLUMNS} FROM beta_invites WHERE id > $1");
-    let mut bound = vec![super::Arg::from(filter.after.unwrap_or(Uuid::nil()))];
-    let email = filter.email.as_deref().map(|email| super::people::account_address(email).unwrap_or_default());
-    let state = filter.state.map(State::as_str).map(str::to_owned);
-    let conditions =
-        [("program", &filter.program), ("cohort", &filter.cohort), ("state", &state), ("email_norm", &email)];
-    for (column, value) in conditions {
-        if let Some(value) = value {
-            bound.push(value.into());
-            sql.push_str(&format!(" AND {column} = ${}", bound.len()));
-        }
-    }
-    if filter.active_only {
-        sql.push_str(" AND state IN ('waiting', 'pending', 'sent', 'opened')");
-    }
-    bound.push(filter.limit.clamp(1, 1000).into());
-    sql.push_str(&format!(" ORDER BY id LIMIT ${}", bound.len()));
-    store.all(&sql, &bound).await?.iter().map(invite).collect()
-}
 
 /// An invite by its id.
 pub async fn get(store: &Store, id: Uuid) -> Result<Option<Invite>, StoreError> {

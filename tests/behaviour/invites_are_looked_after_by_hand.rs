@@ -1,0 +1,163 @@
+//! Invites by hand, over the API and the command line: sent again, taken back one by one and by the cohort, found by filter and page, and a
+//! write that is repeated is carried out once.
+
+use betagate::store::audit;
+use serde_json::{Value, json};
+
+use super::a_program_runs_from_yaml_to_an_ordered_rollback_and_back::kruxt;
+use crate::support::beta::{ADMIN, Beta};
+use crate::support::{Betagate, Outcome, TestDb, databases};
+
+async fn open(db: &TestDb) -> Beta {
+    let mut beta = Beta::start(db, kruxt(), "2026-03-03T08:00:00Z").await;
+    for _ in 0..3 {
+        beta.pass().await;
+    }
+    beta
+}
+
+/// Says a command with the record before it.
+fn say(beta: &Beta, words: &[&str]) -> Outcome {
+    let data = beta.data.display().to_string();
+    let place = ["--data", &data, "--database", &beta.url];
+    Betagate::new(words.iter().chain(&place).copied()).run()
+}
+
+async fn invites(beta: &Beta, filter: &str) -> Vec<Value> {
+    let (status, found) = beta.get(&format!("/v1/admin/invites?{filter}"), Some(ADMIN)).await;
+    assert_eq!(status, 200, "{found}");
+    found["invites"].as_array().unwrap().clone()
+}
+
+async fn actions(beta: &Beta, object: &str) -> Vec<String> {
+    let filter = audit::Filter { object: Some(object.to_owned()), ..Default::default() };
+    audit::list(&beta.store, &filter).await.unwrap().into_iter().map(|kept| kept.entry.action).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resent_invite_has_a_new_code_and_the_older_one_stops_working() {
+    for db in databases() {
+        let mut beta = open(&db).await;
+        let (email, old) = beta.invitations().remove(0);
+        let found = invites(&beta, &format!("email={}", email.to_uppercase())).await;
+        let id = found[0]["id"].as_str().unwrap().to_owned();
+        assert_eq!((found.len(), &found[0]["generation"]), (1, &json!(1)));
+        beta.at("2026-03-10T08:00:00Z");
+        let (status, resent) = beta.post(&format!("/v1/admin/invites/{id}/resend"), Some(ADMIN), &json!({})).await;
+        assert_eq!((status, &resent["generation"], &resent["state"]), (200, &json!(2), &json!("pending")), "{resent}");
+        assert_eq!(resent["expiresAt"], "2026-03-24T08:00:00Z", "as long as its cohort's invites are good");
+        assert_eq!(beta.register(&email, &old).await.1["type"], "urn:betagate:problem:invite-invalid");
+        beta.pass().await;
+        let fresh = beta.invitations().into_iter().find(|(to, code)| *to == email && *code != old).unwrap().1;
+        assert_eq!(beta.register(&email, &fresh).await.0, 201, "{}", db.name);
+        assert_eq!(actions(&beta, &format!("invite/{id}")).await[..2], ["invite.used", "invite.resent"]);
+        let (status, settled) = beta.post(&format!("/v1/admin/invites/{id}/resend"), Some(ADMIN), &json!({})).await;
+        assert_eq!((status, settled["type"].as_str()), (409, Some("urn:betagate:problem:refused")));
+        let nobody = format!("/v1/admin/invites/{}/resend", uuid::Uuid::now_v7());
+        assert_eq!(beta.post(&nobody, Some(ADMIN), &json!({})).await.0, 404);
+        let other = beta.invitations().into_iter().map(|(to, _)| to).find(|to| *to != email).unwrap();
+        let said = say(&beta, &["invite", "resend", &other, "--by", "founder"]).expect_code(0);
+        assert!(said.stdout.contains("good until"), "{said:?}");
+        say(&beta, &["invite", "resend", "nobody@example.org", "--by", "founder"]).expect_code(1);
+        say(&beta, &["invite", "resend", &other, "--by", "no-one-known"]).expect_code(1);
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cohorts_unused_invites_are_taken_back_together_and_whoever_is_in_stays_in() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let mut invitations = beta.invitations();
+        let (email, code) = invitations.remove(0);
+        let member = beta.register(&email, &code).await.1["accessToken"].as_str().unwrap().to_owned();
+        let all = invites(&beta, "cohort=pavia&limit=1000").await.len();
+        let (status, wrong) =
+            beta.post("/v1/admin/invites/revoke", Some(ADMIN), &json!({ "cohort": "pavja", "reason": "r" })).await;
+        assert_eq!(status, 404, "{wrong}");
+        let both = json!({ "cohort": "pavia", "email": "a@example.com", "reason": "r" });
+        assert_eq!(beta.post("/v1/admin/invites/revoke", Some(ADMIN), &both).await.0, 400);
+        let word = json!({ "cohort": "pavia", "reason": "the pilot is over" });
+        let (status, revoked) = beta.post("/v1/admin/invites/revoke", Some(ADMIN), &word).await;
+        assert_eq!((status, &revoked["revoked"]), (200, &json!(all - 1)));
+        assert_eq!(actions(&beta, "cohort/pavia").await[0], "invites.revoked");
+        let (other, code) = invitations.remove(0);
+        assert_eq!(beta.register(&other, &code).await.1["type"], "urn:betagate:problem:invite-revoked");
+        assert_eq!(beta.get("/me", Some(&member)).await.1["memberships"][0]["cohort"], "pavia");
+        let said =
+            say(&beta, &["invite", "revoke", "--cohort", "pavia", "--all", "--reason", "again", "--by", "founder"]);
+        assert!(said.expect_code(0).stdout.starts_with("0 invite(s)"));
+        say(&beta, &["invite", "revoke", "--cohort", "pavia", "--reason", "not all", "--by", "founder"])
+            .expect_code(64);
+        // By address, membership and sessions end too.
+        let out = json!({ "email": email, "reason": "removed from cohort" });
+        assert_eq!(beta.post("/v1/admin/invites/revoke", Some(ADMIN), &out).await.1["revoked"], 1);
+        assert_eq!(beta.get("/me", Some(&member)).await.0, 401, "{}", db.name);
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn invites_are_found_by_state_address_and_label_page_by_page() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let (email, code) = beta.invitations().remove(0);
+        beta.register(&email, &code).await;
+        let used = invites(&beta, "state=used").await;
+        assert_eq!((used.len(), used[0]["email"].as_str()), (1, Some(email.as_str())));
+        let label = used[0]["label"].as_str().unwrap().to_owned();
+        let labelled = invites(&beta, &format!("label={label}&limit=1000")).await;
+        assert!(labelled.iter().all(|invite| invite["label"] == label.as_str()) && labelled.len() > 1, "{labelled:?}");
+        let (mut paged, mut after) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/v1/admin/invites?label={label}&limit=2{after}");
+            let (_, page) = beta.get(&path, Some(ADMIN)).await;
+            paged.extend(page["invites"].as_array().unwrap().clone());
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(paged, labelled, "{}", db.name);
+        assert!(invites(&beta, "email=not-an-address").await.is_empty());
+        let (status, wrong) = beta.get("/v1/admin/invites?state=usd", Some(ADMIN)).await;
+        assert!(status == 400 && wrong["detail"].as_str().unwrap().contains("did you mean used?"), "{wrong}");
+        let said = say(&beta, &["invite", "list", "--state", "used", "-o", "json"]).expect_code(0);
+        assert_eq!(serde_json::from_str::<Vec<Value>>(&said.stdout).unwrap()[0]["id"], used[0]["id"]);
+        say(&beta, &["invite", "list", "--state", "usd"]).expect_code(64);
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_with_an_idempotency_key_is_carried_out_once() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let word = json!({ "email": "ada@example.com", "cohort": "pavia", "note": "first gym" });
+        let path = "/v1/admin/invites";
+        let (status, first, again) = beta.post_keyed(path, "k1", &word).await;
+        assert_eq!((status, again), (201, false), "{first}");
+        let (status, second, again) = beta.post_keyed(path, "k1", &word).await;
+        assert_eq!((status, again, &second["code"], &second["id"]), (201, true, &first["code"], &first["id"]));
+        let other = json!({ "email": "bob@example.com", "cohort": "pavia" });
+        assert_eq!(beta.post_keyed(path, "k1", &other).await.0, 422, "the key stands for one request");
+        assert_eq!(beta.post_keyed(path, "k2", &word).await.0, 409, "another key is another request");
+        assert_eq!(beta.post_keyed(path, "", &other).await.0, 400);
+        // Neither code nor address is kept with the answer.
+        let kept = beta.store.all("SELECT CAST(response AS text) AS kept FROM idempotency_keys", &[]).await.unwrap();
+        let kept: Vec<String> = kept.iter().map(|row| row.get("kept").unwrap()).collect();
+        let code = first["code"].as_str().unwrap();
+        assert!(kept.iter().all(|kept| !kept.contains(code) && !kept.contains("@example.com")), "{kept:?}");
+        let id = first["id"].as_str().unwrap();
+        let resend = format!("/v1/admin/invites/{id}/resend");
+        assert_eq!(beta.post_keyed(&resend, "k3", &json!({})).await.1["generation"], 2);
+        assert_eq!(beta.post_keyed(&resend, "k3", &json!({})).await.1["generation"], 2, "sent again once");
+        assert!(beta.post_keyed(path, "k1", &word).await.1.get("code").is_none(), "that code works no longer");
+        let tries = (0..20).map(|_| async { beta.post_keyed(&resend, "k4", &json!({})).await.0 });
+        let answers = futures_util::future::join_all(tries).await;
+        assert!(answers.iter().all(|status| matches!(status, 200 | 409)) && answers.contains(&200), "{answers:?}");
+        let (_, now, _) = beta.post_keyed(&resend, "k5", &json!({})).await;
+        assert_eq!(now["generation"], 4, "{}: of twenty at once, one", db.name);
+        beta.store.close().await;
+    }
+}
