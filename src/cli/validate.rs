@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use betagate_core::cohort::Outcome;
+use betagate_core::desired::{Built, nearest::nearest};
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::{ATTENTION, CliError, FAILED, Format, common::print_value};
-use crate::controller::{build_snapshot, survey_list};
-use crate::source::read_folder;
+use crate::clock::Clock;
+use crate::controller::{Acknowledgement, CheckedList, build_snapshot, check_list};
+use crate::source::{Snapshot, read_folder};
 
 /// Checks every document of a folder: all problems in one run, each with its file, line and column.
 #[derive(Args)]
@@ -22,6 +25,9 @@ pub struct Validate {
     /// Checks this cohort's list instead, by line.
     #[arg(long, value_name = "NAME")]
     cohort: Option<String>,
+    /// The data folder, for lists that are secrets; .betagate in the folder when left out.
+    #[arg(long, env = "BETAGATE_DATA")]
+    data: Option<PathBuf>,
     /// The environment whose differences count.
     #[arg(long)]
     environment: Option<String>,
@@ -64,43 +70,73 @@ impl Validate {
         Ok(if built.warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(ATTENTION) })
     }
 
-    fn list(
-        &self,
-        snapshot: &crate::source::Snapshot,
-        built: &betagate_core::desired::Built,
-        name: &str,
-    ) -> Result<ExitCode, CliError> {
-        let found = built.desired.programs.values().find(|program| program.cohorts.contains_key(name));
-        let Some(program) = found else {
-            return Err(CliError::Failed(format!("there is no cohort '{name}'")));
+    fn list(&self, snapshot: &Snapshot, built: &Built, name: &str) -> Result<ExitCode, CliError> {
+        let programs = &built.desired.programs;
+        let Some(program) = programs.values().find(|program| program.cohorts.contains_key(name)) else {
+            let all = programs.values().flat_map(|program| program.cohorts.keys()).map(String::as_str);
+            let near = nearest(name, all).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+            return Err(CliError::Failed(format!("there is no cohort '{name}'{near}")));
         };
-        let data = self.dir.join(".betagate");
-        let survey = survey_list(snapshot, program, name, &data).map_err(CliError::Failed)?;
+        let checked = check_list(snapshot, built, program, name, (&self.data(), Clock::system().now()));
+        let list = checked.map_err(|reason| CliError::Failed(format!("the list of cohort {name}: {reason}")))?;
+        let asked = list.acknowledgement();
         if self.output == Format::Table {
-            for problem in &survey.problems {
-                complain!("{name}: {problem}");
-            }
-            say!(
-                "{} row(s), {} label(s), {} error(s), {} warning(s)",
-                survey.rows,
-                survey.labels.len(),
-                survey.errors,
-                survey.warnings
-            );
+            say_list(&list, asked.as_ref());
         } else {
-            let problems: Vec<String> = survey.problems.iter().map(ToString::to_string).collect();
-            let answer = serde_json::json!({ "rows": survey.rows, "labels": survey.labels, "roles": survey.roles, "problems": problems,
-                "errors": survey.errors, "warnings": survey.warnings });
-            print_value(&answer, self.output)?;
+            print_value(&fields(&list, asked.as_ref()), self.output)?;
         }
-        Ok(match survey.outcome() {
+        Ok(match list.outcome() {
             Outcome::Clean => ExitCode::SUCCESS,
             Outcome::Broken => ExitCode::from(FAILED),
             Outcome::NeedsAcknowledgement => ExitCode::from(ATTENTION),
         })
     }
+
+    /// The data folder, where secrets are.
+    fn data(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| self.dir.join(".betagate"))
+    }
 }
 
-fn names(built: &betagate_core::desired::Built) -> String {
+/// A checked list, for people: problems to standard error, the answer and what lets it through to standard output.
+fn say_list(list: &CheckedList, asked: Option<&Acknowledgement>) {
+    list.problems().for_each(|problem| complain!("{problem}"));
+    let survey = &list.survey;
+    let shown = survey.problems.len() as u64;
+    if survey.errors + survey.warnings > shown {
+        complain!("{}: and {} more", list.place.name(), survey.errors + survey.warnings - shown);
+    }
+    let (rows, labels) = (survey.rows, survey.labels.len());
+    say!("{rows} row(s), {labels} label(s), {} error(s), {} warning(s)", survey.errors, survey.warnings);
+    say!("digest {}", survey.digest_hex());
+    if let Some(word) = list.acknowledged_by.as_ref().filter(|_| survey.outcome() == Outcome::NeedsAcknowledgement) {
+        say!("the warnings are acknowledged by Signoff {word}");
+    }
+    if let Some(Acknowledgement { file, yaml, command, .. }) = asked {
+        say!(
+            "\nThe warnings need an acknowledgement: this document, as {file}, in the same commit as the list:\n\n{yaml}"
+        );
+        say!("or, said to a running controller:\n\n{command}");
+    }
+}
+
+/// A checked list, for programs.
+fn fields(list: &CheckedList, asked: Option<&Acknowledgement>) -> Value {
+    let survey = &list.survey;
+    let outcome = match (list.outcome(), survey.outcome()) {
+        (Outcome::Clean, Outcome::NeedsAcknowledgement) => "acknowledged",
+        (Outcome::Clean, _) => "clean",
+        (Outcome::Broken, _) => "broken",
+        (Outcome::NeedsAcknowledgement, _) => "needs-acknowledgement",
+    };
+    json!({
+        "program": list.program, "cohort": list.cohort, "file": list.place.name(), "digest": survey.digest_hex(), "outcome": outcome,
+        "rows": survey.rows, "labels": survey.labels, "roles": survey.roles, "errors": survey.errors, "warnings": survey.warnings,
+        "problems": list.problems().collect::<Vec<_>>(), "acknowledgedBy": list.acknowledged_by,
+        "acknowledge": asked.map(|asked| json!({ "file": asked.file, "document": asked.document, "command": asked.command })),
+    })
+}
+
+fn names(built: &Built) -> String {
     built.desired.programs.keys().cloned().collect::<Vec<_>>().join(", ")
 }

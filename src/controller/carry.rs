@@ -25,11 +25,12 @@ impl Controller {
         let readings = self.readings(name, &remembered).await?;
         let Some(built) = &self.built else { return Ok((false, None)) };
         let Some(program) = built.desired.programs.get(name) else { return Ok((false, None)) };
-        let decision = decide(program, &built.desired.revision, &readings, &remembered, now);
+        let mut decision = decide(program, &built.desired.revision, &readings, &remembered, now);
         let workloads = self.wanted_workloads(program);
         let opened = decision.effective.cohorts.iter().filter(|(_, state)| state.opened_before);
         let opened: Vec<String> = opened.map(|(cohort, _)| cohort.clone()).collect();
         let lists = self.changed_lists(name, opened, &readings, day0).await?;
+        self.tell_waiting_lists(name, &mut decision);
         let mut observed = self.observed(name).await?;
         observed.workloads.retain(|workload, _| workloads.contains_key(workload));
         observed.lists = lists.iter().map(|ready| (ready.list.cohort.clone(), ready.delta.clone())).collect();

@@ -39,7 +39,7 @@ use crate::store::{Store, StoreError, leadership};
 use measure::MeasuredCheck;
 
 pub use calendar::in_its_calendar;
-pub use lists::survey_list;
+pub use lists::{Acknowledgement, CheckedList, FoundList, ListProblem, Place, check_list, find_list, survey_list};
 pub use observe::REPORT_STALE_AFTER;
 pub use preview::{Preview, compare, preview};
 pub use program::ProgramState;

@@ -210,9 +210,15 @@ pub async fn is_suppressed(tx: &mut Tx, keys: &Keys, email_norm: &str) -> Result
     Ok(tx.opt("SELECT reason FROM suppressions WHERE address_key = $1", args![key]).await?.is_some())
 }
 
+/// What stands for an address where no address may stand: on the list of those who were erased, and in cohort lists of keyed hashes. The
+/// same in both, so that such a list can't bring an erased person back either.
+pub fn address_hash(keys: &Keys, email_norm: &str) -> [u8; 32] {
+    keys.pseudonym.hash(email_norm.as_bytes())
+}
+
 /// Under which key an erased address is remembered.
 pub(super) fn suppression_key(keys: &Keys, email_norm: &str) -> Vec<u8> {
-    keys.pseudonym.hash(email_norm.as_bytes()).to_vec()
+    address_hash(keys, email_norm).to_vec()
 }
 
 async fn suppress(tx: &mut Tx, keys: &Keys, email_norm: &str, reason: &str, now: Timestamp) -> Result<(), StoreError> {

@@ -62,7 +62,7 @@ fn a_list_is_checked_by_line_with_an_exit_code_of_its_own() {
     Betagate::new(["validate", "--cohort", "pavia"]).within(repo.path()).run().expect_code(2);
     repo.write("cohorts/pavia.csv", &format!("{list}not an address,listener-x,founder,listener\n"));
     let outcome = Betagate::new(["validate", "--cohort", "pavia"]).within(repo.path()).run().expect_code(1);
-    assert!(outcome.stderr.contains("line 62"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("cohorts/pavia.csv:62: "), "{}", outcome.stderr);
 }
 
 #[test]

@@ -68,7 +68,7 @@ async fn one(what: &str, url: &str, path: &Path, changed: &Path, folder: &Path) 
         let begun = Instant::now();
         let prepared = prepare(&store, &keys, &list, &ListOptions::default()).await.unwrap();
         let writer = Writer { actor: "bench", epoch: None };
-        bring_in(&store, &list, &prepared, writer, now).await.unwrap();
+        bring_in(&store, &keys, &list, &prepared, writer, now).await.unwrap();
         let took = begun.elapsed().as_secs_f64();
         first = if step == "first" { took } else { first };
         println!(

@@ -2,10 +2,16 @@
 
 use std::borrow::Cow;
 
-use super::report::Fault;
+use super::address::{AddressRules, normalise};
+use super::fault::Fault;
+use super::hashed::hashed;
 
-/// The columns a list may name; `email` must be there.
+/// The columns a list may name; the first must be there.
 const NAMES: [&str; 6] = ["email", "label", "role", "invited_by", "locale", "note"];
+/// The first column of a list of keyed hashes.
+const HASH: &str = "hash";
+/// What else separates columns where commas do not.
+const SEPARATORS: [char; 3] = [';', '\t', '|'];
 
 /// Where each field stands, in the order of [`NAMES`].
 #[derive(Clone, Copy, Debug)]
@@ -19,25 +25,33 @@ impl Columns {
     pub(super) const HEADERLESS: Self = Self { at: [Some(0), Some(1), None, Some(2), None, None], count: 3 };
 
     /// Reads the first record. `None`: it is no header, but a row.
-    pub(super) fn from_first(fields: &[Cow<'_, str>]) -> Option<Result<Self, Vec<Fault>>> {
-        let known = |field: &str| NAMES.iter().position(|name| field.eq_ignore_ascii_case(name));
-        let first_is_address = fields.first().is_some_and(|field| field.contains('@'));
-        if first_is_address || !fields.iter().any(|field| known(field).is_some()) {
+    pub(super) fn from_first(text: &str, fields: &[Cow<'_, str>], is_hashed: bool) -> Option<Result<Self, Vec<Fault>>> {
+        let first = if is_hashed { HASH } else { NAMES[0] };
+        let name = |which: usize| if which == 0 { first } else { NAMES[which] };
+        let known = |field: &str| (0..NAMES.len()).find(|which| field.eq_ignore_ascii_case(name(*which)));
+        if let Some(found) = separator(text) {
+            return Some(Err(vec![Fault::Separator { found }]));
+        }
+        let is_row = fields.first().is_some_and(|field| field.contains('@') || (is_hashed && hashed(field).is_ok()));
+        if is_row || !fields.iter().any(|field| known(field).is_some()) {
             return None;
+        }
+        if text.contains('\r') && !text.contains('"') {
+            return Some(Err(vec![Fault::CarriageReturns]));
         }
         let mut columns = Self { at: [None; 6], count: fields.len() };
         let mut faults = Vec::new();
         for (position, field) in fields.iter().enumerate() {
             match known(field) {
                 Some(which) if columns.at[which].is_some() => {
-                    faults.push(Fault::RepeatedColumn(NAMES[which].to_owned()))
+                    faults.push(Fault::RepeatedColumn(name(which).to_owned()))
                 }
                 Some(which) => columns.at[which] = Some(position),
-                None => faults.push(unknown(field)),
+                None => faults.push(unknown(field, first)),
             }
         }
         if columns.at[0].is_none() {
-            faults.push(Fault::NoEmailColumn);
+            faults.push(if is_hashed { Fault::NoHashColumn } else { Fault::NoEmailColumn });
         }
         Some(if faults.is_empty() { Ok(columns) } else { Err(faults) })
     }
@@ -63,11 +77,22 @@ impl Columns {
     }
 }
 
-fn unknown(field: &str) -> Fault {
-    let nearest = NAMES
-        .iter()
+/// What separates the columns of a first line that has no comma.
+fn separator(text: &str) -> Option<char> {
+    let found = SEPARATORS.into_iter().find(|separator| text.contains(*separator));
+    // An address may hold a bar, and stand there alone.
+    found.filter(|_| !text.contains(',') && normalise(text, AddressRules::default()).is_err())
+}
+
+fn unknown(field: &str, first: &'static str) -> Fault {
+    let nearest = std::iter::once(&first)
+        .chain(&NAMES[1..])
         .map(|name| (strsim::damerau_levenshtein(&field.to_ascii_lowercase(), name), *name))
         .filter(|(distance, _)| *distance <= 3)
         .min();
-    Fault::UnknownColumn { name: field.chars().take(40).collect(), nearest: nearest.map(|(_, name)| name.to_owned()) }
+    Fault::UnknownColumn {
+        name: field.chars().take(40).collect(),
+        first,
+        nearest: nearest.map(|(_, name)| name.to_owned()),
+    }
 }

@@ -1,6 +1,18 @@
 //! Two versions of a list compared: who came, who went, of whom something else is said now.
 
+use sha2::{Digest as _, Sha256};
+
 use super::list::RowDigest;
+
+/// Names the change from one list to another by the digests of both, so that it can be said before anything is live: a pull request has both.
+/// Without a first list there is none to come from.
+pub fn change_digest(from: Option<&str>, to: &str) -> String {
+    let mut sha = Sha256::new_with_prefix(b"betagate list change\0");
+    sha.update(from.unwrap_or_default());
+    sha.update([0]);
+    sha.update(to);
+    data_encoding::HEXLOWER.encode(&sha.finalize())
+}
 
 /// The people in which two versions differ, each as the first half of a [`RowDigest`], sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -18,6 +18,8 @@ pub(super) enum LineFault {
     TooLong,
     /// Not UTF-8.
     NotUtf8,
+    /// Two bytes a character, from the first line on.
+    Utf16,
 }
 
 /// Reads records; the text of the last one stays in `text`.
@@ -28,11 +30,7 @@ pub(super) struct Lines<R> {
 }
 
 impl<R: Read> Lines<R> {
-    pub(super) fn new(input: R) -> Self {
-        Self::from_line(input, 1)
-    }
-
-    /// For input that begins on a later line.
+    /// Of input that begins on this line.
     pub(super) fn from_line(input: R, next_line: u64) -> Self {
         Self { input: BufReader::with_capacity(64 * 1024, input), buffer: Vec::with_capacity(512), next_line }
     }
@@ -47,6 +45,9 @@ impl<R: Read> Lines<R> {
             }
             if line == 1 && self.buffer.starts_with(b"\xef\xbb\xbf") {
                 self.buffer.drain(..3);
+            }
+            if line == 1 && is_utf16(&self.buffer) {
+                return Ok(Some((line, Err(LineFault::Utf16))));
             }
             if self.buffer.len() > MAX_BYTES {
                 return Ok(Some((line, Err(LineFault::TooLong))));
@@ -96,6 +97,17 @@ impl<R: Read> Lines<R> {
     }
 }
 
+/// Whether a file's first bytes are UTF-16: its byte-order mark, or every other byte a zero.
+fn is_utf16(first: &[u8]) -> bool {
+    match first {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
+        [a, b, c, d, ..] => {
+            (*a != 0, *b, *c != 0, *d) == (true, 0, true, 0) || (*a, *b != 0, *c, *d != 0) == (0, true, 0, true)
+        }
+        _ => false,
+    }
+}
+
 /// Whether a record's text stops inside a quoted field. A quote opens only at the beginning of a field.
 fn ends_in_quotes(text: &[u8]) -> bool {
     let (mut quoted, mut at_start) = (false, true);
@@ -136,7 +148,7 @@ mod tests {
     use super::*;
 
     fn all(text: &[u8]) -> Vec<(u64, Result<String, LineFault>)> {
-        let mut lines = Lines::new(text);
+        let mut lines = Lines::from_line(text, 1);
         let mut found = Vec::new();
         while let Some((line, text)) = lines.next().unwrap() {
             found.push((line, text.map(str::to_owned)));

@@ -10,18 +10,35 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::address::{AddressRules, normalise_cow};
 use super::columns::Columns;
+use super::fault::{Fault, Problem};
+use super::hashed::{Hashed, hashed};
 use super::lines::{LineFault, Lines, fields};
-use super::report::{Fault, Needs, Problem};
+use super::report::Needs;
 
 /// The longest of each field, in characters; the address has bounds of its own.
 const MAX_FIELD: usize = 200;
 const MAX_NOTE: usize = 2000;
 
-/// How a list is read.
-#[derive(Clone, Debug, Default)]
-pub struct ListOptions {
+/// How the rows of a list are told from each other: part of what its digest is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadAs {
     /// Which spellings are one person.
     pub addresses: AddressRules,
+    /// Keyed hashes stand in place of addresses.
+    pub hashed: bool,
+}
+
+impl From<AddressRules> for ReadAs {
+    fn from(addresses: AddressRules) -> Self {
+        Self { addresses, hashed: false }
+    }
+}
+
+/// How a list is read, and what is asked of it.
+#[derive(Clone, Debug, Default)]
+pub struct ListOptions {
+    /// How its rows are told from each other.
+    pub read_as: ReadAs,
     /// What the list must have; less is a warning.
     pub needs: Needs,
     /// Throw-away domains beside the built-in ones, normalised.
@@ -33,9 +50,9 @@ pub struct ListOptions {
 pub struct ListRow {
     /// The line it begins on, from 1.
     pub line: u64,
-    /// The address as it was written: mail goes here.
+    /// The address as it was written: mail goes here. Empty in a list of keyed hashes.
     pub email: String,
-    /// The address as it is compared.
+    /// The address as it is compared, or `hash:` and its keyed hash.
     pub email_norm: String,
     /// The cohort label (seed 004).
     pub label: String,
@@ -78,6 +95,8 @@ pub(super) struct RowView<'a> {
     pub(super) invited_by: &'a str,
     pub(super) locale: &'a str,
     pub(super) note: &'a str,
+    /// The id of the key of a keyed hash; else empty.
+    pub(super) key: &'a str,
 }
 
 impl RowView<'_> {
@@ -129,6 +148,7 @@ impl ListRow {
             invited_by: &self.invited_by,
             locale: &self.locale,
             note: &self.note,
+            key: "",
         };
         view.digest()
     }
@@ -168,8 +188,8 @@ pub(super) enum Found<'a> {
 /// Reads a list from its first byte to its last, entry by entry.
 ///
 /// Each item is an error only when reading itself fails; what is wrong with the list comes as [`Entry::Problem`].
-pub fn rows<R: Read>(input: R, addresses: AddressRules) -> Rows<R> {
-    Rows { lines: Lines::new(input), columns: None, addresses, wanted: None, pending: Vec::new(), ended: false }
+pub fn rows<R: Read>(input: R, read_as: impl Into<ReadAs>) -> Rows<R> {
+    Rows::continued(input, 1, None, read_as.into())
 }
 
 /// The header can't be read.
@@ -179,7 +199,7 @@ pub(super) struct NoColumns;
 pub struct Rows<R> {
     lines: Lines<R>,
     columns: Option<Columns>,
-    addresses: AddressRules,
+    read_as: ReadAs,
     wanted: Option<std::iter::Peekable<std::vec::IntoIter<u32>>>,
     pending: Vec<Problem>,
     ended: bool,
@@ -214,9 +234,9 @@ impl<R: Read> Iterator for Rows<R> {
 
 impl<R: Read> Rows<R> {
     /// What follows on from line `first`, whose columns are known from before, if they are.
-    pub(super) fn continued(input: R, first: u64, columns: Option<Columns>, addresses: AddressRules) -> Self {
+    pub(super) fn continued(input: R, first: u64, columns: Option<Columns>, read_as: ReadAs) -> Self {
         let lines = Lines::from_line(input, first);
-        Rows { lines, columns, addresses, wanted: None, pending: Vec::new(), ended: false }
+        Rows { lines, columns, read_as, wanted: None, pending: Vec::new(), ended: false }
     }
 
     /// Only what stands on these lines, which come in ascending order; the rest is skipped unread.
@@ -250,13 +270,19 @@ impl<R: Read> Rows<R> {
         }
         let text = match text {
             Ok(text) => text,
+            // Two bytes a character: no further line means anything either.
+            Err(LineFault::Utf16) => {
+                self.pending = vec![Problem::at(line, Fault::Utf16)];
+                self.ended = true;
+                return Ok(None);
+            }
             Err(fault) => return Ok(Some(see(Found::Problem(Problem::at(line, unreadable(fault)))))),
         };
         let mut parts: Vec<Cow<'_, str>> = Vec::with_capacity(6);
         fields(text, &mut parts);
         let columns = match self.columns {
             Some(columns) => columns,
-            None => match Columns::from_first(&parts) {
+            None => match Columns::from_first(text, &parts, self.read_as.hashed) {
                 None => {
                     self.columns = Some(Columns::HEADERLESS);
                     if self.wanted.as_mut().is_some_and(|wanted| wanted.next_if(|at| u64::from(*at) == line).is_none())
@@ -277,9 +303,9 @@ impl<R: Read> Rows<R> {
                 }
             },
         };
-        Ok(Some(see(match row(line, &parts, columns, self.addresses) {
+        Ok(Some(see(match row(line, &parts, columns, self.read_as) {
             Ok(row) => Found::Row(row),
-            Err(fault) => Found::Problem(Problem::at(line, fault)),
+            Err(fault) => Found::Problem(Problem::at(line, cause(text, fault))),
         })))
     }
 }
@@ -289,20 +315,32 @@ fn unreadable(fault: LineFault) -> Fault {
         LineFault::Unclosed => Fault::UnclosedQuote,
         LineFault::TooLong => Fault::LineTooLong,
         LineFault::NotUtf8 => Fault::NotUtf8,
+        LineFault::Utf16 => Fault::Utf16,
     }
 }
 
-fn row<'a>(
-    line: u64,
-    parts: &'a [Cow<'_, str>],
-    columns: Columns,
-    addresses: AddressRules,
-) -> Result<RowView<'a>, Fault> {
+/// What lies behind a fault, where the line shows it.
+fn cause(text: &str, fault: Fault) -> Fault {
+    if text.contains('\0') {
+        Fault::Nul
+    } else if text.contains('\r') && !text.contains('"') {
+        Fault::CarriageReturns
+    } else {
+        fault
+    }
+}
+
+fn row<'a>(line: u64, parts: &'a [Cow<'_, str>], columns: Columns, read_as: ReadAs) -> Result<RowView<'a>, Fault> {
     if parts.len() > columns.count() && parts[columns.count()..].iter().any(|part| !part.is_empty()) {
         return Err(Fault::TooManyFields { found: parts.len(), expected: columns.count() });
     }
     let picked = columns.pick(parts);
-    let email_norm = normalise_cow(picked[0], addresses).map_err(Fault::Address)?;
+    let (email, email_norm, key) = if read_as.hashed {
+        let Hashed { key, norm } = hashed(picked[0])?;
+        ("", Cow::Owned(norm), key)
+    } else {
+        (picked[0], normalise_cow(picked[0], read_as.addresses).map_err(Fault::Address)?, "")
+    };
     for (which, field) in picked.iter().enumerate().skip(1) {
         let is_note = which == 5;
         if field.len() > if is_note { MAX_NOTE } else { MAX_FIELD } {
@@ -312,9 +350,9 @@ fn row<'a>(
             return Err(Fault::ControlCharacter(Columns::name(which)));
         }
     }
-    let [email, label, role, invited_by, locale, note] = picked;
+    let [_, label, role, invited_by, locale, note] = picked;
     let role = if columns.has_role() && !role.is_empty() { role } else { prefix(label) };
-    Ok(RowView { line, email, email_norm, label, role, invited_by, locale, note })
+    Ok(RowView { line, email, email_norm, label, role, invited_by, locale, note, key })
 }
 
 fn has_control(field: &str, is_note: bool) -> bool {

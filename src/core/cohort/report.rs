@@ -3,16 +3,18 @@
 //! Errors (malformed, duplicate, empty) stop a list; warnings (too few of something, throw-away domains) need an
 //! acknowledgement. Texts never hold an address.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::address::AddressFault;
 use super::buckets::Buckets;
+use super::fault::{Fault, Problem, Severity};
 use super::list::{ListRow, RowDigest, RowView};
 
 /// How many problems of each severity are kept in full; all are counted.
 const KEPT_PROBLEMS: u64 = 1000;
 /// How many distinct labels are counted one by one.
 pub(super) const KEPT_LABELS: usize = 10_000;
+/// How many ids of keys are kept.
+const KEPT_KEYS: usize = 10;
 /// How many rows are shown of a list.
 pub(super) const SHOWN: usize = 20;
 
@@ -32,137 +34,6 @@ impl Needs {
     pub fn soft_launch() -> Self {
         let roles = [("creator".to_owned(), 5), ("listener".to_owned(), 20)].into();
         Self { rows: Some(50), labels: Some(3), roles }
-    }
-}
-
-/// Whether a problem stops the list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Needs an acknowledgement.
-    Warning,
-    /// Stops the list.
-    Error,
-}
-
-/// What is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// The list has no row.
-    #[error("the list is empty")]
-    Empty,
-    /// Not text.
-    #[error("the line is not UTF-8 text")]
-    NotUtf8,
-    /// A quote without its end.
-    #[error("a quoted field is opened here and never closed")]
-    UnclosedQuote,
-    /// Longer than 64 KiB.
-    #[error("the line is longer than 64 KiB")]
-    LineTooLong,
-    /// A header without its one required column.
-    #[error("the header has no email column")]
-    NoEmailColumn,
-    /// A column that means nothing here.
-    #[error("unknown column {name:?}; expected email, label, role, invited_by, locale or note{}", nearest.as_ref().map(|n| format!(" (did you mean {n}?)")).unwrap_or_default())]
-    UnknownColumn {
-        /// As written.
-        name: String,
-        /// The known one that looks like it.
-        nearest: Option<String>,
-    },
-    /// The same column twice.
-    #[error("the column {0} is there twice")]
-    RepeatedColumn(String),
-    /// More fields than columns.
-    #[error("{found} fields where {expected} are expected; a field that holds a comma is written in quotes")]
-    TooManyFields {
-        /// In the record.
-        found: usize,
-        /// By the header, or 3.
-        expected: usize,
-    },
-    /// No usable address.
-    #[error("{0}")]
-    Address(AddressFault),
-    /// Longer than 200 characters (a note: 2000).
-    #[error("the field {0} is too long")]
-    FieldTooLong(&'static str),
-    /// A character that doesn't print.
-    #[error("the field {0} holds a control character")]
-    ControlCharacter(&'static str),
-    /// The same person again.
-    #[error("the same address as on line {first}")]
-    Duplicate {
-        /// Where it stood first.
-        first: u64,
-    },
-    /// Fewer rows than asked for.
-    #[error("{found} rows, where {needed} are asked for")]
-    FewRows {
-        /// There.
-        found: u64,
-        /// Asked for.
-        needed: u64,
-    },
-    /// Fewer labels than asked for.
-    #[error("{found} distinct labels, where {needed} are asked for")]
-    FewLabels {
-        /// There.
-        found: u64,
-        /// Asked for.
-        needed: u64,
-    },
-    /// Fewer of a role than asked for.
-    #[error("{found} of role {role}, where {needed} are asked for")]
-    FewOfRole {
-        /// Which.
-        role: String,
-        /// There.
-        found: u64,
-        /// Asked for.
-        needed: u64,
-    },
-    /// A throw-away mail service.
-    #[error("{domain} is a throw-away mail service")]
-    Disposable {
-        /// Which.
-        domain: String,
-    },
-}
-
-impl Fault {
-    /// Whether it stops the list.
-    pub fn severity(&self) -> Severity {
-        match self {
-            Self::FewRows { .. } | Self::FewLabels { .. } | Self::FewOfRole { .. } | Self::Disposable { .. } => {
-                Severity::Warning
-            }
-            _ => Severity::Error,
-        }
-    }
-}
-
-/// One thing that is wrong, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The line, from 1; `None` when it is about the list as a whole.
-    pub line: Option<u64>,
-    /// What is wrong.
-    pub fault: Fault,
-}
-
-impl Problem {
-    pub(super) fn at(line: u64, fault: Fault) -> Self {
-        Self { line: Some(line), fault }
-    }
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "line {line}: {}", self.fault),
-            None => write!(f, "{}", self.fault),
-        }
     }
 }
 
@@ -216,6 +87,8 @@ pub struct Survey {
     pub buckets: Buckets,
     /// Everyone, sorted by digest, with the line each stands on.
     pub people: Vec<(RowDigest, u32)>,
+    /// The ids of the keys of a list of keyed hashes; a handful of them at most.
+    pub keys: BTreeSet<String>,
 }
 
 impl Survey {
@@ -246,6 +119,9 @@ impl Survey {
 
     pub(super) fn count(&mut self, row: &RowView<'_>) {
         let digest = row.digest();
+        if !row.key.is_empty() && !self.keys.contains(row.key) && self.keys.len() < KEPT_KEYS {
+            self.keys.insert(row.key.to_ascii_lowercase());
+        }
         self.rows += 1;
         self.buckets.add(digest);
         self.people.push((digest, u32::try_from(row.line).unwrap_or(u32::MAX)));
@@ -287,7 +163,33 @@ impl Survey {
         for (line, first) in duplicates {
             self.report(Problem::at(line, Fault::Duplicate { first }));
         }
-        self.problems.sort_by_key(|problem| problem.line);
+        self.sort_problems();
+    }
+
+    /// By line; what is about the list as a whole comes last.
+    fn sort_problems(&mut self) {
+        self.problems.sort_by_key(|problem| problem.line.unwrap_or(u64::MAX));
+    }
+
+    /// Reports everyone who is also in another cohort's list, `at` saying where a line of that is.
+    pub fn find_elsewhere(&mut self, other: &Self, cohort: &str, refused: bool, at: impl Fn(u64) -> String) {
+        let mut others = other.people.iter().peekable();
+        let mut both = Vec::new();
+        for (digest, line) in &self.people {
+            let person = digest.person();
+            while others.next_if(|(other, _)| other.person() < person).is_some() {}
+            if let Some((other, other_line)) = others.peek()
+                && other.person() == person
+            {
+                both.push((u64::from(*line), u64::from(*other_line)));
+            }
+        }
+        both.sort_unstable();
+        for (line, other_line) in both {
+            let (cohort, place) = (cohort.to_owned(), at(other_line));
+            self.report(Problem::at(line, Fault::AlsoIn { cohort, place, refused }));
+        }
+        self.sort_problems();
     }
 
     pub(super) fn weigh(&mut self, needs: &Needs) {

@@ -9,12 +9,12 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::address::AddressRules;
 use super::blocks::{BLOCK, Block, Cut, Cutter};
 use super::columns::Columns;
 use super::disposable::Memo;
-use super::list::{Found, ListOptions, ListRow, NoColumns, RowView, Rows, rows};
-use super::report::{Fault, KEPT_LABELS, Problem, SHOWN, Severity, Survey};
+use super::fault::{Fault, Problem, Severity};
+use super::list::{Found, ListOptions, ListRow, NoColumns, ReadAs, RowView, Rows, rows};
+use super::report::{KEPT_LABELS, SHOWN, Survey};
 
 /// More workers than this gain nothing: the file has to be read.
 const MOST_WORKERS: usize = 8;
@@ -47,7 +47,7 @@ pub fn survey<R: Read>(input: R, options: &ListOptions) -> io::Result<Survey> {
 
 fn survey_in_blocks<R: Read>(input: R, options: &ListOptions, size: usize) -> io::Result<Survey> {
     let mut survey = Survey::default();
-    let mut input = Digesting::new(input, options.addresses);
+    let mut input = Digesting::new(input, options.read_as);
     let mut cutter = Cutter::new(&mut input, size);
     let mut columns = Ok(None);
     let mut next = cutter.next()?;
@@ -75,9 +75,9 @@ fn survey_in_blocks<R: Read>(input: R, options: &ListOptions, size: usize) -> io
 
 fn survey_with<R: Read>(input: R, options: &ListOptions, mut keep: impl FnMut(&RowView<'_>)) -> io::Result<Survey> {
     let mut survey = Survey::default();
-    let mut input = Digesting::new(input, options.addresses);
+    let mut input = Digesting::new(input, options.read_as);
     let mut domains = Memo::default();
-    let read = rows(&mut input, options.addresses).each(|found| {
+    let read = rows(&mut input, options.read_as).each(|found| {
         if let Found::Row(row) = &found {
             keep(row);
         }
@@ -112,7 +112,7 @@ impl Survey {
         options: &ListOptions,
     ) -> io::Result<Result<Option<Columns>, NoColumns>> {
         let mut domains = Memo::default();
-        Rows::continued(input, first, columns, options.addresses).each(|found| self.take(found, &mut domains, options))
+        Rows::continued(input, first, columns, options.read_as).each(|found| self.take(found, &mut domains, options))
     }
 
     /// Looks at block after block, as many beside each other as there are cores; gives what is left to be read line by line.
@@ -203,6 +203,7 @@ impl Survey {
         self.first.extend(part.first.into_iter().take(room));
         self.buckets.merge(&part.buckets);
         self.people.extend(part.people);
+        self.keys.extend(part.keys);
     }
 }
 
@@ -214,9 +215,11 @@ pub struct Digesting<R> {
 
 impl<R: Read> Digesting<R> {
     /// Begins; how addresses are compared is part of what a list is.
-    pub fn new(input: R, addresses: AddressRules) -> Self {
+    pub fn new(input: R, read_as: impl Into<ReadAs>) -> Self {
         let mut sha = Sha256::new();
-        sha.update([1, u8::from(addresses.ignore_dots), u8::from(addresses.ignore_plus)]);
+        let ReadAs { addresses, hashed } = read_as.into();
+        let form = if hashed { 2 } else { 1 };
+        sha.update([form, u8::from(addresses.ignore_dots), u8::from(addresses.ignore_plus)]);
         Self { input, sha }
     }
 

@@ -53,9 +53,102 @@ fn every_problem_is_named_by_its_line_in_one_run() {
 #[test]
 fn a_header_with_a_wrong_or_missing_column_names_the_nearest() {
     let report = check("emial,label\nada@example.com,a\n");
-    let unknown = Fault::UnknownColumn { name: "emial".to_owned(), nearest: Some("email".to_owned()) };
+    let unknown = Fault::UnknownColumn { name: "emial".to_owned(), first: "email", nearest: Some("email".to_owned()) };
     assert_eq!(faults(&report), [(Some(1), unknown), (Some(1), Fault::NoEmailColumn)]);
     assert!(report.survey.problems[0].to_string().contains("did you mean email?"));
+}
+
+#[test]
+fn a_list_exported_in_another_form_is_refused_once_in_clear_words() {
+    let utf16 = |text: &str, mark: bool| -> Vec<u8> {
+        let mark = if mark { Some(0xfeff) } else { None };
+        mark.into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+    };
+    let text = "email,label\r\nada@example.com,x\r\nbob@example.com,y\r\n";
+    for bytes in [utf16(text, true), utf16(text, false), utf16("ada@example.com,x\nbob@example.com,y\n", true)] {
+        let report = parse_list(&bytes, &ListOptions::default());
+        assert_eq!(faults(&report), [(Some(1), Fault::Utf16)]);
+        let big: Vec<u8> = bytes.chunks(2).flat_map(|pair| [pair[1], pair[0]]).collect();
+        assert_eq!(faults(&parse_list(&big, &ListOptions::default())), [(Some(1), Fault::Utf16)]);
+    }
+    for (text, found) in [
+        ("email;label\nada@example.com;x\n", ';'),
+        ("ada@example.com;x\n", ';'),
+        ("email\tlabel\nada@example.com\tx\n", '\t'),
+    ] {
+        assert_eq!(faults(&check(text)), [(Some(1), Fault::Separator { found })], "{text}");
+    }
+    assert_eq!(check("a|b@example.com\nc@example.com\n").survey.outcome(), Outcome::Clean);
+    for text in ["email,label\rada@example.com,x\r", "ada@example.com,x\rbob@example.com,y\r"] {
+        assert_eq!(faults(&check(text)), [(Some(1), Fault::CarriageReturns)], "{text:?}");
+    }
+    // Latin-1, line by line: whoever has one such name sees which.
+    let report = parse_list(b"email,note\nada@example.com,Andr\xe9\nbob@example.com,Bob\n", &ListOptions::default());
+    assert_eq!(faults(&report), [(Some(2), Fault::NotUtf8)]);
+    assert!(report.survey.problems[0].to_string().contains("Latin-1"));
+    assert_eq!(
+        faults(&check("email,note\nada@example.com,a\0b\nbo\0b@example.com,\n")),
+        [(Some(2), Fault::Nul), (Some(3), Fault::Nul)]
+    );
+}
+
+#[test]
+fn fields_of_any_length_and_quotes_of_any_kind_are_bounded() {
+    let long = "x".repeat(100_000);
+    let text = format!(
+        "email,note\na@example.com,{long}\nb@example.com,\"{long}\"\nc@example.com,{}\nd@example.com,ok\n",
+        &long[..3000]
+    );
+    let wanted = [(Some(2), Fault::LineTooLong), (Some(3), Fault::LineTooLong), (Some(4), Fault::FieldTooLong("note"))];
+    assert_eq!(faults(&check(&text)), wanted);
+    let quoted = check(
+        "email,note\na@example.com,\"one, two\r\nthree \"\"four\"\"\"\nb@example.com,\"\"\n\"c@example.com\",x\n",
+    );
+    assert_eq!(quoted.survey.outcome(), Outcome::Clean, "{:?}", quoted.survey.problems);
+    assert_eq!(quoted.rows[0].note, "one, two\r\nthree \"four\"");
+    assert_eq!(quoted.rows.iter().map(|row| row.line).collect::<Vec<_>>(), [2, 4, 5]);
+    let open = check("email,note\na@example.com,\"never closed\nb@example.com,x\n");
+    assert_eq!(faults(&open), [(Some(2), Fault::UnclosedQuote)]);
+}
+
+#[test]
+fn someone_on_two_lists_is_named_on_both_with_the_others_line() {
+    let (pavia, lyon) = (
+        check("a@example.com\nb@example.com\nc@example.com\n"),
+        check("email\nC@example.com\nd@example.com\nA@Example.com\n"),
+    );
+    let mut survey = pavia.survey.clone();
+    survey.find_elsewhere(&lyon.survey, "lyon", false, |line| format!("cohorts/lyon.csv:{line}"));
+    let words: Vec<String> = survey.problems.iter().map(ToString::to_string).collect();
+    let said = |line, other| format!("line {line}: the same person is in cohort lyon (cohorts/lyon.csv:{other})");
+    assert_eq!(words, [said(1, 4), said(3, 2)]);
+    assert_eq!((survey.outcome(), survey.warnings), (Outcome::NeedsAcknowledgement, 2));
+    let mut survey = lyon.survey;
+    survey.find_elsewhere(&pavia.survey, "pavia", true, |line| format!("{line}"));
+    assert_eq!((survey.outcome(), survey.errors), (Outcome::Broken, 2));
+}
+
+#[test]
+fn a_list_of_keyed_hashes_has_hashes_and_nothing_else() {
+    let options = ListOptions { read_as: ReadAs { hashed: true, ..ReadAs::default() }, ..ListOptions::default() };
+    let check = |text: &str| parse_list(text.as_bytes(), &options);
+    let hash = |n: u8| hash_text("0a1b2c3d", &[n; 32]);
+    let report = check(&format!("hash,label,role\n{},creator-lyon,\n{},vip,listener\n", hash(1), hash(2)));
+    assert_eq!(report.survey.outcome(), Outcome::Clean, "{:?}", report.survey.problems);
+    assert_eq!((report.rows[0].email.as_str(), report.rows[0].email_norm.as_str()), ("", hash_norm(&[1; 32]).as_str()));
+    assert_eq!(report.survey.keys.iter().collect::<Vec<_>>(), ["0a1b2c3d"]);
+    // Without a header: hash, label, inviter.
+    let report = check(&format!("{},creator-lyon,bo\n{}\n{},x\n", hash(1), hash(2), hash(1).to_uppercase()));
+    assert_eq!(faults(&report), [(Some(3), Fault::Duplicate { first: 1 })]);
+    assert_eq!(faults(&check("ada@example.com,x\n")), [(Some(1), Fault::NotHash)]);
+    let unknown = Fault::UnknownColumn { name: "email".to_owned(), first: "hash", nearest: None };
+    assert_eq!(
+        faults(&check("email,label\nada@example.com,x\n")),
+        [(Some(1), unknown), (Some(1), Fault::NoHashColumn)]
+    );
+    // The same bytes read as addresses are another list.
+    let bytes = format!("{}\n", hash(1));
+    assert_ne!(check(&bytes).survey.digest, parse_list(bytes.as_bytes(), &ListOptions::default()).survey.digest);
 }
 
 #[test]
@@ -119,7 +212,7 @@ fn the_digest_covers_every_byte_and_how_it_is_read() {
     assert_eq!(one, check("a@example.com\n").survey.digest);
     assert_ne!(one, check("a@example.com\r\n").survey.digest);
     let rules = AddressRules { ignore_plus: true, ..AddressRules::default() };
-    let options = ListOptions { addresses: rules, ..ListOptions::default() };
+    let options = ListOptions { read_as: rules.into(), ..ListOptions::default() };
     assert_ne!(one, parse_list(b"a@example.com\n", &options).survey.digest);
     assert_ne!(check("emial\na@example.com").survey.digest, check("emial\nb@example.com").survey.digest);
 }

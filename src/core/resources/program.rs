@@ -229,6 +229,22 @@ pub struct AddressRules {
     /// `ada+beta@` and `ada@` are the same.
     #[serde(default)]
     pub ignore_plus: bool,
+    /// What the same person in two cohorts' lists is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub across_cohorts: Option<AcrossCohorts>,
+}
+
+/// What the same person in two cohorts' lists is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum AcrossCohorts {
+    /// Nothing to say.
+    Allow,
+    /// A warning, which needs an acknowledgement.
+    #[default]
+    Warn,
+    /// An error.
+    Refuse,
 }
 
 /// Why, by whom and until when a resource is left alone.

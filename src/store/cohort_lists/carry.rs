@@ -7,9 +7,11 @@ use uuid::Uuid;
 use super::super::invites::{REMOVED_FROM_LIST, lock_cohort, promote, reserve_positions};
 use super::super::people::entry;
 use super::super::{Dialect, Store, StoreError, Tx, audit, leadership};
+use super::hashed::Known;
 use super::write::{Load, write_rows};
 use super::{CohortList, ListError, Prepared, Work};
 use crate::args;
+use crate::keys::Keys;
 
 /// On whose behalf a list is brought in.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +44,7 @@ pub struct Brought {
 /// (a [`StoreError::Conflict`] when an invite was made beside it: prepare again).
 pub async fn bring_in(
     store: &Store,
+    keys: &Keys,
     list: &CohortList,
     prepared: &Prepared,
     writer: Writer<'_>,
@@ -76,12 +79,14 @@ pub async fn bring_in(
     let load = Load { list, prepared, first_position, state: if has_capacity { "waiting" } else { "pending" }, now };
     match &prepared.work {
         Work::Nothing => {}
-        Work::Everyone => write_rows(&mut tx, load, None).await?,
+        Work::Everyone => write_rows(&mut tx, load, None, Known::default()).await?,
         Work::Some { lines, gone } => {
-            if !lines.is_empty() {
-                write_rows(&mut tx, load, Some(lines.clone())).await?;
-            }
+            // First who is gone: a list of hashes may name someone again whom the list before had by address.
             (brought.revoked, brought.stay_in) = remove(&mut tx, gone, now).await?;
+            if !lines.is_empty() {
+                let known = known_addresses(&mut tx, keys, list, prepared).await?;
+                write_rows(&mut tx, load, Some(lines.clone()), known).await?;
+            }
         }
     }
     remember(&mut tx, list, prepared, now).await?;
@@ -103,6 +108,20 @@ async fn reserve(tx: &mut Tx, list: &CohortList, places: i64) -> Result<(i64, bo
     let state = lock_cohort(tx, &list.program, &list.cohort).await?;
     let first = reserve_positions(tx, &list.program, &list.cohort, places).await?;
     Ok((first, state.capacity.is_some()))
+}
+
+/// For a list of keyed hashes: whose addresses are known by now. The cohort's row stays locked, so that none is filled in meanwhile.
+async fn known_addresses(
+    tx: &mut Tx,
+    keys: &Keys,
+    list: &CohortList,
+    prepared: &Prepared,
+) -> Result<Known, StoreError> {
+    if !prepared.read_as.hashed {
+        return Ok(Known::default());
+    }
+    lock_cohort(tx, &list.program, &list.cohort).await?;
+    Known::load(tx, keys, list).await
 }
 
 /// Two lists of one cohort are never written at once.

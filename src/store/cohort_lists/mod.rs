@@ -7,6 +7,7 @@
 //! which rows of the database to read; only people who differ are looked at again. A first list is copied straight in.
 
 mod carry;
+mod hashed;
 mod prepare;
 #[cfg(test)]
 mod tests;
@@ -20,10 +21,10 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 pub use carry::{Brought, Writer, bring_in};
-pub use prepare::prepare;
+pub use prepare::{prepare, prepare_beside};
 
 use super::StoreError;
-use crate::core::cohort::{AddressRules, Buckets, RowDigest, Survey};
+use crate::core::cohort::{Buckets, ListOptions, ReadAs, RowDigest, Survey, hash_of_norm, survey};
 
 /// Where a list's bytes are; they are read more than once.
 #[derive(Clone)]
@@ -54,6 +55,36 @@ pub struct CohortList {
     pub source: ListSource,
 }
 
+/// Another cohort's list, whose people are looked for in a list.
+#[derive(Clone)]
+pub struct Beside {
+    /// The other cohort.
+    pub cohort: String,
+    /// Its bytes.
+    pub source: ListSource,
+    /// How its rows are told from each other.
+    pub read_as: ReadAs,
+    /// Whether someone in both is refused, and not only warned of.
+    pub refused: bool,
+    /// Where a line of it is, in words.
+    pub at: Arc<dyn Fn(u64) -> String + Send + Sync>,
+}
+
+/// Checks a list, and who of it is in the lists beside it. One that can't be read is passed over: whoever checks that one is told. Blocking.
+///
+/// # Errors
+/// When the list can't be read; what is wrong with it is in the survey.
+pub fn survey_beside(source: &ListSource, options: &ListOptions, beside: &[Beside]) -> io::Result<Survey> {
+    let mut found = survey(source.open()?, options)?;
+    for other in beside {
+        let options = ListOptions { read_as: other.read_as, ..ListOptions::default() };
+        if let Ok(read) = other.source.open().and_then(|input| survey(input, &options)) {
+            found.find_elsewhere(&read, &other.cohort, other.refused, |line| (other.at)(line));
+        }
+    }
+    Ok(found)
+}
+
 /// What happens to a person of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -70,7 +101,7 @@ pub enum Change {
 pub struct Shown {
     /// What happens.
     pub change: Change,
-    /// The address as it was given.
+    /// The address as it was given; the beginning of its hash, where only that is known.
     pub email: String,
     /// The label.
     pub label: String,
@@ -87,7 +118,7 @@ impl std::fmt::Debug for Shown {
 /// What bringing a list in would do: all that a plan needs to know of it, whatever its length.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListDelta {
-    /// Names exactly this change of exactly this state; [`bring_in`] refuses when either has moved on.
+    /// Names the change from the one list to the other (`core::cohort::change_digest`); [`bring_in`] refuses when either has moved on.
     pub digest: String,
     /// The digest of the list that the rows are from now; `None` before the first.
     pub from: Option<String>,
@@ -131,7 +162,15 @@ pub struct Prepared {
     pub delta: ListDelta,
     work: Work,
     buckets: Buckets,
-    addresses: AddressRules,
+    read_as: ReadAs,
+}
+
+/// How someone is named of whom only a keyed hash is known.
+fn named(email: &str, email_norm: &str) -> String {
+    match hash_of_norm(email_norm) {
+        Some(hash) if email.is_empty() => format!("hash {}…", data_encoding::HEXLOWER.encode(&hash[..6])),
+        _ => email.to_owned(),
+    }
 }
 
 /// The rows that have to be written.
@@ -153,6 +192,14 @@ pub enum ListError {
     /// The list has errors; they are in the survey.
     #[error("the list has {} error(s)", .0.errors)]
     Broken(Box<Survey>),
+    /// Its keyed hashes are another key's.
+    #[error("its hashes are of key {}, and this installation's is {ours}: make them here with betagate invite hash", .theirs.join(", "))]
+    OtherKey {
+        /// The ids of the keys of the list.
+        theirs: Vec<String>,
+        /// The id of ours.
+        ours: String,
+    },
     /// The list, or the rows in the database, are no longer what the delta was made from: prepare it again.
     #[error("the list or the cohort has changed since it was looked at")]
     Stale,
@@ -170,7 +217,7 @@ impl ListError {
         match self {
             Self::Store(error) => error.retryable(),
             Self::Interrupted => true,
-            Self::Read(_) | Self::Broken(_) | Self::Stale => false,
+            Self::Read(_) | Self::Broken(_) | Self::OtherKey { .. } | Self::Stale => false,
         }
     }
 }

@@ -2,15 +2,15 @@
 
 use std::collections::HashSet;
 
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::super::people::suppression_key;
 use super::super::{Arg, Row, Store, StoreError};
-use super::{Change, CohortList, ListDelta, ListError, Prepared, Shown, Work};
+use super::{Beside, Change, CohortList, ListDelta, ListError, Prepared, Shown, Work, named, survey_beside};
 use crate::args;
 use crate::core::cohort::{
-    AddressRules, Buckets, Digesting, Entry, ListOptions, RowDigest, Survey, row_difference, rows, survey,
+    Buckets, Digesting, Entry, ListOptions, ReadAs, RowDigest, Survey, change_digest, hash_of_norm, row_difference,
+    rows,
 };
 use crate::keys::Keys;
 
@@ -33,15 +33,33 @@ pub async fn prepare(
     list: &CohortList,
     options: &ListOptions,
 ) -> Result<Prepared, ListError> {
+    prepare_beside(store, keys, list, options, &[]).await
+}
+
+/// [`prepare`], looking for the list's people in other cohorts' lists too, unless it is in the database already.
+///
+/// # Errors
+/// As [`prepare`]; [`ListError::OtherKey`].
+pub async fn prepare_beside(
+    store: &Store,
+    keys: &Keys,
+    list: &CohortList,
+    options: &ListOptions,
+    beside: &[Beside],
+) -> Result<Prepared, ListError> {
     let had = Had::load(store, list).await?;
     if let Some(from) = &had.digest
-        && *from == digest_of(list, options.addresses).await?
+        && *from == digest_of(list, options.read_as).await?
     {
-        return Ok(unchanged(from, had.rows, options.addresses));
+        return Ok(unchanged(from, had.rows, options.read_as));
     }
-    let mut survey = read_through(list, options).await?;
+    let mut survey = read_through(list, options, beside).await?;
     if survey.errors > 0 {
         return Err(ListError::Broken(Box::new(survey)));
+    }
+    if survey.keys.iter().any(|key| *key != keys.pseudonym.id) {
+        let (theirs, ours) = (survey.keys.into_iter().collect(), keys.pseudonym.id.clone());
+        return Err(ListError::OtherKey { theirs, ours });
     }
     let people = std::mem::take(&mut survey.people);
     let mut delta = ListDelta {
@@ -53,38 +71,42 @@ pub async fn prepare(
     };
     let work = if had.is_new && had.erased.is_empty() {
         delta.added = survey.rows;
-        delta.first = survey.first.iter().map(|row| shown(Change::Added, &row.email, &row.label)).collect();
+        delta.first = survey
+            .first
+            .iter()
+            .map(|row| shown(Change::Added, named(&row.email, &row.email_norm), &row.label))
+            .collect();
         Work::Everyone
     } else {
-        compare(store, keys, list, options.addresses, (&had, &survey.buckets, people), &mut delta).await?
+        compare(store, keys, list, options.read_as, (&had, &survey.buckets, people), &mut delta).await?
     };
-    delta.digest = name(&delta, &work);
+    delta.digest = change_digest(delta.from.as_deref(), &delta.to);
     let buckets = std::mem::take(&mut survey.buckets);
-    Ok(Prepared { survey, delta, work, buckets, addresses: options.addresses })
+    Ok(Prepared { survey, delta, work, buckets, read_as: options.read_as })
 }
 
-fn unchanged(digest: &str, rows: u64, addresses: AddressRules) -> Prepared {
+fn unchanged(digest: &str, rows: u64, read_as: ReadAs) -> Prepared {
     let (from, to) = (Some(digest.to_owned()), digest.to_owned());
     let mut delta = ListDelta { from, to, rows_before: rows, rows, ..ListDelta::default() };
-    delta.digest = name(&delta, &Work::Nothing);
+    delta.digest = change_digest(delta.from.as_deref(), &delta.to);
     let mut survey = Survey { rows, ..Survey::default() };
     if let Some(bytes) = data_encoding::HEXLOWER.decode(digest.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok())
     {
         survey.digest = bytes;
     }
-    Prepared { survey, delta, work: Work::Nothing, buckets: Buckets::default(), addresses }
+    Prepared { survey, delta, work: Work::Nothing, buckets: Buckets::default(), read_as }
 }
 
 /// The list's digest, without looking at its rows.
-async fn digest_of(list: &CohortList, addresses: AddressRules) -> Result<String, ListError> {
+async fn digest_of(list: &CohortList, read_as: ReadAs) -> Result<String, ListError> {
     let source = list.source.clone();
-    let read = tokio::task::spawn_blocking(move || Digesting::new(source.open()?, addresses).finish()).await;
+    let read = tokio::task::spawn_blocking(move || Digesting::new(source.open()?, read_as).finish()).await;
     Ok(data_encoding::HEXLOWER.encode(&read.map_err(|_| ListError::Interrupted)??))
 }
 
-async fn read_through(list: &CohortList, options: &ListOptions) -> Result<Survey, ListError> {
-    let (source, options) = (list.source.clone(), options.clone());
-    let read = tokio::task::spawn_blocking(move || survey(source.open()?, &options)).await;
+async fn read_through(list: &CohortList, options: &ListOptions, beside: &[Beside]) -> Result<Survey, ListError> {
+    let (source, options, beside) = (list.source.clone(), options.clone(), beside.to_vec());
+    let read = tokio::task::spawn_blocking(move || survey_beside(&source, &options, &beside)).await;
     Ok(read.map_err(|_| ListError::Interrupted)??)
 }
 
@@ -122,7 +144,7 @@ async fn compare(
     store: &Store,
     keys: &Keys,
     list: &CohortList,
-    addresses: AddressRules,
+    read_as: ReadAs,
     (had, buckets, mut people): (&Had, &Buckets, Everyone),
     delta: &mut ListDelta,
 ) -> Result<Work, ListError> {
@@ -150,14 +172,14 @@ async fn compare(
     }
     if !had.erased.is_empty() {
         let erased =
-            erased_lines(keys, list, addresses, lines.iter().map(|(line, _)| *line).collect(), &had.erased).await?;
+            erased_lines(keys, list, read_as, lines.iter().map(|(line, _)| *line).collect(), &had.erased).await?;
         delta.erased = erased.len() as u64;
         lines.retain(|(line, _)| !erased.contains(line));
     }
     delta.changed = difference.changed.len() as u64;
     delta.added = lines.len() as u64 - delta.changed;
     delta.removed = gone.len() as u64;
-    show(store, list, addresses, (&lines, &added, &gone), delta).await?;
+    show(store, list, read_as, (&lines, &added, &gone), delta).await?;
     Ok(Work::Some { lines, gone })
 }
 
@@ -195,7 +217,11 @@ async fn known_rows(store: &Store, list: &CohortList, buckets: &[u8]) -> Result<
         let page = store.all(&sql, &bound).await?;
         for row in &page {
             after = row.get("id")?;
-            known.push((digest(row)?, after));
+            let digest = digest(row)?;
+            // Where all rows are read, those of the other buckets are as they were: on the list's side they are left out too.
+            if by_range || buckets.contains(&digest.bucket()) {
+                known.push((digest, after));
+            }
         }
         if (page.len() as i64) < page_size {
             break;
@@ -215,14 +241,16 @@ fn digest(row: &Row) -> Result<RowDigest, StoreError> {
 async fn erased_lines(
     keys: &Keys,
     list: &CohortList,
-    addresses: AddressRules,
+    read_as: ReadAs,
     lines: Vec<u32>,
     erased: &HashSet<Vec<u8>>,
 ) -> Result<HashSet<u32>, ListError> {
     let mut found = HashSet::new();
-    for entry in rows(list.source.open()?, addresses).only_at(lines) {
+    for entry in rows(list.source.open()?, read_as).only_at(lines) {
         if let Entry::Row(row) = entry?
-            && erased.contains(&suppression_key(keys, &row.email_norm))
+            && erased.contains(
+                &hash_of_norm(&row.email_norm).map_or_else(|| suppression_key(keys, &row.email_norm), Vec::from),
+            )
         {
             found.insert(u32::try_from(row.line).unwrap_or(u32::MAX));
         }
@@ -234,16 +262,15 @@ async fn erased_lines(
 async fn show(
     store: &Store,
     list: &CohortList,
-    addresses: AddressRules,
+    read_as: ReadAs,
     (lines, added, gone): (&[(u32, RowDigest)], &HashSet<u32>, &[Uuid]),
     delta: &mut ListDelta,
 ) -> Result<(), ListError> {
-    for entry in rows(list.source.open()?, addresses).only_at(lines.iter().take(SHOWN).map(|(line, _)| *line).collect())
-    {
+    for entry in rows(list.source.open()?, read_as).only_at(lines.iter().take(SHOWN).map(|(line, _)| *line).collect()) {
         if let Entry::Row(row) = entry? {
             let is_added = u32::try_from(row.line).is_ok_and(|line| added.contains(&line));
             let change = if is_added { Change::Added } else { Change::Changed };
-            delta.first.push(shown(change, &row.email, &row.label));
+            delta.first.push(shown(change, named(&row.email, &row.email_norm), &row.label));
         }
     }
     let any = store.dialect().any("id", "$1");
@@ -254,35 +281,17 @@ async fn show(
     }
     let room = SHOWN.saturating_sub(delta.first.len());
     let ids: Vec<Uuid> = gone.iter().copied().take(room).collect();
-    let sql = format!("SELECT email, label, state FROM beta_invites WHERE {any} ORDER BY position, id");
+    let sql = format!("SELECT email, email_norm, label, state FROM beta_invites WHERE {any} ORDER BY position, id");
     for row in store.all(&sql, args![ids]).await? {
         let email: Option<String> = row.get("email")?;
-        let mut one = shown(Change::Removed, &email.unwrap_or_default(), &row.get::<String>("label")?);
+        let who = named(&email.unwrap_or_default(), &row.get::<String>("email_norm")?);
+        let mut one = shown(Change::Removed, who, &row.get::<String>("label")?);
         one.is_member = row.get::<String>("state")? == "used";
         delta.first.push(one);
     }
     Ok(())
 }
 
-fn shown(change: Change, email: &str, label: &str) -> Shown {
-    Shown { change, email: email.to_owned(), label: label.to_owned(), is_member: false }
-}
-
-/// The change's own digest: from what, to what, and whose rows.
-fn name(delta: &ListDelta, work: &Work) -> String {
-    let mut sha = Sha256::new();
-    sha.update(delta.from.as_deref().unwrap_or_default());
-    sha.update([0]);
-    sha.update(&delta.to);
-    match work {
-        Work::Nothing => sha.update([0]),
-        Work::Everyone => sha.update([1]),
-        Work::Some { lines, gone } => {
-            sha.update([2]);
-            lines.iter().for_each(|(line, _)| sha.update(line.to_be_bytes()));
-            sha.update([3]);
-            gone.iter().for_each(|id| sha.update(id.as_bytes()));
-        }
-    }
-    data_encoding::HEXLOWER.encode(&sha.finalize())
+fn shown(change: Change, email: String, label: &str) -> Shown {
+    Shown { change, email, label: label.to_owned(), is_member: false }
 }

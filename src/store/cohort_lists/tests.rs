@@ -33,7 +33,7 @@ async fn look(store: &Store, text: &str) -> Prepared {
 
 async fn bring(store: &Store, text: &str) -> (ListDelta, Brought) {
     let prepared = look(store, text).await;
-    let brought = bring_in(store, &pavia(text), &prepared, WRITER, noon()).await.unwrap();
+    let brought = bring_in(store, &keys(), &pavia(text), &prepared, WRITER, noon()).await.unwrap();
     (prepared.delta, brought)
 }
 
@@ -112,11 +112,28 @@ async fn a_changed_list_adds_revokes_and_rewords_and_leaves_everyone_else_alone(
             (Change::Removed, "t7@example.com"),
         ];
         assert_eq!(shown, wanted);
-        let brought = bring_in(&store, &pavia(&after.join("\n")), &prepared, WRITER, noon()).await.unwrap();
+        let brought = bring_in(&store, &keys(), &pavia(&after.join("\n")), &prepared, WRITER, noon()).await.unwrap();
         assert_eq!(brought, Brought { added: 1, changed: 1, revoked: 1, ..Brought::default() });
         assert_eq!(of(&store, "t5@example.com").await.label, "creator-5");
         assert_eq!(of(&store, "t7@example.com").await.state, State::Revoked);
         assert_eq!(rows(&store).await.iter().filter(|one| one.state == State::Pending).count(), 300);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whatever_part_of_a_list_goes_the_rest_of_it_stays() {
+    on_each(async |store| {
+        // From a change in one bucket to one in nearly all of the 256.
+        let mut rest: Vec<String> = (0..400).map(|n| format!("t{n}@example.com,x\n")).collect();
+        bring(&store, &rest.concat()).await;
+        for gone in [1, 15, 20, 40, 80, 160] {
+            rest.truncate(rest.len() - gone);
+            let (delta, brought) = bring(&store, &rest.concat()).await;
+            assert_eq!((delta.removed, delta.added, delta.changed, brought.revoked), (gone as u64, 0, 0, gone as u64));
+            let active = rows(&store).await.iter().filter(|one| one.state.is_active()).count();
+            assert_eq!(active, rest.len(), "after {gone} went");
+        }
     })
     .await;
 }
@@ -230,14 +247,14 @@ async fn a_stale_delta_is_refused_and_a_broken_list_changes_nothing() {
         let (one, two) = ("a@example.com,x\n", "b@example.com,x\n");
         let first = look(&store, one).await;
         bring(&store, two).await;
-        let stale = bring_in(&store, &pavia(one), &first, WRITER, noon()).await.unwrap_err();
+        let stale = bring_in(&store, &keys(), &pavia(one), &first, WRITER, noon()).await.unwrap_err();
         assert!(matches!(stale, ListError::Stale));
         let looked = look(&store, one).await;
-        let other = bring_in(&store, &pavia("c@example.com,x\n"), &looked, WRITER, noon()).await.unwrap_err();
+        let other = bring_in(&store, &keys(), &pavia("c@example.com,x\n"), &looked, WRITER, noon()).await.unwrap_err();
         assert!(matches!(other, ListError::Stale), "{other}");
         assert_ne!(first.delta.digest, looked.delta.digest);
         let fenced = Writer { actor: "controller", epoch: Some(99) };
-        let refused = bring_in(&store, &pavia(one), &looked, fenced, noon()).await.unwrap_err();
+        let refused = bring_in(&store, &keys(), &pavia(one), &looked, fenced, noon()).await.unwrap_err();
         assert!(matches!(refused, ListError::Store(StoreError::Fenced { .. })));
         let broken = prepare(&store, &keys(), &pavia("nonsense\n"), &ListOptions::default()).await;
         assert!(matches!(broken, Err(ListError::Broken(survey)) if survey.errors == 1));
@@ -255,7 +272,7 @@ async fn thousands_of_rows_change_at_once_and_another_cohort_is_untouched() {
         };
         let lyon = CohortList { cohort: "lyon".into(), ..pavia(&text(0, 50, "x")) };
         let prepared = prepare(&store, &keys(), &lyon, &ListOptions::default()).await.unwrap();
-        bring_in(&store, &lyon, &prepared, WRITER, noon()).await.unwrap();
+        bring_in(&store, &keys(), &lyon, &prepared, WRITER, noon()).await.unwrap();
         bring(&store, &text(0, 3000, "x")).await;
         let (delta, brought) = bring(&store, &text(1000, 4200, "y")).await;
         assert_eq!((delta.added, delta.changed, delta.removed), (1200, 2000, 1000));

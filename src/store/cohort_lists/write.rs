@@ -10,9 +10,10 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::super::{Arg, Dialect, StoreError, Tx};
+use super::hashed::Known;
 use super::{CohortList, ListError, ListSource, Prepared};
 use crate::args;
-use crate::core::cohort::{AddressRules, Digesting, Entry, ListRow, RowDigest, Rows, rows};
+use crate::core::cohort::{Digesting, Entry, ListRow, ReadAs, RowDigest, Rows, rows};
 
 /// Bytes of `COPY` data sent at once.
 const CHUNK: usize = 256 * 1024;
@@ -54,11 +55,12 @@ pub(super) struct Load<'a> {
     pub(super) now: Timestamp,
 }
 
-/// Writes the list's rows, or those on `lines` only.
+/// Writes the list's rows, or those on `lines` only; `known` are the addresses behind hashes.
 pub(super) async fn write_rows(
     tx: &mut Tx,
     load: Load<'_>,
     lines: Option<Vec<(u32, RowDigest)>>,
+    known: Known,
 ) -> Result<(), ListError> {
     let expected = lines.as_ref().map_or(load.prepared.delta.rows, |lines| lines.len() as u64);
     let (sender, batches) = mpsc::channel(AHEAD);
@@ -68,7 +70,8 @@ pub(super) async fn write_rows(
     };
     let reader = Reader {
         source: load.list.source.clone(),
-        addresses: load.prepared.addresses,
+        read_as: load.prepared.read_as,
+        known,
         position: load.first_position,
         lines,
         expected,
@@ -170,7 +173,8 @@ fn insertion(count: usize) -> String {
 /// Reads the list and hands batches over, on a thread that may block.
 struct Reader {
     source: ListSource,
-    addresses: AddressRules,
+    read_as: ReadAs,
+    known: Known,
     position: i64,
     lines: Option<Vec<(u32, RowDigest)>>,
     expected: u64,
@@ -184,13 +188,13 @@ impl Reader {
     /// single lines, by the digest of each.
     fn run(mut self) -> Result<(), ListError> {
         let Some(wanted) = self.lines.take() else {
-            let mut input = Digesting::new(self.source.open()?, self.addresses);
-            let count = self.hand_over_all(rows(&mut input, self.addresses), |_, _| true)?;
+            let mut input = Digesting::new(self.source.open()?, self.read_as);
+            let count = self.hand_over_all(rows(&mut input, self.read_as), |_, _| true)?;
             let same = count == self.expected && input.finish()? == self.digest;
             return if same { Ok(()) } else { Err(ListError::Stale) };
         };
         let lines = wanted.iter().map(|(line, _)| *line).collect();
-        let list = rows(self.source.open()?, self.addresses).only_at(lines);
+        let list = rows(self.source.open()?, self.read_as).only_at(lines);
         let count =
             self.hand_over_all(list, |at, digest| wanted.get(at).is_some_and(|(_, wanted)| *wanted == digest))?;
         if count == self.expected { Ok(()) } else { Err(ListError::Stale) }
@@ -203,12 +207,13 @@ impl Reader {
     ) -> Result<u64, ListError> {
         let mut count = 0;
         for entry in list {
-            let Entry::Row(row) = entry? else { return Err(ListError::Stale) };
+            let Entry::Row(mut row) = entry? else { return Err(ListError::Stale) };
             let digest = row.digest();
             if !is_wanted(count, digest) {
                 return Err(ListError::Stale);
             }
             count += 1;
+            self.known.fill_in(&mut row);
             let full = self.encoder.push(row, digest.0, self.position);
             self.position += 1;
             if full {
@@ -245,10 +250,8 @@ impl Encoder {
             }
             Self::Rows(args, count) => {
                 args.push(Uuid::now_v7().into());
-                args.extend(
-                    [row.email, row.email_norm, row.label, row.role, row.invited_by, row.locale, row.note]
-                        .map(Arg::from),
-                );
+                args.push((!row.email.is_empty()).then_some(row.email).into());
+                args.extend([row.email_norm, row.label, row.role, row.invited_by, row.locale, row.note].map(Arg::from));
                 args.push(position.into());
                 args.push(digest[..].into());
                 *count += 1;
@@ -284,7 +287,11 @@ impl CopyText {
         let into = &mut self.buffer;
         into.extend_from_slice(&15_i16.to_be_bytes());
         field(into, Uuid::now_v7().as_bytes());
-        for text in [&row.email, &row.email_norm, &row.label, &row.role, &row.invited_by, &row.locale, &row.note] {
+        match row.email.as_str() {
+            "" => into.extend_from_slice(&(-1_i32).to_be_bytes()),
+            email => field(into, email.as_bytes()),
+        }
+        for text in [&row.email_norm, &row.label, &row.role, &row.invited_by, &row.locale, &row.note] {
             field(into, text.as_bytes());
         }
         field(into, &position.to_be_bytes());

@@ -9,6 +9,7 @@
 
 mod cohorts;
 mod declared;
+mod hashed;
 mod listing;
 mod making;
 mod redeem;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use cohorts::{CohortState, Funnel, cohort_state, cohorts, funnel, open_cohorts, promote, set_cohort};
 pub use declared::declare;
+pub use hashed::find_hashed;
 pub use listing::{Filter, list};
 pub use making::{
     InviteError, Made, NewInvite, Revocation, Revoked, create, expire_due, resend, revoke, revoke_address,

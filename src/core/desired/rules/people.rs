@@ -119,6 +119,14 @@ impl Rules<'_> {
             if let Some(csv) = &members.csv {
                 self.file(document, "/spec/members/csv", csv);
             }
+            if members.hashed && members.inline.is_some() {
+                self.problem(document, "/spec/members/hashed", "keyed hashes stand in a list: give csv or secretRef");
+            }
+            if members.hashed && cohort.spec.invites.as_ref().is_some_and(|invites| invites.rate.is_some()) {
+                let message = "no mail can go to keyed hashes, so that there is nothing to pace: the template is for the links that \
+                    confirm an address, which leave when somebody asks";
+                self.problem(document, "/spec/invites/rate", message);
+            }
             if let Some(invites) = &cohort.spec.invites {
                 self.lasting(document, "/spec/invites/expireAfter", invites.expire_after);
                 self.template(document, "/spec/invites/template", &invites.template);

@@ -1,20 +1,31 @@
 //! Cohort lists: checked, compared, guarded, then brought in by digest. A million rows never pass through `plan`.
 
-use std::sync::Arc;
+mod check;
+mod guard;
+mod place;
 
-use betagate_core::cohort::{AddressRules, ListOptions, Needs, Outcome, Survey};
-use betagate_core::decide::Readings;
+use betagate_core::cohort::{AddressRules, ListOptions, Needs, Outcome};
+use betagate_core::decide::{Decision, Readings, Wait};
 use betagate_core::desired::{ProgramDesired, Resource};
 use betagate_core::plan::ListDelta;
-use betagate_core::resources::{CohortSpec, Edge, Says};
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use betagate_core::resources::{CohortSpec, Edge};
+use jiff::{Timestamp, civil::Date};
 
-use super::{Controller, ControllerError, commit::ACTOR, revision::secret_in};
+pub use check::{Acknowledgement, CheckedList, ListProblem, check_list, survey_list};
+pub use place::{FoundList, Place, find_list};
+
+use super::{Controller, ControllerError, commit::ACTOR};
+use guard::{Guard, Reasons, Words, zone};
+use place::{lists_beside, read_as};
+
 use crate::source::Snapshot;
 use crate::store::cohort_lists::{self, Change, CohortList, ListError, ListSource, Prepared, Writer};
 
 /// The share of a list that one change may revoke without a word, in per cent, when the program does not say.
 const MASS_CHANGE_PERCENT: u8 = 20;
+
+/// Warnings that a reason names one by one.
+const NAMED_WARNINGS: usize = 3;
 
 /// A list that is ready to be brought in, or waits.
 pub(super) struct ReadyList {
@@ -39,7 +50,7 @@ impl Controller {
         let mut ready = Vec::new();
         for cohort in opened {
             let Some(resource) = program.cohorts.get(&cohort) else { continue };
-            let (source, file) = match list_source(&snapshot, resource, &self.settings.data) {
+            let FoundList { source, digest: file, .. } = match find_list(&snapshot, resource, &self.settings.data) {
                 Ok(found) => found,
                 Err(reason) => {
                     self.list_waits(name, &cohort, Some(reason));
@@ -53,11 +64,17 @@ impl Controller {
             }
             let list = CohortList { program: name.to_owned(), cohort: cohort.clone(), source };
             let options = options(&program, &resource.spec);
-            match cohort_lists::prepare(&self.settings.store, &self.settings.keys, &list, &options).await {
+            let beside = lists_beside(&snapshot, &program, &cohort, &self.settings.data);
+            let (store, keys) = (&self.settings.store, &self.settings.keys);
+            match cohort_lists::prepare_beside(store, keys, &list, &options, &beside).await {
                 Ok(prepared) => {
                     let now = self.settings.clock.now();
-                    let guard = guard(&program, resource, &prepared, readings, day0, now);
-                    self.list_waits(name, &cohort, guard.clone());
+                    let said = readings.signoffs.iter().map(|word| (word.name.as_str(), &word.spec, word.verified));
+                    let words = Words::new(&program, said.collect(), Some(day0), now);
+                    let guard = guard(&program, resource, &prepared, &words, (day0, now));
+                    let told =
+                        guard.as_ref().map(|guard| format!("{} (acknowledge digest {})", guard.reason, guard.digest));
+                    self.list_waits(name, &cohort, told);
                     let delta = delta(&prepared, guard);
                     ready.push(ReadyList { list, prepared, delta, file });
                 }
@@ -85,12 +102,24 @@ impl Controller {
         }
     }
 
+    /// Adds to the states of cohorts that their lists wait, and for what.
+    pub(super) fn tell_waiting_lists(&self, name: &str, decision: &mut Decision) {
+        for (cohort, reason) in self.programs.get(name).iter().flat_map(|state| &state.list_waits) {
+            if let Some(state) = decision.states.get_mut(&format!("Cohort/{cohort}")) {
+                state.summary = format!("{}; its list waits", state.summary);
+                let from = "the list, or a sign-off that acknowledges it".to_owned();
+                state.waits.push(Wait { on: reason.clone(), from });
+            }
+        }
+    }
+
     /// Brings the lists in that wait for nobody.
     pub(super) async fn bring_in(&mut self, name: &str, lists: Vec<ReadyList>) -> Result<(), ControllerError> {
         for ready in lists.into_iter().filter(|ready| ready.delta.guard.is_none()) {
             let writer = Writer { actor: ACTOR, epoch: Some(self.epoch) };
             let now = self.settings.clock.now();
-            match cohort_lists::bring_in(&self.settings.store, &ready.list, &ready.prepared, writer, now).await {
+            let (store, keys) = (&self.settings.store, &self.settings.keys);
+            match cohort_lists::bring_in(store, keys, &ready.list, &ready.prepared, writer, now).await {
                 Ok(brought) => {
                     if brought != cohort_lists::Brought::default() {
                         let (added, revoked) = (brought.added, brought.revoked);
@@ -117,7 +146,7 @@ pub(super) fn address_rules(program: Option<&ProgramDesired>) -> AddressRules {
 pub(super) fn options(program: &ProgramDesired, spec: &CohortSpec) -> ListOptions {
     let require = &spec.require;
     let needs = Needs { rows: require.rows, labels: require.labels, roles: require.roles.clone() };
-    ListOptions { addresses: address_rules(Some(program)), needs, disposable: Vec::new() }
+    ListOptions { read_as: read_as(program, spec), needs, disposable: Vec::new() }
 }
 
 /// Where a cohort's list is, and the digest of its bytes.
@@ -126,40 +155,7 @@ pub(super) fn list_source(
     cohort: &Resource<CohortSpec>,
     data: &std::path::Path,
 ) -> Result<(ListSource, String), String> {
-    let members = &cohort.spec.members;
-    if members.hashed {
-        return Err("lists of keyed hashes are not supported yet".to_owned());
-    }
-    if let Some(csv) = &members.csv {
-        let (_, file) = snapshot.named_by(&cohort.origin.file, csv).map_err(|error| error.to_string())?;
-        let digest = file.digest().to_owned();
-        let source = match file.on_disk() {
-            Some(path) => ListSource::File(path.to_owned()),
-            None => ListSource::Bytes(file.read().map_err(|error| error.to_string())?),
-        };
-        return Ok((source, digest));
-    }
-    let bytes: Vec<u8> = if let Some(secret) = &members.secret_ref {
-        use secrecy::ExposeSecret as _;
-        secret_in(data, secret)?.expose_secret().as_bytes().to_vec()
-    } else {
-        inline_csv(cohort)?
-    };
-    use sha2::Digest as _;
-    let digest = data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(&bytes));
-    Ok((ListSource::Bytes(Arc::from(bytes)), digest))
-}
-
-fn inline_csv(cohort: &Resource<CohortSpec>) -> Result<Vec<u8>, String> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let wrong = |error: csv::Error| error.to_string();
-    writer.write_record(["email", "label", "role", "invited_by", "locale", "note"]).map_err(wrong)?;
-    for member in cohort.spec.members.inline.iter().flatten() {
-        let fields = [&member.label, &member.role, &member.invited_by, &member.locale, &member.note];
-        let fields = fields.map(|field| field.as_deref().unwrap_or_default());
-        writer.write_record(std::iter::once(member.email.as_str()).chain(fields)).map_err(wrong)?;
-    }
-    writer.into_inner().map_err(|error| error.to_string())
+    find_list(snapshot, cohort, data).map(|found| (found.source, found.digest))
 }
 
 /// Why a list waits for a person: warnings, a change after its lock, a change that revokes too many.
@@ -167,38 +163,37 @@ fn guard(
     program: &ProgramDesired,
     cohort: &Resource<CohortSpec>,
     prepared: &Prepared,
-    readings: &Readings,
-    day0: Date,
-    now: Timestamp,
-) -> Option<String> {
-    let mut reasons = Vec::new();
+    words: &Words<'_>,
+    (day0, now): (Date, Timestamp),
+) -> Option<Guard> {
+    let mut reasons = Reasons::default();
     let delta = &prepared.delta;
     if prepared.survey.outcome() == Outcome::NeedsAcknowledgement && !delta.is_empty() {
-        let words: Vec<_> = prepared.survey.problems.iter().take(3).map(ToString::to_string).collect();
-        reasons.push(format!("warnings need an acknowledgement: {}", words.join("; ")));
+        let problems = prepared.survey.problems.iter();
+        let mut warned: Vec<_> = problems.take(NAMED_WARNINGS).map(ToString::to_string).collect();
+        let more = prepared.survey.warnings.saturating_sub(warned.len() as u64);
+        warned.extend((more > 0).then(|| format!("and {more} more")));
+        reasons.of_list.push(format!("warnings need an acknowledgement: {}", warned.join("; ")));
+    }
+    if let Some(lock) = cohort.spec.lock_list {
+        let locked_at = lock.resolve(day0, &zone(program), Edge::Start);
+        if now >= locked_at && delta.from.is_some() && !delta.is_empty() {
+            reasons.of_change.push(format!("the list is locked since {locked_at}"));
+        }
     }
     let percent = program.program.spec.mass_change_percent.unwrap_or(MASS_CHANGE_PERCENT);
     if delta.share_removed() * 100.0 > f64::from(percent) {
-        reasons.push(format!("it would revoke more than {percent} % of the list"));
+        reasons.of_change.push(format!("it would revoke more than {percent} % of the list"));
     }
-    if let Some(lock) = cohort.spec.lock_list {
-        let zone = TimeZone::get(&program.program.spec.time_zone).unwrap_or(TimeZone::UTC);
-        let locked_at = lock.resolve(day0, &zone, Edge::Start);
-        if now >= locked_at && delta.from.is_some() && !delta.is_empty() {
-            reasons.push(format!("the list is locked since {locked_at}"));
-        }
-    }
-    let object = format!("Cohort/{}", cohort.name);
-    let acknowledged = readings.signoffs.iter().any(|word| {
-        word.spec.says == Says::Acknowledge
-            && word.spec.object.as_deref() == Some(&object)
-            && word.spec.digest.as_deref() == Some(&delta.digest)
-    });
-    (!reasons.is_empty() && !acknowledged).then(|| reasons.join("; "))
+    reasons.heard(words, &cohort.name, &delta.to, &delta.digest)
 }
 
-fn delta(prepared: &Prepared, guard: Option<String>) -> ListDelta {
+fn delta(prepared: &Prepared, guard: Option<Guard>) -> ListDelta {
     let delta = &prepared.delta;
+    let (guard, digest) = match guard {
+        Some(Guard { reason, digest }) => (Some(reason), digest),
+        None => (None, delta.digest.clone()),
+    };
     let first = delta.first.iter().map(|shown| {
         let sign = match shown.change {
             Change::Added => '+',
@@ -209,7 +204,7 @@ fn delta(prepared: &Prepared, guard: Option<String>) -> ListDelta {
         format!("{sign} {}{label}", shown.email)
     });
     ListDelta {
-        digest: delta.digest.clone(),
+        digest,
         added: delta.added,
         removed: delta.removed,
         changed: delta.changed,
@@ -218,26 +213,4 @@ fn delta(prepared: &Prepared, guard: Option<String>) -> ListDelta {
         first: first.collect(),
         guard,
     }
-}
-
-/// Checks a cohort's list as it lies in a snapshot.
-///
-/// # Errors
-/// When the list can't be found or read.
-pub fn survey_list(
-    snapshot: &Snapshot,
-    program: &ProgramDesired,
-    name: &str,
-    data: &std::path::Path,
-) -> Result<Survey, String> {
-    let cohort = program.cohorts.get(name).ok_or_else(|| format!("there is no cohort '{name}'"))?;
-    let (source, _) = list_source(snapshot, cohort, data)?;
-    let options = options(program, &cohort.spec);
-    let survey = match source {
-        ListSource::File(path) => {
-            std::fs::File::open(path).and_then(|file| betagate_core::cohort::survey(file, &options))
-        }
-        ListSource::Bytes(bytes) => betagate_core::cohort::survey(&bytes[..], &options),
-    };
-    survey.map_err(|error| error.to_string())
 }
