@@ -12,8 +12,8 @@
 //! ```
 //!
 //! `controller/` is the loop around that flow: `carry.rs` is one program once through it, `commit.rs` writes one decision (memory, freezes,
-//! flags, cohorts, messages, reviews, statuses, audit entries) in one transaction, `lists.rs` and `dispatch.rs` bring lists in and let
-//! messages leave, `measure.rs` asks for readings beside the passes. `core` (the crate `betagate-core`) is pure: no client, no database,
+//! flags, cohorts, messages, reviews, statuses, audit entries) in one transaction, `lists.rs` brings lists in, `dispatch/` lets
+//! messages leave beside the passes, `measure.rs` asks for readings beside the passes. `core` (the crate `betagate-core`) is pure: no client, no database,
 //! no clock.
 //!
 //! | looking for | room |

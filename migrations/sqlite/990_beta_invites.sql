@@ -27,7 +27,9 @@ CREATE TABLE beta_invites (
     used_by TEXT,
     expires_at INTEGER,
     revoked_at INTEGER,
-    revoke_reason TEXT
+    revoke_reason TEXT,
+    -- The generation whose message was taken up by the sender last; 0: none. See invite_mails.
+    mail_generation INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 -- By address first: it also answers which invites a person has.
 CREATE UNIQUE INDEX beta_invites_person ON beta_invites (email_norm, program, cohort);
@@ -35,6 +37,9 @@ CREATE UNIQUE INDEX beta_invites_code ON beta_invites (code_digest) WHERE code_d
 -- What is still to be let in, and to be sent, in order.
 CREATE INDEX beta_invites_queue ON beta_invites (program, cohort, state, position)
     WHERE state IN ('waiting', 'pending') AND rendered_at IS NULL;
+-- Whose message has not been taken up yet, in order.
+CREATE INDEX beta_invites_unmailed ON beta_invites (program, cohort, position)
+    WHERE state = 'pending' AND mail_generation < generation AND email IS NOT NULL;
 CREATE INDEX beta_invites_expiring ON beta_invites (expires_at)
     WHERE expires_at IS NOT NULL AND state IN ('pending', 'sent', 'opened');
 CREATE INDEX beta_invites_used_by ON beta_invites (used_by) WHERE used_by IS NOT NULL;

@@ -120,6 +120,9 @@ pub struct Controller {
     epoch: i64,
     snapshot: Option<Arc<Snapshot>>,
     built: Option<Built>,
+    /// The snapshot that `built` is of: a newer one may have been refused.
+    built_from: Option<Arc<Snapshot>>,
+    post: Arc<dispatch::Post>,
     problems: Vec<Problem>,
     programs: BTreeMap<String, ProgramState>,
     /// Measurements under way, and of what.
@@ -142,21 +145,25 @@ impl Controller {
         let mut tx = settings.store.begin().await?;
         leadership::fence(&mut tx, epoch).await?;
         crate::store::outbox::take_over(&mut tx, dispatch::KINDS).await?;
+        crate::store::invites::doubt_claims(&mut tx, settings.clock.now()).await?;
         tx.commit().await?;
         let signals = Signals::new(settings.store.clone(), crate::signals::DEADLINE).map_err(ControllerError::Setup)?;
+        let wake = Arc::new(Notify::new());
         Ok(Self {
+            post: dispatch::Post::new(&settings, epoch, wake.clone()),
             settings,
             signals,
             epoch,
             snapshot: None,
             built: None,
+            built_from: None,
             problems: Vec::new(),
             programs: BTreeMap::new(),
             in_flight: JoinSet::new(),
             asked: BTreeSet::new(),
             patient: false,
             revisions: workloads::KnownRevisions::default(),
-            wake: Arc::new(Notify::new()),
+            wake,
         })
     }
 
@@ -242,6 +249,7 @@ impl Controller {
         mut seen: impl FnMut(&Self),
     ) -> Result<(), ControllerError> {
         tokio::pin!(stop);
+        let senders = dispatch::Senders::start(self.post.clone());
         let mut failures = 0_u32;
         let mut source_changed = true;
         loop {
@@ -266,7 +274,10 @@ impl Controller {
             let usual = if self.rolling_back() { ROLLBACK_SLEEP } else { LONGEST_SLEEP };
             let longest = usual.saturating_mul(1 << failures.min(5));
             tokio::select! {
-                () = &mut stop => return Ok(()),
+                () = &mut stop => {
+                    senders.end().await;
+                    return Ok(());
+                }
                 () = source.next_change(), if failures == 0 => source_changed = true,
                 () = wake.notified(), if failures == 0 => {}
                 () = tokio::time::sleep(longest) => {}

@@ -31,6 +31,4 @@ pub struct ProgramState {
     pub(super) recorded: Option<String>,
     /// Why a list waits, by cohort.
     pub(super) list_waits: BTreeMap<String, String>,
-    /// When each cohort may send its next invite.
-    pub(super) paced: BTreeMap<String, Timestamp>,
 }

@@ -102,6 +102,7 @@ impl Controller {
             Ok(built) => {
                 tracing::info!(revision = %snapshot.revision.short(), programs = built.desired.programs.len(), "took a revision");
                 self.built = Some(built);
+                self.built_from = Some(snapshot.clone());
                 self.problems.clear();
             }
             Err(problems) => {

@@ -25,6 +25,8 @@ use super::{DeliveryError, Receipt, Template, effect_digest, files};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Exit codes by which mail programs say that trying again can help (sysexits.h: no host, unavailable, temporary failure).
 const TRY_AGAIN: [i32; 3] = [68, 69, 75];
+/// What a server answers about its sender and not about a recipient: it closes, or wants another way to sign in.
+const ABOUT_THE_SENDER: [&str; 5] = ["421", "530", "534", "535", "538"];
 
 /// One message to one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,10 @@ pub struct Mail {
     pub variables: BTreeMap<String, String>,
     /// Its date.
     pub at: Timestamp,
+    /// Where its recipient can have no more of them, with one click (RFC 8058): an address to which a POST is sent.
+    pub unsubscribe: Option<String>,
+    /// Whether it only shows its sender what a message looks like; it says so.
+    pub test: bool,
 }
 
 /// A message as it leaves.
@@ -66,17 +72,22 @@ impl Mail {
         let (from, to) = (mailbox(&self.from, "sender")?, mailbox(&self.to, "recipient")?);
         let filled = self.template.fill(&self.variables)?;
         let message_id = format!("<{}@{}>", effect_digest(&self.effect_key), from.email.domain());
+        let subject = if self.test { format!("[TEST] {}", filled.subject) } else { filled.subject };
         let recipient = to.email.to_string();
         let header =
             |name: &'static str, value: &str| HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned());
-        let builder = lettre::Message::builder()
+        let mut builder = lettre::Message::builder()
             .from(from)
             .to(to)
-            .subject(filled.subject)
+            .subject(subject)
             .date(SystemTime::from(self.at))
             .message_id(Some(message_id.clone()))
             // Keeps away the answers of absence notes (RFC 3834).
             .raw_header(header("Auto-Submitted", "auto-generated"));
+        if let Some(url) = &self.unsubscribe {
+            builder = builder.raw_header(header("List-Unsubscribe", &format!("<{url}>")));
+            builder = builder.raw_header(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"));
+        }
         let message = match filled.html {
             Some(html) => builder.multipart(MultiPart::alternative_plain_html(filled.text, html)),
             None => builder.singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(filled.text)),
@@ -135,6 +146,24 @@ impl Mailer {
         !matches!(self.way, Way::File)
     }
 
+    /// Whether the server is there and lets this sender in; asked before anything is sent, so that its refusal is nobody's. Opens the
+    /// connection that the messages then use.
+    ///
+    /// # Errors
+    /// [`DeliveryError::Away`].
+    pub async fn ready(&self) -> Result<(), DeliveryError> {
+        let Way::Smtp(transport) = &self.way else { return Ok(()) };
+        match transport.test_connection().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(DeliveryError::away("the mail server hung up")),
+            Err(error) => {
+                let code = error.status().map(|code| format!(" ({code})")).unwrap_or_default();
+                let refused = if code.is_empty() { "cannot be reached" } else { "does not let this sender in" };
+                Err(DeliveryError::away(format!("the mail server {refused}{code}")))
+            }
+        }
+    }
+
     /// Renders a message and lets it leave. Delivering the same message again writes the same file, or sends the same Message-ID.
     ///
     /// # Errors
@@ -155,7 +184,7 @@ impl Mailer {
         let state = match &sent {
             Ok(_) if self.sends() => "sent",
             Ok(_) => "rendered",
-            Err(DeliveryError::Later { .. }) => "deferred",
+            Err(DeliveryError::Later { .. } | DeliveryError::Away { .. }) => "deferred",
             Err(DeliveryError::Uncertain { .. }) => "uncertain",
             Err(DeliveryError::Never { .. }) => "failed",
         };
@@ -173,6 +202,17 @@ impl Mailer {
     /// [`DeliveryError::Later`] when the log can't be written.
     pub fn end_batch(&self, at: Timestamp, dispatched: u64, failed: u64) -> Result<(), DeliveryError> {
         self.log(at, &format!("dispatched {dispatched}"), &format!("failed {failed}"))
+    }
+
+    /// Writes what a person reads before sending is switched on to `mail-review-NAME.txt` in the data folder.
+    ///
+    /// # Errors
+    /// [`DeliveryError::Later`] when the file can't be written.
+    pub fn write_review(&self, name: &str, text: &str) -> Result<(), DeliveryError> {
+        let file = format!("mail-review-{name}.txt");
+        let written =
+            files::folder(&self.folder).and_then(|()| files::replace(&self.folder.join(&file), text.as_bytes()));
+        written.map_err(|error| DeliveryError::later(format!("{file}: {error}")))
     }
 
     fn log(&self, at: Timestamp, recipient: &str, state: &str) -> Result<(), DeliveryError> {
@@ -215,14 +255,16 @@ fn smtp_failure(error: &smtp::Error) -> DeliveryError {
     let code = error.status().map(|code| code.to_string()).unwrap_or_default();
     // The client does not tell connecting from talking by type, only by the words its error begins with.
     let not_reached = error.to_string().starts_with("Connection error") || error.is_tls();
-    if error.is_transient() {
+    if ABOUT_THE_SENDER.contains(&code.as_str()) {
+        DeliveryError::away(format!("the mail server does not let this sender in ({code})"))
+    } else if error.is_transient() {
         DeliveryError::later(format!("the mail server says later ({code})"))
     } else if error.is_permanent() {
         DeliveryError::never(format!("the mail server refuses it ({code})"))
     } else if not_reached {
-        DeliveryError::later("the mail server cannot be reached")
+        DeliveryError::away("the mail server cannot be reached")
     } else if error.is_client() {
-        DeliveryError::never("the mail server and this program have no way to sign in or to encrypt in common")
+        DeliveryError::away("the mail server and this program have no way to sign in or to encrypt in common")
     } else {
         DeliveryError::Uncertain { reason: "the mail server was lost before it answered".into() }
     }
@@ -237,7 +279,7 @@ async fn pipe(words: &[String], mail: &Rendered) -> Result<(&'static str, String
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| DeliveryError::later(format!("{program} cannot be started: {error}")))?;
+        .map_err(|error| DeliveryError::away(format!("{program} cannot be started: {error}")))?;
     let talk = async {
         if let Some(mut input) = child.stdin.take() {
             // A program that ends without reading everything says why by its exit code.

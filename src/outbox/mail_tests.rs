@@ -22,6 +22,8 @@ fn mail(to: &str, key: &str) -> Mail {
         template,
         variables: BTreeMap::from(given),
         at: "2026-03-02T09:00:00Z".parse().unwrap(),
+        unsubscribe: None,
+        test: false,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod documents;
 mod files;
 pub mod mail;
 pub mod template;
+pub mod unsubscribe;
 pub mod webhook;
 
 use std::time::Duration;
@@ -46,6 +47,12 @@ pub enum DeliveryError {
         /// The least wait that the other side asks for.
         after: Option<Duration>,
     },
+    /// It has not left, and neither can anything else this way, for now: the server is away, or does not let this sender in.
+    #[error("nothing can be delivered: {reason}")]
+    Away {
+        /// Why.
+        reason: String,
+    },
     /// It may have left: the other side was lost between the message and its answer.
     #[error("perhaps delivered: {reason}")]
     Uncertain {
@@ -63,7 +70,7 @@ pub enum DeliveryError {
 impl DeliveryError {
     /// Whether it surely has not left, and trying again can help.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Later { .. })
+        matches!(self, Self::Later { .. } | Self::Away { .. })
     }
 
     /// Whether it may have left.
@@ -73,6 +80,10 @@ impl DeliveryError {
 
     fn later(reason: impl Into<String>) -> Self {
         Self::Later { reason: reason.into(), after: None }
+    }
+
+    fn away(reason: impl Into<String>) -> Self {
+        Self::Away { reason: reason.into() }
     }
 
     fn never(reason: impl Into<String>) -> Self {

@@ -151,11 +151,32 @@ async fn put_in_doubt(tx: &mut Tx, epoch: i64, now: Timestamp) -> Result<u64, St
     let doubt = "UPDATE outbox SET state = 'uncertain', lease_until = NULL,
             last_error = 'restored from a backup: it may have left since'
         WHERE once AND state IN ('waiting', 'claimed')";
-    let uncertain = tx.execute(doubt, args![]).await?;
+    let uncertain = tx.execute(doubt, args![]).await? + doubt_invites(tx, now).await?;
     let again = "UPDATE outbox SET state = 'waiting', lease_until = NULL WHERE state = 'claimed'";
     tx.execute(again, args![]).await?;
     tx.execute("UPDATE jobs SET state = 'waiting', lease_until = NULL WHERE state = 'running'", args![]).await?;
     tx.execute("DELETE FROM api_processes", args![]).await?;
+    Ok(uncertain)
+}
+
+/// In a program that has sent invites, every one that had not left may have left since.
+async fn doubt_invites(tx: &mut Tx, now: Timestamp) -> Result<u64, StoreError> {
+    let doubt = "UPDATE invite_mails SET state = 'uncertain', settled_at = $1, next_at = NULL,
+            last_error = 'restored from a backup: it may have left since'
+        WHERE state IN ('sending', 'waiting')";
+    let mut uncertain = tx.execute(doubt, args![now]).await?;
+    let id = tx.dialect().pick("CAST(i.id AS text)", "i.id");
+    let unsent = "i.state = 'pending' AND i.mail_generation < i.generation AND i.email IS NOT NULL
+        AND EXISTS (SELECT 1 FROM invite_mails m WHERE m.program = i.program)";
+    let take = format!(
+        "INSERT INTO invite_mails (invite_id, generation, program, cohort, state, attempts, message_key, claimed_at, claimed_by,
+            settled_at, last_error)
+         SELECT i.id, i.generation, i.program, i.cohort, 'uncertain', 0, 'restored/' || {id} || '/' || i.generation, $1, '', $1,
+            'restored from a backup: it may have left since' FROM beta_invites i WHERE {unsent}"
+    );
+    uncertain += tx.execute(&take, args![now]).await?;
+    let mark = format!("UPDATE beta_invites AS i SET mail_generation = generation WHERE {unsent}");
+    tx.execute(&mark, args![]).await?;
     Ok(uncertain)
 }
 

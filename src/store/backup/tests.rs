@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::store::testing::on_each;
-use crate::store::{flags, freezes, leadership, memory, outbox, tokens};
+use crate::store::{flags, freezes, invites, leadership, memory, outbox, tokens};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_microsecond(1_767_225_600_000_001 + second * 1_000_000).unwrap()
@@ -54,12 +54,31 @@ async fn fill(store: &Store) {
         since: at(0),
     };
     freezes::freeze(&mut tx, &hold).await.unwrap();
+    let invite = "INSERT INTO beta_invites (id, program, cohort, email, email_norm, state, position, source, created_at, mail_generation)
+        VALUES ($1, 'kruxt', 'pavia', $2, $2, 'pending', $3, 'list', $4, $5)";
+    let mail =
+        "INSERT INTO invite_mails (invite_id, generation, program, cohort, state, message_key, claimed_at, claimed_by)
+        VALUES ($1, 1, 'kruxt', 'pavia', $2, $3, $4, 's')";
+    for (number, state) in [(1, "sent"), (2, "sending"), (3, "waiting"), (4, "")] {
+        let id = uuid::Uuid::from_u128(number);
+        let taken_up = i64::from(!state.is_empty());
+        let address = format!("p{number}@example.com");
+        let bound = args![id, address, i64::try_from(number).unwrap(), at(0), taken_up];
+        tx.execute(invite, bound).await.unwrap();
+        if taken_up == 1 {
+            tx.execute(mail, args![id, state, format!("k{number}"), at(0)]).await.unwrap();
+        }
+    }
     tx.commit().await.unwrap();
     audit::chain(store).await.unwrap();
 }
 
 async fn check(store: &Store, restored: &Restored) {
-    assert_eq!((restored.epoch, restored.uncertain), (3, 1));
+    assert_eq!((restored.epoch, restored.uncertain), (3, 4));
+    let counts = invites::mail_counts(store, Some("kruxt")).await.unwrap();
+    let counts: Vec<_> = counts.into_iter().map(|(_, _, state, count)| (state, count)).collect();
+    assert_eq!(counts, [(invites::MailState::Sent, 1), (invites::MailState::Uncertain, 3)]);
+    assert!(invites::due_mails(store, "kruxt", &["pavia".into()], 9, at(99)).await.unwrap().is_empty());
     assert_eq!(leadership::current(store).await.unwrap().epoch, 3);
     let verified = audit::verify(store).await.unwrap();
     assert_eq!((verified.chained, verified.waiting, verified.problem), (1_100, 1, None));

@@ -11,6 +11,11 @@ mod cohorts;
 mod declared;
 mod hashed;
 mod listing;
+mod mail_blocks;
+mod mail_views;
+mod mails;
+#[cfg(test)]
+mod mails_tests;
 mod making;
 mod redeem;
 mod sending;
@@ -21,6 +26,11 @@ pub use cohorts::{CohortState, Funnel, cohort_state, cohorts, funnel, open_cohor
 pub use declared::declare;
 pub use hashed::find_hashed;
 pub use listing::{Filter, list};
+pub use mail_blocks::{Block, block, blocked, forget_bounce};
+pub use mail_views::{Pause, ReviewCount, mail_counts, mail_states, pauses, review_counts, set_pauses};
+pub use mails::{
+    Claimed, Due, MailState, Sender, Settled, claim_mail, claimed_since, doubt_claims, due_mails, settle_mail,
+};
 pub use making::{
     InviteError, Made, NewInvite, Revocation, Revoked, create, expire_due, resend, revoke, revoke_address,
     revoke_unused,
@@ -29,7 +39,7 @@ pub use redeem::{
     RedeemError, Redeemed, Refusal, Registered, Registration, always_required, join, open_invites, redeem, register,
     register_in,
 };
-pub use sending::{Clearance, Rendered, clear_to_send, mark_opened, mark_sent, render, take_to_render};
+pub use sending::{Rendered, mark_opened, mark_sent, render, take_to_render};
 
 pub(super) use cohorts::{lock_cohort, reserve_positions};
 

@@ -1,7 +1,6 @@
-//! What the sender needs: invites to render, in order; leave to send one; what became of it.
+//! Rendering invites (for review, or by hand), and how far a message got. What really leaves is claimed in [`super::mails`].
 //!
-//! The freeze is read in the transaction that takes an invite, so that none leaves after a freeze. Must not know:
-//! templates, mail servers, pacing.
+//! Must not know: templates, mail servers, pacing.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -68,7 +67,7 @@ pub async fn render(
     }
 }
 
-async fn mark_rendered(
+pub(super) async fn mark_rendered(
     tx: &mut Tx,
     keys: &Keys,
     mut invite: Invite,
@@ -86,51 +85,6 @@ async fn mark_rendered(
     invite.rendered_at = Some(now);
     invite.expires_at = Some(until);
     Ok(Rendered { invite, code })
-}
-
-/// Whether a rendered invite may leave now.
-#[derive(Debug)]
-pub enum Clearance {
-    /// It may; with the code, for a message that has to be made again.
-    Send(Box<Rendered>),
-    /// The cohort is frozen: later, perhaps.
-    Frozen,
-    /// The cohort is not open: later, perhaps.
-    Closed,
-    /// It was used, revoked, expired, sent already, or a newer generation has taken its place: never.
-    Overtaken,
-}
-
-/// Asked by the sender in the transaction in which it claims the message. Until that ends nobody can freeze the cohort or
-/// revoke the invite.
-pub async fn clear_to_send(
-    tx: &mut Tx,
-    keys: &Keys,
-    id: Uuid,
-    generation: u32,
-    now: Timestamp,
-) -> Result<Clearance, StoreError> {
-    let Some(row) = tx.opt("SELECT program, cohort FROM beta_invites WHERE id = $1", args![id]).await? else {
-        return Ok(Clearance::Overtaken);
-    };
-    let (program, cohort): (String, String) = (row.get("program")?, row.get("cohort")?);
-    let frozen = freezes::is_frozen(tx, &program, &cohort).await?;
-    let open = hold_cohort(tx, &program, &cohort).await?.is_some_and(|state| state.open);
-    let Some(found) = locked(tx, id).await? else { return Ok(Clearance::Overtaken) };
-    let current = found.generation == generation
-        && matches!(found.state, State::Pending | State::Opened)
-        && found.email.is_some()
-        && found.rendered_at.is_some()
-        && found.expires_at.is_none_or(|until| until > now);
-    Ok(match (current, frozen, open) {
-        (false, ..) => Clearance::Overtaken,
-        (true, true, _) => Clearance::Frozen,
-        (true, false, false) => Clearance::Closed,
-        (true, false, true) => {
-            let code = found.code(keys);
-            Clearance::Send(Box::new(Rendered { invite: found, code }))
-        }
-    })
 }
 
 /// Marks an invite handed to a mail server, unless a newer generation has taken its place. Someone who was faster stays

@@ -1,0 +1,405 @@
+//! One program's invites: which is next, claimed in a transaction of its own, sent, settled. One at a time over one connection.
+//!
+//! Must not know: why a cohort is open; what a message says.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use betagate_core::desired::ProgramDesired;
+use betagate_core::resources::{Rate, Span};
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::super::ControllerError;
+use super::letters::{Addressee, base, letter, message_key, usable};
+use super::pace::{Pace, Rates};
+use super::review::Review;
+use super::{Order, Post};
+use crate::outbox::{DeliveryError, Mailer, Template};
+use crate::store::invites::{self, Claimed, Due, Pause, Rendered, Sender, Settled};
+use crate::store::{backoff, leadership};
+
+const INVITE_EXPIRES: Span = Span::seconds(14 * 86_400);
+const COHORT_RATE: Rate = Rate { count: 30, seconds: 60 };
+const PROGRAM_RATE: Rate = Rate { count: 600, seconds: 60 };
+const DOMAIN_RATE: Rate = Rate { count: 120, seconds: 60 };
+/// So many people of each cohort are looked at ahead: those whose domain has had enough for now wait while others go.
+const AHEAD: i64 = 2_000;
+/// Afterwards, whoever came since (a resent invite) gets in line.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// Messages in one round at most; then new orders are looked at.
+const AT_ONCE: usize = 500;
+/// Pacing reads so many of what left lately after a restart.
+const LATELY: i64 = 100_000;
+/// So many refusals in a row are no longer about recipients: the sender waits before it burns through a list.
+const REFUSED_IN_A_ROW: u32 = 10;
+/// The longest wait for a server that is away.
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_secs(300);
+/// How long a receipt waits for a database that is away before it is tried again.
+const RECEIPT_RETRY: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// What the sender of one program remembers between rounds. All of it can be had again from the database.
+#[derive(Default)]
+pub(super) struct Lane {
+    mailer: Option<(String, Arc<Mailer>)>,
+    pace: Option<Pace>,
+    ahead: VecDeque<Due>,
+    looked_at: Option<Timestamp>,
+    /// Cohorts that turned out frozen or closed in this round.
+    held: BTreeSet<String>,
+    /// Of one revision.
+    letters: Letters,
+    revision: String,
+    /// Until when nothing leaves, and why.
+    paused: Option<(Option<Timestamp>, String)>,
+    /// How often in a row the server was away or lost.
+    troubles: u32,
+    /// How many were refused in a row.
+    refusals: u32,
+    /// What has become of the batch so far.
+    dispatched: u64,
+    failed: u64,
+    /// What was written down as reasons to wait.
+    told: Option<Vec<Pause>>,
+    pub(super) review: Review,
+}
+
+/// Templates by cohort and language, or why there is none.
+type Letters = BTreeMap<(String, String), Result<Template, String>>;
+
+/// What may leave now.
+enum Pick {
+    Next(Due),
+    NotBefore(Timestamp),
+    Nothing,
+}
+
+pub(super) fn good_for(program: &ProgramDesired, cohort: &str) -> Span {
+    let rules = program.cohorts.get(cohort).and_then(|resource| resource.spec.invites.as_ref());
+    rules.and_then(|rules| rules.expire_after).unwrap_or(INVITE_EXPIRES)
+}
+
+fn rates(program: &ProgramDesired, cohort: &str) -> Rates {
+    let rules = program.cohorts.get(cohort).and_then(|resource| resource.spec.invites.as_ref());
+    Rates {
+        program: PROGRAM_RATE,
+        cohort: rules.and_then(|rules| rules.rate).unwrap_or(COHORT_RATE),
+        domain: DOMAIN_RATE,
+    }
+}
+
+fn usable_for<'a>(letters: &'a mut Letters, order: &Order, of: (&str, &str)) -> &'a Result<Template, String> {
+    let letter = letters.entry((of.0.to_owned(), of.1.to_owned()));
+    letter.or_insert_with(|| usable(&order.snapshot, &order.program, of))
+}
+
+impl Lane {
+    /// Lets what may leave at this instant leave, up to a bound; says when to come again.
+    pub(super) async fn round(&mut self, post: &Post, order: &Order) -> Result<Option<Timestamp>, ControllerError> {
+        self.held.clear();
+        let revision = &order.snapshot.revision.id;
+        if self.revision != *revision {
+            self.revision.clone_from(revision);
+            self.letters.clear();
+        }
+        let next = match self.mailer(post, &order.program) {
+            Ok(mailer) if mailer.sends() => self.send_all(post, order, &mailer).await,
+            Ok(mailer) => {
+                self.paused = None;
+                self.review_all(post, order, &mailer).await
+            }
+            Err(reason) => {
+                self.paused = Some((None, reason));
+                Ok(None)
+            }
+        };
+        self.tell(post, order).await?;
+        next
+    }
+
+    /// The same one as long as nothing about it changes: its connection stays open.
+    fn mailer(&mut self, post: &Post, program: &ProgramDesired) -> Result<Arc<Mailer>, String> {
+        let (mailer, way) = post.way(program)?;
+        if self.mailer.as_ref().is_none_or(|(known, _)| *known != way) {
+            self.mailer = Some((way, Arc::new(mailer)));
+            self.paused = None;
+            self.troubles = 0;
+        }
+        self.mailer.as_ref().map(|(_, mailer)| mailer.clone()).ok_or_else(|| "there is no mailer".to_owned())
+    }
+
+    async fn send_all(
+        &mut self,
+        post: &Post,
+        order: &Order,
+        mailer: &Mailer,
+    ) -> Result<Option<Timestamp>, ControllerError> {
+        let now = post.clock.now();
+        if let Some((Some(until), _)) = &self.paused
+            && *until > now
+        {
+            return Ok(Some(*until));
+        }
+        self.paused = None;
+        let stale = self.looked_at.is_none_or(|looked| looked.checked_add(LOOK_AGAIN).is_ok_and(|again| again <= now));
+        let mut looked = false;
+        if stale || self.ahead.is_empty() {
+            self.look_ahead(post, order, now).await?;
+            looked = true;
+        }
+        self.remember_pace(post, order, now).await?;
+        let mut ready = false;
+        for _ in 0..AT_ONCE {
+            let now = post.clock.now();
+            if post.is_ending() {
+                return Ok(None);
+            }
+            let due = match self.pick(order, now) {
+                Pick::Next(due) => due,
+                Pick::NotBefore(at) => return Ok(Some(at)),
+                Pick::Nothing if !looked => {
+                    self.look_ahead(post, order, now).await?;
+                    looked = true;
+                    continue;
+                }
+                Pick::Nothing => {
+                    self.end_batch(mailer, now);
+                    return Ok(None);
+                }
+            };
+            if !ready && let Err(error) = mailer.ready().await {
+                self.ahead.push_front(due);
+                self.pause(error.to_string(), now);
+                return Ok(self.paused.as_ref().and_then(|(until, _)| *until));
+            }
+            ready = true;
+            looked = false;
+            self.send(post, order, mailer, due).await?;
+            if let Some((until, _)) = &self.paused {
+                return Ok(*until);
+            }
+        }
+        Ok(Some(post.clock.now()))
+    }
+
+    async fn look_ahead(&mut self, post: &Post, order: &Order, now: Timestamp) -> Result<(), ControllerError> {
+        let found = invites::due_mails(&post.store, order.program.name(), &order.open, AHEAD, now).await?;
+        self.ahead = found.into();
+        self.looked_at = Some(now);
+        Ok(())
+    }
+
+    /// Pacing survives a restart: it goes on from what left lately.
+    async fn remember_pace(&mut self, post: &Post, order: &Order, now: Timestamp) -> Result<(), ControllerError> {
+        if self.pace.is_some() {
+            return Ok(());
+        }
+        let program = &order.program;
+        let all = order.open.iter().flat_map(|cohort| {
+            let rates = rates(program, cohort);
+            [rates.program, rates.cohort, rates.domain].map(|rate| rate.seconds)
+        });
+        let longest = SignedDuration::from_secs(all.max().unwrap_or(60).into());
+        let since = now.checked_sub(longest).unwrap_or(Timestamp::MIN);
+        let mut pace = Pace::default();
+        for (at, cohort, domain) in invites::claimed_since(&post.store, program.name(), since, LATELY).await? {
+            pace.take(&cohort, &domain, rates(program, &cohort), at);
+        }
+        self.pace = Some(pace);
+        Ok(())
+    }
+
+    /// The first in line whose cohort and domain may get one now; those whose template can't be used don't stand in the way.
+    fn pick(&mut self, order: &Order, now: Timestamp) -> Pick {
+        let pace = self.pace.get_or_insert_default();
+        if let Some(at) = pace.program_free_at().filter(|at| *at > now && !self.ahead.is_empty()) {
+            return Pick::NotBefore(at);
+        }
+        let mut soonest: Option<Timestamp> = None;
+        let mut index = 0;
+        while let Some(due) = self.ahead.get(index) {
+            let open = !self.held.contains(&due.cohort) && order.open.contains(&due.cohort);
+            match pace.free_at(&due.cohort, &due.domain).filter(|at| *at > now) {
+                Some(at) if open => {
+                    soonest = Some(soonest.map_or(at, |soonest| soonest.min(at)));
+                    index += 1;
+                }
+                _ => {
+                    let Some(due) = self.ahead.remove(index) else { break };
+                    if open && usable_for(&mut self.letters, order, (&due.cohort, &due.locale)).is_ok() {
+                        return Pick::Next(due);
+                    }
+                }
+            }
+        }
+        soonest.map_or(Pick::Nothing, Pick::NotBefore)
+    }
+
+    async fn send(&mut self, post: &Post, order: &Order, mailer: &Mailer, due: Due) -> Result<(), ControllerError> {
+        let now = post.clock.now();
+        let Some(Ok(template)) = self.letters.get(&(due.cohort.clone(), due.locale.clone())).cloned() else {
+            return Ok(());
+        };
+        let expires_at = good_for(&order.program, &due.cohort).after(now);
+        let key = message_key((due.id, due.generation));
+        let sender = Sender { by: &post.holder, message_key: &key, expires_at };
+        let mut tx = post.store.begin().await?;
+        leadership::fence(&mut tx, post.epoch).await?;
+        let claimed = invites::claim_mail(&mut tx, &post.keys, &due, sender, now).await?;
+        tx.commit().await?;
+        let (rendered, attempts) = match claimed {
+            Claimed::Send { rendered, attempts } => (rendered, attempts),
+            Claimed::Later => {
+                self.held.insert(due.cohort);
+                return Ok(());
+            }
+            Claimed::Overtaken | Claimed::Blocked(_) => return Ok(()),
+        };
+        // From here on until it is settled, nobody knows whether it left.
+        self.pace.get_or_insert_default().take(&due.cohort, &due.domain, rates(&order.program, &due.cohort), now);
+        let outcome = match mail_of(post, order, template, &rendered, now) {
+            Some(mail) => mailer.deliver(&mail).await.map(|_| ()),
+            None => Err(DeliveryError::Never { reason: "the invite has no address".to_owned() }),
+        };
+        self.settle(post, &due, attempts, outcome).await
+    }
+
+    async fn settle(
+        &mut self,
+        post: &Post,
+        due: &Due,
+        attempts: i64,
+        outcome: Result<(), DeliveryError>,
+    ) -> Result<(), ControllerError> {
+        let now = post.clock.now();
+        let why = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        if outcome.is_err() {
+            tracing::warn!(invite = due.id.to_string(), error = %why, "an invite was not delivered");
+        }
+        let settled = match &outcome {
+            Ok(()) => {
+                (self.troubles, self.refusals) = (0, 0);
+                self.dispatched += 1;
+                Settled::Sent
+            }
+            Err(DeliveryError::Away { .. }) => {
+                self.pause(why.clone(), now);
+                let until = self.paused.as_ref().and_then(|(until, _)| *until).unwrap_or(now);
+                Settled::Later { why: &why, at: until, counts: false }
+            }
+            Err(DeliveryError::Later { after, .. }) => {
+                self.failed += 1;
+                let asked = after.and_then(|after| SignedDuration::try_from(after).ok()).unwrap_or_default();
+                let wait = backoff(attempts, due.id).max(asked);
+                Settled::Later { why: &why, at: now.checked_add(wait).unwrap_or(now), counts: true }
+            }
+            Err(DeliveryError::Never { .. }) => {
+                (self.failed, self.refusals) = (self.failed + 1, self.refusals + 1);
+                if self.refusals >= REFUSED_IN_A_ROW {
+                    self.pause(format!("{} messages in a row were refused; the last: {why}", self.refusals), now);
+                }
+                Settled::Failed(&why)
+            }
+            Err(DeliveryError::Uncertain { .. }) => {
+                self.failed += 1;
+                // A server that takes messages and never answers must not put a whole list in doubt.
+                self.troubles += 1;
+                if self.troubles > 1 {
+                    self.pause(why.clone(), now);
+                }
+                Settled::Uncertain(&why)
+            }
+        };
+        loop {
+            match write_receipt(post, due, settled, now).await {
+                Err(error) if error.retryable() && !post.is_ending() => tokio::time::sleep(RECEIPT_RETRY).await,
+                other => return other,
+            }
+        }
+    }
+
+    /// Nothing leaves for a while, longer each time in a row.
+    fn pause(&mut self, why: String, now: Timestamp) {
+        self.troubles += 1;
+        let wait = backoff(self.troubles.into(), Uuid::nil()).min(LONGEST_PAUSE);
+        tracing::warn!(reason = %why, "invites wait for the mail server");
+        self.paused = Some((now.checked_add(wait).ok(), why));
+    }
+
+    fn end_batch(&mut self, mailer: &Mailer, now: Timestamp) {
+        if self.dispatched + self.failed == 0 {
+            return;
+        }
+        let (dispatched, failed) = (std::mem::take(&mut self.dispatched), std::mem::take(&mut self.failed));
+        tracing::info!(dispatched, failed, "sent invites");
+        if let Err(error) = mailer.end_batch(now, dispatched, failed) {
+            tracing::warn!(error = %error, "the dispatch log could not be written");
+        }
+    }
+
+    /// A template of this cohort in this language that can be filled for everyone, or why there is none.
+    pub(super) fn letter_for(&mut self, order: &Order, cohort: &str, locale: &str) -> Result<Template, String> {
+        usable_for(&mut self.letters, order, (cohort, locale)).clone()
+    }
+
+    /// Writes down why invites wait, when that has changed.
+    async fn tell(&mut self, post: &Post, order: &Order) -> Result<(), ControllerError> {
+        let now = post.clock.now();
+        let mut wanted: BTreeMap<String, Pause> = BTreeMap::new();
+        if let Some((until, reason)) = &self.paused {
+            let (cohort, reason) = (String::new(), reason.clone());
+            wanted.insert(cohort.clone(), Pause { cohort, reason, since: now, until: *until });
+        }
+        for ((cohort, _), letter) in &self.letters {
+            if let Err(reason) = letter {
+                let pause = Pause { cohort: cohort.clone(), reason: reason.clone(), since: now, until: None };
+                wanted.entry(cohort.clone()).or_insert(pause);
+            }
+        }
+        let wanted: Vec<Pause> = wanted.into_values().collect();
+        let same = |known: &Vec<Pause>| {
+            let plain = |pause: &Pause| (pause.cohort.clone(), pause.reason.clone(), pause.until);
+            known.iter().map(plain).eq(wanted.iter().map(plain))
+        };
+        if self.told.as_ref().is_some_and(same) {
+            return Ok(());
+        }
+        for pause in wanted.iter().filter(|pause| pause.until.is_none()) {
+            tracing::warn!(program = order.program.name(), cohort = %pause.cohort, reason = %pause.reason, "invites wait");
+        }
+        let mut tx = post.store.begin().await?;
+        leadership::fence(&mut tx, post.epoch).await?;
+        invites::set_pauses(&mut tx, order.program.name(), &wanted).await?;
+        tx.commit().await?;
+        self.told = Some(wanted);
+        Ok(())
+    }
+}
+
+/// The message of a rendered invite; none when it has no address.
+pub(super) fn mail_of(
+    post: &Post,
+    order: &Order,
+    template: Template,
+    rendered: &Rendered,
+    now: Timestamp,
+) -> Option<crate::outbox::Mail> {
+    let invite = &rendered.invite;
+    let code = rendered.code.reveal();
+    let to = Addressee {
+        invite: (invite.id, invite.generation),
+        cohort: &invite.cohort,
+        email: invite.email.as_deref()?,
+        code: &code,
+        expires_at: invite.expires_at.unwrap_or(now),
+    };
+    let base = base(&order.program, post.here.as_deref());
+    Some(letter(&order.program, template, &to, (&base, Some(&post.keys)), now))
+}
+
+async fn write_receipt(post: &Post, due: &Due, settled: Settled<'_>, now: Timestamp) -> Result<(), ControllerError> {
+    let mut tx = post.store.begin().await?;
+    invites::settle_mail(&mut tx, due.id, due.generation, settled, now).await?;
+    tx.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,281 @@
+//! What leaves: notes and documents of the outbox, and the invites of open cohorts, each in a task of its own beside the controller's passes, so
+//! that a protection never waits behind mail. A pass that waits for everything ([`Controller::pass`]) does the same within itself.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | `notes` | the outbox: notes, pages, documents |
+//! | `invites` | one program's invites: which is next, claimed, sent, settled |
+//! | `review` | the dry run: messages as files, and a summary |
+//! | `letters` | what an invite says |
+//! | `pace` | how soon the next one may leave |
+//!
+//! A sender is given its orders (which cohorts are open, with which revision) after every pass. Must not know: why a cohort is open.
+
+mod invites;
+mod letters;
+mod notes;
+mod pace;
+mod review;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use betagate_core::desired::ProgramDesired;
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::task::JoinSet;
+
+use super::{Controller, ControllerError, Settings, secret_in};
+use crate::clock::Clock;
+use crate::keys::Keys;
+use crate::outbox::{DeliveryError, Mailer};
+use crate::source::Snapshot;
+use crate::store::{Store, StoreError};
+
+use invites::Lane;
+pub(super) use notes::KINDS;
+
+/// How long a sender that has nothing to do sleeps at most: an invite may be resent by another process.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// How long a message that is being handed over may take when the controller ends.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The shortest and longest wait of a sender whose round failed.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// What a sender does for one program.
+#[derive(Clone)]
+pub(super) struct Order {
+    program: Arc<ProgramDesired>,
+    snapshot: Arc<Snapshot>,
+    /// The open cohorts.
+    open: Vec<String>,
+}
+
+/// The orders of all programs, by name.
+pub(super) type Orders = BTreeMap<String, Order>;
+
+/// What senders work with.
+pub(super) struct Post {
+    store: Store,
+    clock: Clock,
+    keys: Arc<Keys>,
+    data: PathBuf,
+    holder: String,
+    /// Where this server is reached, when nothing else is said.
+    here: Option<String>,
+    epoch: i64,
+    /// Wakes the controller: a receipt is there.
+    wake: Arc<Notify>,
+    /// Wakes the sender of notes: a pass has written some.
+    due: Notify,
+    orders: watch::Sender<Orders>,
+    /// Whether senders are to end after the message in their hands.
+    ending: watch::Sender<bool>,
+    lanes: Mutex<BTreeMap<String, Arc<Mutex<Lane>>>>,
+}
+
+impl Post {
+    pub(super) fn new(settings: &Settings, epoch: i64, wake: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self {
+            store: settings.store.clone(),
+            clock: settings.clock.clone(),
+            keys: settings.keys.clone(),
+            data: settings.data.clone(),
+            holder: settings.holder.clone(),
+            here: settings.probe.clone(),
+            epoch,
+            wake,
+            due: Notify::new(),
+            orders: watch::Sender::new(Orders::new()),
+            ending: watch::Sender::new(false),
+            lanes: Mutex::default(),
+        })
+    }
+
+    /// How a program's mail leaves, and what tells whether that has changed.
+    fn way(&self, program: &ProgramDesired) -> Result<(Mailer, String), String> {
+        let data = &self.data;
+        let mail = program.program.spec.mail.clone().unwrap_or_default();
+        let send = mail.send || std::env::var("SEND").is_ok_and(|send| send == "1");
+        // A tour on a fast clock writes to nobody.
+        if !send || self.clock.is_demo() {
+            return Ok((Mailer::dry_run(data), String::new()));
+        }
+        let command = mail.send_command.or_else(|| std::env::var("SEND_CMD").ok());
+        let mailer = match (&mail.smtp_ref, command) {
+            (Some(secret), _) => {
+                let url = secret_in(data, secret)?;
+                Mailer::smtp(data, &url).map(|mailer| (mailer, format!("smtp {}", url.expose_secret())))
+            }
+            (None, Some(command)) => Mailer::command(data, &command).map(|mailer| (mailer, format!("pipe {command}"))),
+            (None, None) => return Err("sending is on, but neither smtpRef nor sendCommand says how".to_owned()),
+        };
+        mailer.map_err(|error| error.to_string())
+    }
+
+    async fn lane(&self, program: &str) -> Arc<Mutex<Lane>> {
+        self.lanes.lock().await.entry(program.to_owned()).or_default().clone()
+    }
+
+    fn is_ending(&self) -> bool {
+        *self.ending.borrow()
+    }
+
+    /// One program's invites, until nothing may leave any more at this instant.
+    async fn invite_all(&self, name: &str) -> Result<(), ControllerError> {
+        let lane = self.lane(name).await;
+        loop {
+            let Some(order) = self.orders.borrow().get(name).cloned() else { return Ok(()) };
+            let next = lane.lock().await.round(self, &order).await?;
+            if next.is_none_or(|next| next > self.clock.now()) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Senders beside the controller's passes; they end when this is dropped.
+pub(super) struct Senders {
+    post: Arc<Post>,
+    tasks: JoinSet<()>,
+}
+
+impl Senders {
+    pub(super) fn start(post: Arc<Post>) -> Self {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(send_notes(post.clone()));
+        tasks.spawn(send_invites(post.clone()));
+        Self { post, tasks }
+    }
+
+    /// Lets each finish the message in its hands, within a bound: then it is settled and not in doubt.
+    pub(super) async fn end(mut self) {
+        self.post.ending.send_replace(true);
+        self.post.due.notify_one();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WORDS, all).await.is_err() {
+            tracing::warn!("a message was still being handed over; it will be shown as uncertain");
+        }
+    }
+}
+
+async fn send_notes(post: Arc<Post>) {
+    let mut failures = 0;
+    while !post.is_ending() {
+        let sleep = match post.deliver_notes().await {
+            Ok(()) => {
+                failures = 0;
+                LONGEST_SLEEP
+            }
+            Err(error) => match after_failure(&error, &mut failures) {
+                Some(pause) => pause,
+                None => return,
+            },
+        };
+        let _ = tokio::time::timeout(sleep, post.due.notified()).await;
+    }
+}
+
+/// Keeps one sender a program, so that a slow server holds up no other program.
+async fn send_invites(post: Arc<Post>) {
+    let (mut orders, mut ending) = (post.orders.subscribe(), post.ending.subscribe());
+    let mut running: BTreeMap<String, tokio::task::AbortHandle> = BTreeMap::new();
+    let mut lanes = JoinSet::new();
+    while !post.is_ending() {
+        let wanted: Vec<String> = orders.borrow_and_update().keys().cloned().collect();
+        running.retain(|_, lane| !lane.is_finished());
+        for name in wanted {
+            running.entry(name.clone()).or_insert_with(|| lanes.spawn(send_program(post.clone(), name)));
+        }
+        tokio::select! {
+            changed = orders.changed() => if changed.is_err() { break },
+            _ = ending.changed() => break,
+            Some(_) = lanes.join_next() => {}
+        }
+    }
+    while lanes.join_next().await.is_some() {}
+}
+
+async fn send_program(post: Arc<Post>, name: String) {
+    let (mut orders, mut ending) = (post.orders.subscribe(), post.ending.subscribe());
+    let lane = post.lane(&name).await;
+    let mut failures = 0;
+    while !post.is_ending() {
+        let Some(order) = orders.borrow_and_update().get(&name).cloned() else { return };
+        let round = lane.lock().await.round(&post, &order).await;
+        let (next, sleep) = match round {
+            Ok(next) => {
+                failures = 0;
+                (next, LONGEST_SLEEP)
+            }
+            Err(error) => match after_failure(&error, &mut failures) {
+                Some(pause) => (None, pause),
+                None => return,
+            },
+        };
+        tokio::select! {
+            changed = orders.changed(), if failures == 0 => if changed.is_err() { return },
+            _ = ending.changed() => return,
+            () = post.clock.sleep_until(next.unwrap_or(Timestamp::MAX)), if next.is_some() => {}
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+}
+
+/// How long to wait after a failed round; nothing when another controller has taken the lead.
+fn after_failure(error: &ControllerError, failures: &mut u32) -> Option<Duration> {
+    if matches!(error, ControllerError::Store(StoreError::Fenced { .. })) {
+        return None;
+    }
+    tracing::warn!(error = %error, "sending failed; it is tried again");
+    let pause = RETRY.0.saturating_mul(1 << (*failures).min(6)).min(RETRY.1);
+    *failures = failures.saturating_add(1);
+    Some(pause)
+}
+
+impl Controller {
+    /// Tells the senders what this pass came to. Protection comes first: this runs after what a pass decided is committed.
+    pub(super) async fn dispatch(&mut self, name: &str) -> Result<(), ControllerError> {
+        let (Some(built), Some(snapshot)) = (&self.built, &self.built_from) else { return Ok(()) };
+        let Some(program) = built.desired.programs.get(name) else { return Ok(()) };
+        let decided = self.programs.get(name).and_then(|state| state.decision.as_ref());
+        let cohorts = decided.into_iter().flat_map(|decision| &decision.effective.cohorts);
+        let open: Vec<String> = cohorts.filter(|(_, state)| state.open).map(|(cohort, _)| cohort.clone()).collect();
+        self.post.orders.send_if_modified(|orders| {
+            let known = orders.len();
+            orders.retain(|name, _| built.desired.programs.contains_key(name));
+            let same = |order: &Order| order.open == open && order.snapshot.revision == snapshot.revision;
+            if orders.get(name).is_some_and(same) {
+                return orders.len() != known;
+            }
+            // The others too, with nothing open until their own pass: a note of theirs may be due.
+            for (other, program) in &built.desired.programs {
+                if !orders.contains_key(other) {
+                    let (program, snapshot) = (Arc::new(program.clone()), snapshot.clone());
+                    orders.insert(other.clone(), Order { program, snapshot, open: Vec::new() });
+                }
+            }
+            let order = Order { program: Arc::new(program.clone()), snapshot: snapshot.clone(), open };
+            orders.insert(name.to_owned(), order);
+            true
+        });
+        if self.patient {
+            self.post.deliver_notes().await?;
+            self.post.invite_all(name).await?;
+        } else {
+            self.post.due.notify_one();
+        }
+        Ok(())
+    }
+}
+
+fn later(reason: String) -> DeliveryError {
+    DeliveryError::Later { reason, after: None }
+}
+
+fn never(reason: String) -> DeliveryError {
+    DeliveryError::Never { reason }
+}
