@@ -22,6 +22,7 @@
 //! | a mistake in a document and its words | `core/desired/rules/` |
 //! | a verdict, a stage, a step, a hold | `core/decide/` |
 //! | what a plan says | `core/plan/` |
+//! | what a pull request shows | `core/pull/` |
 //! | how a flag is evaluated, and why | `core/flags/` |
 //! | definitions of other flag servers | `core/import/` |
 //! | rules of lists, addresses and codes | `core/cohort/` |

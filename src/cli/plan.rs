@@ -1,18 +1,20 @@
 //! `betagate plan`, `apply`: what would change, and doing it now.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use betagate_core::desired::{Built, error::Problem};
+use betagate_core::pull::{self, Pull, Standing};
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::common::print_value;
 use super::{ATTENTION, CliError, FAILED, Format, Where};
 use crate::apply::processes::ServerFile;
 use crate::clock::Clock;
-use crate::controller::{Preview, build_snapshot, compare, preview};
+use crate::controller::{Preview, Side, build_snapshot, preview, pull};
 use crate::desk::Request;
-use crate::source::{Snapshot, at, read_folder};
+use crate::source::{Snapshot, at, parted_from, read_folder};
 
 /// How a plan is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -26,20 +28,24 @@ enum PlanFormat {
     Json,
 }
 
-/// Shows what the documents would change: against what is live, or against another revision. Nothing is changed, and with --base nothing is measured.
+/// How long a comment on a forge may be.
+pub(super) const COMMENT: usize = 65_536;
+
+/// Shows what the documents would change: against what is live, or against another revision. Nothing is changed, and with --base nothing is
+/// measured and no server is asked.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  betagate plan\n  betagate plan --base origin/main --format markdown    # 0: nothing, 2: something would change"
+    after_help = "Examples:\n  betagate plan\n  betagate plan --base origin/main --format markdown    # 0: nothing changes, 1: something is broken, 2: something would change"
 )]
 pub struct Plan {
     /// The folder with manifests/, cohorts/ and flags/.
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// Compares with this Git revision instead of what is live.
+    /// Compares with this Git revision instead of what is live; with where the histories parted, if it has moved on since.
     #[arg(long, value_name = "REV")]
     base: Option<String>,
     /// How it is printed.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, visible_short_alias = 'o', value_enum, default_value_t)]
     format: PlanFormat,
     /// The environment whose differences count.
     #[arg(long)]
@@ -50,18 +56,43 @@ pub struct Plan {
 
 impl Plan {
     pub async fn run(self) -> Result<ExitCode, CliError> {
-        let snapshot = read_folder(&self.dir).map_err(CliError::failed)?;
-        let Some(built) = self.build(&snapshot) else { return Ok(ExitCode::from(FAILED)) };
-        let previews = match &self.base {
+        match &self.base {
             Some(base) => {
-                let before = at(&self.dir, base, &snapshot.prefix).map_err(CliError::failed)?;
-                let Some(before_built) = self.build(&before) else { return Ok(ExitCode::from(FAILED)) };
-                compare((&before, &before_built), (&snapshot, &built), &self.place.data).map_err(CliError::Failed)?
+                let pull = compared(&self.dir, base, self.environment.as_deref(), &self.place.data)?;
+                self.show(&pull)
             }
-            None => preview(&self.place.store().await?, &snapshot, &built, Clock::system().now(), &self.place.data)
-                .await
-                .map_err(CliError::failed)?,
+            None => self.against_live().await,
+        }
+    }
+
+    fn show(&self, pull: &Pull) -> Result<ExitCode, CliError> {
+        match self.format {
+            PlanFormat::Json => print_value(&told(pull), Format::Json)?,
+            PlanFormat::Markdown => say_part!("{}", pull::markdown(pull, COMMENT)),
+            PlanFormat::Text if pull.standing() == Standing::Broken => {
+                pull.problems.iter().for_each(|problem| complain!("{problem}"));
+            }
+            PlanFormat::Text => say_part!("{}", pull::text(pull)),
+        }
+        Ok(match pull.standing() {
+            Standing::Broken => ExitCode::from(FAILED),
+            _ if pull.is_empty() => ExitCode::SUCCESS,
+            _ => ExitCode::from(ATTENTION),
+        })
+    }
+
+    async fn against_live(&self) -> Result<ExitCode, CliError> {
+        let snapshot = read_folder(&self.dir).map_err(CliError::failed)?;
+        let built = match build(&snapshot, self.environment.as_deref()) {
+            Ok(built) => built,
+            Err(problems) => {
+                problems.iter().for_each(|problem| complain!("{problem}"));
+                return Ok(ExitCode::from(FAILED));
+            }
         };
+        let store = self.place.store().await?;
+        let now = Clock::system().now();
+        let previews = preview(&store, &snapshot, &built, now, &self.place.data).await.map_err(CliError::failed)?;
         let nothing = previews.iter().all(|preview| preview.plan.is_empty());
         match self.format {
             PlanFormat::Json => {
@@ -81,16 +112,30 @@ impl Plan {
         }
         Ok(if nothing { ExitCode::SUCCESS } else { ExitCode::from(ATTENTION) })
     }
+}
 
-    fn build(&self, snapshot: &Snapshot) -> Option<betagate_core::desired::Built> {
-        match build_snapshot(snapshot, self.environment.as_deref(), std::env::var("PROM_URL").is_ok()) {
-            Ok(built) => Some(built),
-            Err(problems) => {
-                problems.iter().for_each(|problem| complain!("{problem}"));
-                None
-            }
-        }
-    }
+fn build(snapshot: &Snapshot, environment: Option<&str>) -> Result<Built, Vec<Problem>> {
+    build_snapshot(snapshot, environment, std::env::var("PROM_URL").is_ok())
+}
+
+/// What the folder would do, compared with a Git revision.
+pub(super) fn compared(dir: &Path, base: &str, environment: Option<&str>, data: &Path) -> Result<Pull, CliError> {
+    let snapshot = read_folder(dir).map_err(CliError::failed)?;
+    let parted = parted_from(dir, base).map_err(CliError::failed)?;
+    let before = at(dir, parted.as_deref().unwrap_or(base), &snapshot.prefix).map_err(CliError::failed)?;
+    let (old, new) = (build(&before, environment), build(&snapshot, environment));
+    let side = |snapshot, built| Side { snapshot, built };
+    let before = side(&before, old.as_ref().map_err(Vec::as_slice));
+    let after = side(&snapshot, new.as_ref().map_err(Vec::as_slice));
+    Ok(pull(&before, &after, data, Clock::system().now()))
+}
+
+/// The facts, with what follows from them.
+pub(super) fn told(pull: &Pull) -> Value {
+    let mut facts = json!(pull);
+    facts["standing"] = json!(pull.standing());
+    facts["headline"] = json!(pull.headline());
+    facts
 }
 
 /// Has a running `betagate up` look at its source now.

@@ -11,6 +11,7 @@ mod measure;
 mod observe;
 mod preview;
 mod program;
+mod pull;
 mod record;
 mod remembered;
 mod requests;
@@ -41,8 +42,9 @@ use measure::MeasuredCheck;
 pub use calendar::in_its_calendar;
 pub use lists::{Acknowledgement, CheckedList, FoundList, ListProblem, Place, check_list, find_list, survey_list};
 pub use observe::REPORT_STALE_AFTER;
-pub use preview::{Preview, compare, preview};
+pub use preview::{Preview, preview};
 pub use program::ProgramState;
+pub use pull::{Side, pull};
 pub use requests::{MEASURE_GATE, SET_FLAG, START_ROLLBACK, TRIGGER_SOURCE};
 pub use revision::{build_snapshot, secret_in};
 

@@ -30,5 +30,5 @@ pub struct ProgramState {
     /// The revision whose records (incidents, sign-offs, invites) are in the database.
     pub(super) recorded: Option<String>,
     /// Why a list waits, by cohort.
-    pub(super) list_waits: BTreeMap<String, String>,
+    pub list_waits: BTreeMap<String, String>,
 }

@@ -7,6 +7,7 @@
 //! | [`desired`] | parse, resolve references, validate: all errors at once |
 //! | [`decide`] | gates, stages, rollbacks, holds: what should be true now |
 //! | [`plan`] | the difference between what should be and what is, ordered and guarded |
+//! | [`pull`] | what a pull request would do: people, mail, documents, and whose word it needs |
 //! | [`import`] | other flag servers' definitions as documents |
 //! | [`flags`] | compile and evaluate flags; the cohort membership index |
 
@@ -16,4 +17,5 @@ pub mod desired;
 pub mod flags;
 pub mod import;
 pub mod plan;
+pub mod pull;
 pub mod resources;

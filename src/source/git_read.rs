@@ -37,6 +37,18 @@ pub fn at(folder: &Path, revision: &str, path: &str) -> Result<Snapshot, SourceE
     snapshot(&repository, &commit, path, None)
 }
 
+/// Where the history of a revision and of what is checked out parted: what a branch itself changes is told from there. None when they have
+/// nothing in common, or not enough of the history is here. Blocking.
+///
+/// # Errors
+/// [`SourceError::NoRevision`], [`SourceError::Git`].
+pub fn parted_from(folder: &Path, revision: &str) -> Result<Option<String>, SourceError> {
+    let repository = open(folder)?;
+    let base = resolve(&repository, revision)?.id();
+    let Ok(head) = repository.head().and_then(|head| head.peel_to_commit()) else { return Ok(None) };
+    Ok(repository.merge_base(base, head.id()).ok().map(|commit| commit.to_string()))
+}
+
 /// The files (of those that belong to a source) that differ between two revisions, by path within the repository. Blocking.
 ///
 /// # Errors

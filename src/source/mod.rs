@@ -26,7 +26,7 @@ pub use error::SourceError;
 pub use folder::read as read_folder;
 pub use git::GitSettings;
 pub use git_fetch::{Credentials, ReadCredentials};
-pub use git_read::{Change, at, changed_files};
+pub use git_read::{Change, at, changed_files, parted_from};
 pub use select::is_document;
 pub use snapshot::{Author, File, Revision, Snapshot};
 pub use state::{Failure, SourceState};

@@ -8,6 +8,7 @@ use betagate_core::cohort::{AddressRules, ListOptions, Needs, Outcome};
 use betagate_core::decide::{Decision, Readings, Wait};
 use betagate_core::desired::{ProgramDesired, Resource};
 use betagate_core::plan::ListDelta;
+use betagate_core::pull::MASS_CHANGE_PERCENT;
 use betagate_core::resources::{CohortSpec, Edge};
 use jiff::{Timestamp, civil::Date};
 
@@ -16,13 +17,10 @@ pub use place::{FoundList, Place, find_list};
 
 use super::{Controller, ControllerError, commit::ACTOR};
 use guard::{Guard, Reasons, Words, zone};
-use place::{lists_beside, read_as};
+pub(super) use place::lists_beside;
+use place::read_as;
 
-use crate::source::Snapshot;
-use crate::store::cohort_lists::{self, Change, CohortList, ListError, ListSource, Prepared, Writer};
-
-/// The share of a list that one change may revoke without a word, in per cent, when the program does not say.
-const MASS_CHANGE_PERCENT: u8 = 20;
+use crate::store::cohort_lists::{self, Change, CohortList, ListError, Prepared, Writer};
 
 /// Warnings that a reason names one by one.
 const NAMED_WARNINGS: usize = 3;
@@ -147,15 +145,6 @@ pub(super) fn options(program: &ProgramDesired, spec: &CohortSpec) -> ListOption
     let require = &spec.require;
     let needs = Needs { rows: require.rows, labels: require.labels, roles: require.roles.clone() };
     ListOptions { read_as: read_as(program, spec), needs, disposable: Vec::new() }
-}
-
-/// Where a cohort's list is, and the digest of its bytes.
-pub(super) fn list_source(
-    snapshot: &Snapshot,
-    cohort: &Resource<CohortSpec>,
-    data: &std::path::Path,
-) -> Result<(ListSource, String), String> {
-    find_list(snapshot, cohort, data).map(|found| (found.source, found.digest))
 }
 
 /// Why a list waits for a person: warnings, a change after its lock, a change that revokes too many.

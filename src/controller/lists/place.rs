@@ -124,7 +124,12 @@ pub(super) fn read_as(program: &ProgramDesired, spec: &CohortSpec) -> ReadAs {
 }
 
 /// The lists of the program's other cohorts, where the program wants to know who is in two. One that can't be found is passed over.
-pub(super) fn lists_beside(snapshot: &Snapshot, program: &ProgramDesired, name: &str, data: &Path) -> Vec<Beside> {
+pub(in crate::controller) fn lists_beside(
+    snapshot: &Snapshot,
+    program: &ProgramDesired,
+    name: &str,
+    data: &Path,
+) -> Vec<Beside> {
     let across = program.program.spec.addresses.as_ref().and_then(|rules| rules.across_cohorts).unwrap_or_default();
     if across == AcrossCohorts::Allow {
         return Vec::new();

@@ -17,8 +17,8 @@ use serde_json::Value;
 use crate::decide::Effective;
 
 pub use moves::{Census, Moves};
-pub use render::{markdown, text};
-pub use shares::{ShareChange, VariantShare};
+pub use render::{markdown, share_lines, text};
+pub use shares::{ShareChange, VariantShare, share_changes};
 
 /// What is so already, in one program.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -195,7 +195,7 @@ fn flag_changes(wanted: &BTreeMap<String, Value>, published: &BTreeMap<String, V
         };
         let fields = differing_fields(before, flag);
         if !fields.is_empty() {
-            changes.push(set(key, fields.join(", "), shares::share_changes(before, flag)));
+            changes.push(set(key, fields.join(", "), share_changes(before, flag)));
         }
     }
     let gone = published.keys().filter(|key| !wanted.contains_key(*key));

@@ -91,7 +91,8 @@ fn more(action: &Action) -> Vec<String> {
     }
 }
 
-fn share_lines(change: &ShareChange) -> Vec<String> {
+/// What becomes of one percentage, in lines.
+pub fn share_lines(change: &ShareChange) -> Vec<String> {
     let at = &change.pointer;
     let mut lines = Vec::new();
     if change.anew {

@@ -36,7 +36,11 @@ pub enum ListSource {
 }
 
 impl ListSource {
-    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+    /// Its bytes, from the start.
+    ///
+    /// # Errors
+    /// When the file can't be opened.
+    pub fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
             Self::File(path) => Box::new(File::open(path)?),
             Self::Bytes(bytes) => Box::new(io::Cursor::new(Arc::clone(bytes))),
