@@ -17,7 +17,9 @@ CREATE TABLE beta_invites (
     code_digest text,
     generation bigint NOT NULL DEFAULT 1,
     position bigint NOT NULL,
-    source text NOT NULL CHECK (source IN ('list', 'resource', 'admin')),
+    source text NOT NULL CHECK (source IN ('list', 'resource', 'admin', 'code')),
+    -- The code for several people with which the person came in, if it was one: see invite_codes.
+    shared_code uuid,
     row_digest bytea,
     created_at timestamptz NOT NULL,
     rendered_at timestamptz,

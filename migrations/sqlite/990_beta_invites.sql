@@ -17,7 +17,9 @@ CREATE TABLE beta_invites (
     code_digest TEXT,
     generation INTEGER NOT NULL DEFAULT 1,
     position INTEGER NOT NULL,
-    source TEXT NOT NULL CHECK (source IN ('list', 'resource', 'admin')),
+    source TEXT NOT NULL CHECK (source IN ('list', 'resource', 'admin', 'code')),
+    -- The code for several people with which the person came in, if it was one: see invite_codes.
+    shared_code TEXT,
     row_digest BLOB,
     created_at INTEGER NOT NULL,
     rendered_at INTEGER,

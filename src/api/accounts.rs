@@ -132,6 +132,8 @@ fn refusal_code(refusal: Refusal) -> (StatusCode, &'static str) {
         Refusal::Expired => (StatusCode::FORBIDDEN, "invite-expired"),
         Refusal::Frozen => (StatusCode::FORBIDDEN, "frozen"),
         Refusal::CohortClosed => (StatusCode::FORBIDDEN, "cohort-closed"),
+        Refusal::UsedUp => (StatusCode::FORBIDDEN, "code-used-up"),
+        Refusal::NoPlace => (StatusCode::FORBIDDEN, "no-place"),
         Refusal::Full => (StatusCode::FORBIDDEN, "full"),
         Refusal::AccountExists => (StatusCode::CONFLICT, "account-exists"),
         Refusal::InviteRequired => (StatusCode::FORBIDDEN, "invite-required"),

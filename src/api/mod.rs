@@ -7,6 +7,7 @@
 mod accounts;
 mod admin;
 mod auth;
+mod codes;
 mod desk;
 mod events;
 mod explain;
@@ -92,6 +93,7 @@ pub fn service(state: ApiState) -> Front<Router> {
     let administration = OpenApiRouter::new()
         .merge(admin::routes())
         .merge(invites::routes())
+        .merge(codes::routes())
         .route_layer(axum::middleware::from_fn_with_state(state.clone(), once::once));
     let described = OpenApiRouter::with_openapi(Description::openapi())
         .merge(accounts::routes())

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::auth::Admin;
 use super::{ApiState, MAX_BODY, Problem};
-use crate::desk::shown_invite;
+use crate::desk::{shown_code, shown_invite, told_code};
 use crate::store::invites;
 use crate::store::tokens::{self, Known};
 
@@ -23,6 +23,8 @@ const KEY: &str = "idempotency-key";
 const LONGEST_KEY: usize = 255;
 /// What stands in a kept answer for an invite: its id, the generation it had, and whether its code was told.
 const INVITE: &str = "betagate:invite";
+/// What stands there for a code for several people: its id, and whether its text was told.
+const CODE: &str = "betagate:invite-code";
 
 /// Looks for the key in front of administration's routes; a request without one goes on as it is.
 pub async fn once(State(state): State<ApiState>, request: Request, next: Next) -> Response {
@@ -90,8 +92,11 @@ async fn keep(
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
-/// An invite in an answer is replaced by what it can be told from again.
+/// An invite or a code in an answer is replaced by what it can be told from again.
 fn without_person(said: Value) -> Value {
+    if said.get("id").is_some() && said.get("uses").is_some() {
+        return json!({ CODE: said["id"], "code": said.get("code").is_some() });
+    }
     if said.get("id").is_none() || said.get("generation").is_none() {
         return said;
     }
@@ -117,6 +122,7 @@ async fn answered(state: &ApiState, known: Known) -> Result<Response, Problem> {
         u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
     let body = match kept {
         Some(kept) if kept.get(INVITE).is_some() => told_again(state, &kept).await?,
+        Some(kept) if kept.get(CODE).is_some() => code_again(state, &kept).await?,
         kept => kept,
     };
     let kind = if status.is_success() { "application/json" } else { "application/problem+json" };
@@ -137,4 +143,11 @@ async fn told_again(state: &ApiState, kept: &Value) -> Result<Option<Value>, Pro
         body["code"] = json!(invite.code(&state.keys).reveal());
     }
     Ok(Some(body))
+}
+
+async fn code_again(state: &ApiState, kept: &Value) -> Result<Option<Value>, Problem> {
+    let Some(id) = kept[CODE].as_str().and_then(|id| id.parse::<Uuid>().ok()) else { return Ok(None) };
+    let Some(code) = invites::code(&state.store, id).await? else { return Ok(None) };
+    let (keys, now) = (&state.keys, state.clock.now());
+    Ok(Some(if kept["code"] == true { told_code(&code, keys, now) } else { shown_code(&code, now) }))
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::common::{plain, print_value, table};
+use super::invite_code::Code;
 use super::{CliError, Format, Where};
 use crate::desk::Request;
 
@@ -60,6 +61,7 @@ enum InviteWhat {
         place: Where,
     },
     Revoke(Revoke),
+    Code(Code),
 }
 
 /// Lists invites.
@@ -146,6 +148,7 @@ impl Invite {
                 }
             }
             InviteWhat::Revoke(revoke) => revoke.run().await?,
+            InviteWhat::Code(code) => code.run().await?,
         }
         Ok(ExitCode::SUCCESS)
     }

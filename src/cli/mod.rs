@@ -18,6 +18,7 @@ mod gate;
 mod glance;
 mod import;
 mod invite;
+mod invite_code;
 mod parts;
 mod people;
 mod plan;

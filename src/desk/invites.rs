@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Desk, DeskError};
+use crate::keys::Keys;
 use crate::store::invites::{self, Filter, Invite, InviteError, NewInvite, Origin, Revocation, State};
 use crate::store::{Store, StoreError, status};
 
@@ -14,6 +15,15 @@ use crate::store::{Store, StoreError, status};
 const GOOD_FOR: Span = Span::seconds(14 * 86_400);
 
 impl Desk<'_> {
+    /// What makes codes.
+    pub(super) fn keys_at_hand(&self) -> Result<&Keys, DeskError> {
+        self.keys.ok_or_else(|| {
+            DeskError::Refused(
+                "the keys of this record are not here: name its data folder with --data, or its server".to_owned(),
+            )
+        })
+    }
+
     pub(super) async fn add_invite(
         &self,
         program: Option<String>,
@@ -22,11 +32,7 @@ impl Desk<'_> {
         note: &str,
         by: &str,
     ) -> Result<Value, DeskError> {
-        let keys = self.keys.ok_or_else(|| {
-            DeskError::Refused(
-                "the keys of this record are not here: name its data folder with --data, or its server".to_owned(),
-            )
-        })?;
+        let keys = self.keys_at_hand()?;
         let program = self.program(program).await?;
         if invites::cohort_state(self.store, &program, cohort).await?.is_none() {
             self.expect_known(&program, Kind::Cohort, cohort).await?;

@@ -3,10 +3,12 @@
 //!
 //! Must not know: HTTP, how an answer is printed.
 
+mod codes;
 mod flags;
 mod invites;
 mod names;
 mod stand;
+pub use codes::{shown as shown_code, told as told_code};
 pub use invites::{good_until, shown as shown_invite, state as state_of_invite};
 pub use stand::number;
 mod words;
@@ -77,6 +79,22 @@ pub enum Request {
     RevokeInvites { program: Option<String>, email: String, reason: String, by: String },
     /// Takes back every unused invite of a cohort.
     RevokeCohort { program: Option<String>, cohort: String, reason: String, by: String },
+    /// Makes a code that lets several people in; the answer has it.
+    AddCode {
+        program: Option<String>,
+        cohort: String,
+        uses: i64,
+        expires: Option<Span>,
+        label: String,
+        note: String,
+        by: String,
+    },
+    /// The codes that let several people in, without their texts.
+    ListCodes { program: Option<String>, cohort: Option<String> },
+    /// One of them, with its text.
+    ShowCode { id: Uuid, by: String },
+    /// Takes one back.
+    RevokeCode { id: Uuid, reason: String, by: String },
     /// What a flag gives for a context.
     GetFlag { key: String, context: Value },
     /// Why it does.
@@ -174,6 +192,13 @@ impl Desk<'_> {
             Request::RevokeCohort { program, cohort, reason, by } => {
                 self.revoke_cohort(program, &cohort, &reason, &by).await
             }
+            Request::AddCode { program, cohort, uses, expires, label, note, by } => {
+                let (cohort, label, note) = (&cohort, &label, &note);
+                self.add_code(program, codes::Wanted { cohort, uses, expires, label, note }, &by).await
+            }
+            Request::ListCodes { program, cohort } => self.list_codes(program, cohort).await,
+            Request::ShowCode { id, by } => self.show_code(id, &by).await,
+            Request::RevokeCode { id, reason, by } => self.revoke_code(id, &reason, &by).await,
             Request::GetFlag { key, context } => self.get_flag(&key, context).await,
             Request::ExplainFlag { key, context } => self.explain_flag(&key, context).await,
             Request::ListFlags => self.list_flags().await,

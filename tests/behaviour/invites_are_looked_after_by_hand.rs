@@ -161,3 +161,54 @@ async fn a_write_with_an_idempotency_key_is_carried_out_once() {
         beta.store.close().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_for_several_people_is_made_told_again_and_taken_back() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let word = json!({ "cohort": "pavia", "uses": 2, "expires": "3d", "label": "listener-fair", "note": "booth" });
+        let path = "/v1/admin/invites/codes";
+        let (status, made, _) = beta.post_keyed(path, "booth", &word).await;
+        assert_eq!(
+            (status, &made["expiresAt"], &made["used"]),
+            (201, &json!("2026-03-06T08:00:00Z"), &json!(0)),
+            "{made}"
+        );
+        let (code, id) = (made["code"].as_str().unwrap().to_owned(), made["id"].as_str().unwrap().to_owned());
+        let (_, again, replayed) = beta.post_keyed(path, "booth", &word).await;
+        assert_eq!((again["code"].as_str(), replayed), (Some(code.as_str()), true));
+        let kept = beta.store.one("SELECT CAST(response AS text) AS kept FROM idempotency_keys", &[]).await.unwrap();
+        assert!(!kept.get::<String>("kept").unwrap().contains(&code));
+        assert_eq!(beta.register("a@example.org", &code).await.0, 201);
+        let (_, listed) = beta.get(&format!("{path}?cohort=pavia"), Some(ADMIN)).await;
+        assert_eq!((&listed["codes"][0]["used"], listed["codes"][0].get("code")), (&json!(1), None));
+        assert_eq!(beta.get(&format!("{path}/{id}"), Some(ADMIN)).await.1["code"].as_str(), Some(code.as_str()));
+        assert_eq!(invites(&beta, "label=listener-fair").await[0]["email"], "a@example.org");
+        assert_eq!(beta.register("b@example.org", &code).await.0, 201);
+        assert_eq!(beta.register("c@example.org", &code).await.1["type"], "urn:betagate:problem:code-used-up");
+        let said = say(
+            &beta,
+            &["invite", "code", "add", "--cohort", "pavia", "--uses", "50", "--expires", "14d", "--by", "founder"],
+        );
+        let told = said.expect_code(0).stdout;
+        let code = told.split(' ').next().unwrap().to_owned();
+        let id = told.trim().trim_end_matches(')').rsplit(' ').next().unwrap().to_owned();
+        let listed = beta.get(path, Some(ADMIN)).await.1;
+        assert_eq!((&listed["codes"][0]["state"], &listed["codes"][1]["state"]), (&json!("used-up"), &json!("open")));
+        assert!(say(&beta, &["invite", "code", "list"]).expect_code(0).stdout.contains(&id));
+        assert!(
+            say(&beta, &["invite", "code", "show", &id, "--by", "founder"]).expect_code(0).stdout.starts_with(&code)
+        );
+        say(&beta, &["invite", "code", "add", "--cohort", "pavia", "--uses", "0", "--by", "founder"]).expect_code(64);
+        let unknown = say(&beta, &["invite", "code", "add", "--cohort", "pavja", "--uses", "5", "--by", "founder"]);
+        assert!(unknown.expect_code(1).stderr.contains("did you mean pavia?"));
+        let revoke = ["invite", "code", "revoke", &id, "--reason", "posted online", "--by", "founder"];
+        say(&beta, &revoke).expect_code(0);
+        say(&beta, &revoke).expect_code(1);
+        assert_eq!(beta.register("d@example.org", &code).await.1["type"], "urn:betagate:problem:invite-revoked");
+        let object = format!("invite-code/{id}");
+        let wanted = ["invite-code.revoked", "invite-code.shown", "invite-code.created"];
+        assert_eq!(actions(&beta, &object).await, wanted, "{}", db.name);
+        beta.store.close().await;
+    }
+}

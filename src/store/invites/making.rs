@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::super::people::entry;
 use super::super::{StoreError, Tx, audit, sessions};
 use super::cohorts::{lock_cohort, promote, reserve_positions, seated};
-use super::{COLUMNS, Invite, Origin, State, invite, locked_with_cohort};
+use super::{COLUMNS, Invite, Origin, State, invite, locked_with_cohort, shared};
 use crate::args;
 use crate::core::cohort::{AddressFault, AddressRules, normalise};
 use crate::keys::Keys;
@@ -292,7 +292,7 @@ pub(super) async fn of_address(tx: &mut Tx, program: Option<&str>, email: &str) 
 }
 
 /// Takes back every unused invite of a cohort, or of all of a program's, in one go (seed 000, "Rollback / safety
-/// levers"). Nobody waiting is let in instead. Says how many.
+/// levers"), and the codes for several people. Nobody waiting is let in instead. Says how many invites.
 pub async fn revoke_unused(
     tx: &mut Tx,
     program: &str,
@@ -300,6 +300,8 @@ pub async fn revoke_unused(
     how: Revocation<'_>,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
+    // Codes for several people first: whoever brings one locks it before an invite.
+    let codes = shared::revoke_codes(tx, (program, cohort), how.reason, now).await?;
     let revoked = tx
         .execute(
             "UPDATE beta_invites SET state = 'revoked', revoked_at = $3, revoke_reason = $4
@@ -307,9 +309,9 @@ pub async fn revoke_unused(
             args![program, cohort.unwrap_or_default(), now, how.reason],
         )
         .await?;
-    if revoked > 0 {
+    if revoked + codes > 0 {
         let object = cohort.map_or_else(|| format!("program/{program}"), |cohort| format!("cohort/{cohort}"));
-        let detail = json!({ "reason": how.reason, "invites": revoked });
+        let detail = json!({ "reason": how.reason, "invites": revoked, "codes": codes });
         audit::append(tx, entry(program, how.actor, "invites.revoked", object, detail, now)).await?;
     }
     Ok(revoked)

@@ -5,9 +5,12 @@
 //! stand in no error and no audit entry.
 //!
 //! Locks are taken in one order everywhere, so that nobody waits in a circle: the program's freeze, the cohort's row,
-//! the invites' rows.
+//! the rows of codes for several people, the
+//! invites' rows.
 
 mod cohorts;
+#[cfg(test)]
+mod crowd_tests;
 mod declared;
 mod hashed;
 mod listing;
@@ -19,6 +22,9 @@ mod mails_tests;
 mod making;
 mod redeem;
 mod sending;
+mod shared;
+#[cfg(test)]
+mod shared_tests;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +46,8 @@ pub use redeem::{
     register_in,
 };
 pub use sending::{Rendered, mark_opened, mark_sent, render, take_to_render};
+
+pub use shared::{NewCode, SharedCode, add_code, code, codes, revoke_code};
 
 pub(super) use cohorts::{lock_cohort, reserve_positions};
 
@@ -111,6 +119,8 @@ pub enum Origin {
     Resource,
     /// An administrator, over the API or the command line.
     Admin,
+    /// A code for several people, when this one came in with it.
+    Code,
 }
 
 impl Origin {
@@ -120,6 +130,7 @@ impl Origin {
             Self::List => "list",
             Self::Resource => "resource",
             Self::Admin => "admin",
+            Self::Code => "code",
         }
     }
 }
@@ -151,7 +162,7 @@ pub struct Invite {
     pub state: State,
     /// Counts up with each resending; only the newest generation's code works.
     pub generation: u32,
-    /// `list`, `resource` or `admin`.
+    /// `list`, `resource`, `admin` or `code`.
     pub source: String,
     /// Since when there is a row.
     pub created_at: Timestamp,

@@ -12,7 +12,7 @@ use super::super::people::{self, User, entry};
 use super::super::{Store, StoreError, Tx, audit, flags, freezes};
 use super::cohorts::{CohortState, hold_cohort};
 use super::making::of_address;
-use super::{COLUMNS, Invite, InviteError, State, invite, locked};
+use super::{COLUMNS, Invite, InviteError, State, invite, locked, shared};
 use crate::args;
 use crate::core::cohort::{InviteCode, normalise};
 use crate::keys::Keys;
@@ -38,6 +38,12 @@ pub enum Refusal {
     /// The cohort's stage is not open.
     #[error("sign-up for this group is not open")]
     CohortClosed,
+    /// A code for several people has let in as many as it does.
+    #[error("this code has let in everyone it is for")]
+    UsedUp,
+    /// Every seat is taken, and a code for several people keeps nobody a place.
+    #[error("every place in this group is taken")]
+    NoPlace,
     /// Every seat is taken, or the invite still waits for one.
     #[error("every place in this group is taken; you are on the waiting list")]
     Full,
@@ -159,7 +165,7 @@ pub async fn register_in(
             if (person.invites_required)(published.as_ref()) {
                 return Err(Refusal::InviteRequired.into());
             }
-            if is_revoked(tx, person.email).await? {
+            if is_revoked(tx, None, person.email).await? {
                 return Err(Refusal::Revoked.into());
             }
             let user = make_account(tx, person, now).await?;
@@ -192,7 +198,7 @@ pub async fn join(
 /// The invites that would let an address in, once rendered: for someone who is on a list and comes without a code.
 pub async fn open_invites(tx: &mut Tx, email: &str, now: Timestamp) -> Result<Vec<Invite>, StoreError> {
     let mut open = Vec::new();
-    for id in of_address_or_none(tx, email).await? {
+    for id in of_address_or_none(tx, None, email).await? {
         let sql = format!("SELECT {COLUMNS} FROM beta_invites WHERE id = $1");
         if let Some(found) = tx.opt(&sql, args![id]).await?.as_ref().map(invite).transpose()? {
             let runs = found.expires_at.is_none_or(|until| until > now);
@@ -204,8 +210,8 @@ pub async fn open_invites(tx: &mut Tx, email: &str, now: Timestamp) -> Result<Ve
     Ok(open)
 }
 
-async fn of_address_or_none(tx: &mut Tx, email: &str) -> Result<Vec<Uuid>, StoreError> {
-    match of_address(tx, None, email).await {
+async fn of_address_or_none(tx: &mut Tx, program: Option<&str>, email: &str) -> Result<Vec<Uuid>, StoreError> {
+    match of_address(tx, program, email).await {
         Ok(ids) => Ok(ids),
         Err(InviteError::Store(error)) => Err(error),
         Err(_) => Ok(Vec::new()),
@@ -221,8 +227,12 @@ async fn admissible(
     now: Timestamp,
 ) -> Result<(Invite, CohortState), RedeemError> {
     let code = InviteCode::parse(code).ok_or(Refusal::Invalid)?;
+    let digest = code.digest();
     let sql = "SELECT id, program, cohort FROM beta_invites WHERE code_digest = $1";
-    let row = tx.opt(sql, args![code.digest()]).await?.ok_or(Refusal::Invalid)?;
+    let Some(row) = tx.opt(sql, args![&digest]).await? else {
+        let shared = shared::by_digest(tx, &digest).await?.ok_or(Refusal::Invalid)?;
+        return shared::admit(tx, keys, (shared, &code), email, now).await;
+    };
     let (program, cohort): (String, String) = (row.get("program")?, row.get("cohort")?);
     let frozen = freezes::is_frozen(tx, &program, &cohort).await?;
     let state = hold_cohort(tx, &program, &cohort).await?.ok_or(Refusal::CohortClosed)?;
@@ -288,11 +298,11 @@ async fn let_in(
     Ok(Redeemed { invite_id: invite.id, user_id, program: state.program.clone(), cohort: state.cohort.clone() })
 }
 
-/// Whether the address was taken back somewhere (seed 000: removed from a cohort), and has no invite that works.
-async fn is_revoked(tx: &mut Tx, email: &str) -> Result<bool, StoreError> {
-    let ids = of_address_or_none(tx, email).await?;
+/// Whether the address was taken back somewhere, in one program or in any (seed 000: removed from a cohort), and has no
+/// invite that works.
+pub(super) async fn is_revoked(tx: &mut Tx, program: Option<&str>, email: &str) -> Result<bool, StoreError> {
     let (mut revoked, mut active) = (false, false);
-    for id in ids {
+    for id in of_address_or_none(tx, program, email).await? {
         let row = tx.one("SELECT state FROM beta_invites WHERE id = $1", args![id]).await?;
         let state = State::read(&row.get::<String>("state")?)?;
         revoked |= state == State::Revoked;

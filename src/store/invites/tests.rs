@@ -10,16 +10,16 @@ use super::super::{people, sessions};
 use super::*;
 use crate::keys::Key;
 
-fn keys() -> Keys {
+pub(super) fn keys() -> Keys {
     let [invite, pseudonym, credential, token] = [1, 2, 3, 4].map(|byte| Key::new([byte; 32]));
     Keys { invite, pseudonym, credential, token }
 }
 
-fn noon() -> Timestamp {
+pub(super) fn noon() -> Timestamp {
     "2026-03-02T12:00:00Z".parse().unwrap()
 }
 
-fn later(hours: i64) -> Timestamp {
+pub(super) fn later(hours: i64) -> Timestamp {
     noon().checked_add(SignedDuration::from_hours(hours)).unwrap()
 }
 
@@ -28,7 +28,7 @@ fn state(open: bool, capacity: Option<i64>) -> CohortState {
     CohortState { program, cohort, open, capacity, addresses: Default::default(), list_digest: None, rows: 0 }
 }
 
-async fn cohort(store: &Store, open: bool, capacity: Option<i64>) {
+pub(super) async fn cohort(store: &Store, open: bool, capacity: Option<i64>) {
     let mut tx = store.begin().await.unwrap();
     set_cohort(&mut tx, &state(open, capacity), "controller", noon()).await.unwrap();
     tx.commit().await.unwrap();
@@ -48,7 +48,7 @@ fn new(email: &str) -> NewInvite<'_> {
     }
 }
 
-async fn make(store: &Store, email: &str) -> Made {
+pub(super) async fn make(store: &Store, email: &str) -> Made {
     let mut tx = store.begin().await.unwrap();
     let made = create(&mut tx, &keys(), &new(email), "token/t", noon()).await.unwrap();
     tx.commit().await.unwrap();
@@ -56,7 +56,7 @@ async fn make(store: &Store, email: &str) -> Made {
 }
 
 /// Invites someone and renders the message; the code that stands in it.
-async fn invited(store: &Store, email: &str) -> (Uuid, String) {
+pub(super) async fn invited(store: &Store, email: &str) -> (Uuid, String) {
     let id = make(store, email).await.invite().id;
     let mut tx = store.begin().await.unwrap();
     let code = render(&mut tx, &keys(), id, later(24), noon()).await.unwrap().unwrap().code.reveal();
@@ -64,7 +64,7 @@ async fn invited(store: &Store, email: &str) -> (Uuid, String) {
     (id, code)
 }
 
-async fn enter(store: &Store, code: &str, email: &str, at: Timestamp) -> Result<Redeemed, Refusal> {
+pub(super) async fn enter(store: &Store, code: &str, email: &str, at: Timestamp) -> Result<Redeemed, Refusal> {
     match redeem(store, &keys(), code, email, "hash", at).await {
         Ok(redeemed) => Ok(redeemed),
         Err(RedeemError::Refused(refusal)) => Err(refusal),
@@ -72,7 +72,7 @@ async fn enter(store: &Store, code: &str, email: &str, at: Timestamp) -> Result<
     }
 }
 
-async fn take_back(store: &Store, id: Uuid, end_membership: bool) -> Revoked {
+pub(super) async fn take_back(store: &Store, id: Uuid, end_membership: bool) -> Revoked {
     let mut tx = store.begin().await.unwrap();
     let how = Revocation { reason: "removed from cohort", actor: "token/t", end_membership };
     let outcome = revoke(&mut tx, id, how, noon()).await.unwrap();
@@ -80,7 +80,7 @@ async fn take_back(store: &Store, id: Uuid, end_membership: bool) -> Revoked {
     outcome
 }
 
-async fn state_of(store: &Store, id: Uuid) -> State {
+pub(super) async fn state_of(store: &Store, id: Uuid) -> State {
     get(store, id).await.unwrap().unwrap().state
 }
 
