@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use betagate_core::cohort::Outcome;
+use betagate_core::desired::error::{Position, Problem};
 use betagate_core::desired::{Built, nearest::nearest};
 use clap::Args;
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use crate::clock::Clock;
 use crate::controller::{Acknowledgement, CheckedList, build_snapshot, check_list};
 use crate::source::{Snapshot, read_folder};
 
-/// Checks every document of a folder: all problems in one run, each with its file, line and column.
+/// Checks every document and every list of a folder: all problems in one run, each with its file, line and column.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  betagate validate\n  betagate validate --cohort pavia    # 0 fine, 1 broken, 2 needs an acknowledgement"
@@ -22,7 +23,7 @@ pub struct Validate {
     /// The folder with manifests/, cohorts/ and flags/.
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// Checks this cohort's list instead, by line.
+    /// Checks this cohort's list alone, with its counts, its digest, and what acknowledges its warnings.
     #[arg(long, value_name = "NAME")]
     cohort: Option<String>,
     /// The data folder, for lists that are secrets; .betagate in the folder when left out.
@@ -58,16 +59,40 @@ impl Validate {
         if let Some(name) = &self.cohort {
             return self.list(&snapshot, &built, name);
         }
+        let mut problems = built.warnings.clone();
+        problems.extend(self.lists(&snapshot, &built));
         if self.output == Format::Table {
-            for warning in &built.warnings {
-                complain!("{warning}");
+            for problem in &problems {
+                complain!("{problem}");
             }
             let documents = snapshot.documents().count();
             say!("{documents} file(s), {} program(s): {}", built.desired.programs.len(), names(&built));
         } else {
-            print_value(&built.warnings, self.output)?;
+            print_value(&problems, self.output)?;
         }
-        Ok(if built.warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(ATTENTION) })
+        Ok(match (problems.is_empty(), problems.iter().any(Problem::is_error)) {
+            (true, _) => ExitCode::SUCCESS,
+            (false, false) => ExitCode::from(ATTENTION),
+            (false, true) => ExitCode::from(FAILED),
+        })
+    }
+
+    /// What is wrong with the lists of all cohorts; warnings that somebody has acknowledged are left out, and so is a secret that is elsewhere.
+    fn lists(&self, snapshot: &Snapshot, built: &Built) -> Vec<Problem> {
+        let (data, now) = (self.data(), Clock::system().now());
+        let mut problems = Vec::new();
+        for program in built.desired.programs.values() {
+            for name in program.cohorts.keys() {
+                let Ok(list) = check_list(snapshot, built, program, name, (&data, now)) else { continue };
+                let heard = list.outcome() == Outcome::Clean;
+                problems.extend(list.problems().filter(|_| !heard).map(|problem| {
+                    let line = problem.line.and_then(|line| u32::try_from(line).ok()).unwrap_or(1);
+                    let found = Problem::new(&problem.file, Position::new(line, 1), "", problem.message);
+                    if problem.severity == "warning" { found.warning() } else { found }
+                }));
+            }
+        }
+        problems
     }
 
     fn list(&self, snapshot: &Snapshot, built: &Built, name: &str) -> Result<ExitCode, CliError> {

@@ -33,8 +33,7 @@ impl Controller {
         self.tell_waiting_lists(name, &mut decision);
         let mut observed = self.observed(name).await?;
         observed.workloads.retain(|workload, _| workloads.contains_key(workload));
-        observed.lists = lists.iter().map(|ready| (ready.list.cohort.clone(), ready.delta.clone())).collect();
-        observed.lists.retain(|_, delta| delta.added + delta.removed + delta.changed > 0);
+        observed.lists = self.list_deltas(name, &lists);
         let plan = plan(&decision.effective, &workloads, &observed);
         let changed = decision.memory != remembered || !decision.sealed.is_empty();
         let again = [decision.look_again_at, measured_again].into_iter().flatten().min();

@@ -75,6 +75,9 @@ impl Controller {
         due: Vec<(String, Check, KpiQuery)>,
         now: Timestamp,
     ) -> Result<(), ControllerError> {
+        let about_lists = due.iter().filter(|(_, check, _)| check.fact.as_deref() == Some(facts::COHORT_OUTCOME));
+        let list_outcomes =
+            self.list_outcomes(name, about_lists.filter_map(|(_, check, _)| check.of.clone()).collect()).await?;
         let Some(program) = self.built.as_ref().and_then(|built| built.desired.programs.get(name)) else {
             return Ok(());
         };
@@ -88,7 +91,7 @@ impl Controller {
             store: &self.settings.store,
             program,
             observed: self.settings.supervisor.as_ref().map(Supervisor::observed).unwrap_or_default(),
-            list_waits: self.programs.get(name).map(|state| state.list_waits.clone()).unwrap_or_default(),
+            list_outcomes,
             now,
         };
         let mut measured = Vec::new();

@@ -163,7 +163,7 @@ fn incident_fact(incident: incidents::Incident) -> IncidentFact {
     }
 }
 
-fn signoff_fact(word: signoffs::Signoff) -> Option<SignoffFact> {
+pub(super) fn signoff_fact(word: signoffs::Signoff) -> Option<SignoffFact> {
     let says = serde_json::from_value(Value::String(word.says)).ok()?;
     let spec = SignoffSpec {
         program: word.program,

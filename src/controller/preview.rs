@@ -7,11 +7,13 @@ use betagate_core::decide::{Readings, decide};
 use betagate_core::desired::{Built, ProgramDesired};
 use betagate_core::flags::{Building, cohort_key};
 use betagate_core::plan::{Census, ListDelta, Observed, Plan, plan};
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 
+use super::lists::{LookAt, Looked, Words, find_list};
 use super::{ControllerError, observe, remembered};
+use crate::keys::Keys;
 use crate::source::Snapshot;
-use crate::store::{Store, StoreError, flags, freezes, invites, members, memory};
+use crate::store::{Store, StoreError, flags, freezes, invites, members, memory, signoffs};
 
 /// What would change in one program.
 pub struct Preview {
@@ -36,7 +38,8 @@ pub async fn preview(
     for (name, program) in &built.desired.programs {
         let documents = memory::load(store, name).await?;
         let remembered = remembered::read(name, &documents)?;
-        let effective = decide(program, &built.desired.revision, &Readings::default(), &remembered, now).effective;
+        let decision = decide(program, &built.desired.revision, &Readings::default(), &remembered, now);
+        let (effective, day0) = (decision.effective, program.program.spec.starts_on.or(decision.memory.program.day0));
         let freezes = freezes::list(store, Some(name)).await?;
         let mut observed = Observed {
             open_cohorts: invites::open_cohorts(store, name).await?.into_iter().collect(),
@@ -47,20 +50,79 @@ pub async fn preview(
             flags: observe::published_flags(flags::newest(store).await?.map(|snapshot| snapshot.body), name),
             ..Observed::default()
         };
-        for (cohort, delta) in list_sizes(snapshot, program, data) {
-            let had = invites::cohort_state(store, name, &cohort).await?;
-            let rows = had.map_or(0, |state| u64::try_from(state.rows).unwrap_or(0));
-            if rows != delta.total && effective.cohorts.get(&cohort).is_some_and(|state| state.opened_before) {
-                let (added, removed) = (delta.total.saturating_sub(rows), rows.saturating_sub(delta.total));
-                observed.lists.insert(cohort, ListDelta { added, removed, ..delta });
-            }
-        }
+        let opened = effective.cohorts.iter().filter(|(_, state)| state.opened_before).map(|(cohort, _)| cohort);
+        let live = Live { store, data, now, day0: day0.unwrap_or_default() };
+        observed.lists = lists(&live, snapshot, (built, program), opened).await?;
         let mut plan = plan(&effective, &BTreeMap::new(), &observed);
         let census = Census::new(&observed.flags, &effective.flags, &plan, now);
         count_moves(store, name, census, &mut plan).await?;
         previews.push(Preview { program: name.clone(), plan });
     }
     Ok(previews)
+}
+
+/// What is live.
+struct Live<'a> {
+    store: &'a Store,
+    data: &'a Path,
+    now: Timestamp,
+    day0: Date,
+}
+
+/// What bringing in the lists of these cohorts would do, the words of the revision heard as well as those that were recorded.
+async fn lists(
+    live: &Live<'_>,
+    snapshot: &Snapshot,
+    (built, program): (&Built, &ProgramDesired),
+    cohorts: impl Iterator<Item = &String>,
+) -> Result<BTreeMap<String, ListDelta>, ControllerError> {
+    let Ok(keys) = Keys::load(&live.data.join("keys")) else {
+        return sizes(live, snapshot, program, cohorts).await;
+    };
+    let recorded = signoffs::list(live.store, program.name()).await?;
+    let recorded: Vec<_> = recorded.into_iter().filter_map(observe::signoff_fact).collect();
+    let declared =
+        program.signoffs.iter().map(|(name, word)| (name.as_str(), &word.spec, built.desired.revision.verified));
+    let recorded = recorded.iter().map(|word| (word.name.as_str(), &word.spec, word.verified));
+    let words = Words::new(program, recorded.chain(declared).collect(), Some(live.day0), live.now);
+    let mut deltas = BTreeMap::new();
+    for name in cohorts {
+        let Some(cohort) = program.cohorts.get(name) else { continue };
+        let Live { store, data, now, day0 } = *live;
+        let look = LookAt { store, keys: &keys, snapshot, data, program, words: &words, day0, now };
+        let delta = match find_list(snapshot, cohort, data) {
+            Err(reason) => ListDelta { guard: Some(reason), ..ListDelta::default() },
+            Ok(found) => match look.list(cohort, found).await? {
+                Looked::Ready { delta, .. } | Looked::Waits { delta, .. } => delta,
+                Looked::Broken(reason) => ListDelta { guard: Some(reason), ..ListDelta::default() },
+            },
+        };
+        if delta.guard.is_some() || delta.added + delta.removed + delta.changed > 0 {
+            deltas.insert(name.clone(), delta);
+        }
+    }
+    Ok(deltas)
+}
+
+/// Where the keys of the record are not at hand: by how many rows each list differs.
+async fn sizes(
+    live: &Live<'_>,
+    snapshot: &Snapshot,
+    program: &ProgramDesired,
+    cohorts: impl Iterator<Item = &String>,
+) -> Result<BTreeMap<String, ListDelta>, ControllerError> {
+    let mut deltas = BTreeMap::new();
+    for name in cohorts {
+        let Ok(survey) = super::survey_list(snapshot, program, name, live.data) else { continue };
+        let had = invites::cohort_state(live.store, program.name(), name).await?;
+        let rows = had.as_ref().map_or(0, |state| u64::try_from(state.rows).unwrap_or(0));
+        if had.and_then(|state| state.list_digest) != Some(survey.digest_hex()) {
+            let (added, removed) = (survey.rows.saturating_sub(rows), rows.saturating_sub(survey.rows));
+            let (total, digest) = (survey.rows, survey.digest_hex());
+            deltas.insert(name.clone(), ListDelta { added, removed, total, digest, ..ListDelta::default() });
+        }
+    }
+    Ok(deltas)
 }
 
 /// Counts the members of a program's cohorts whom the changes of its flags move. A person is known by the user id alone: what a rule reads
@@ -88,12 +150,4 @@ async fn count_moves(store: &Store, program: &str, mut census: Census, plan: &mu
     .await?;
     census.finish(plan);
     Ok(())
-}
-
-fn list_sizes(snapshot: &Snapshot, program: &ProgramDesired, data: &Path) -> Vec<(String, ListDelta)> {
-    let sizes = program.cohorts.keys().filter_map(|name| {
-        let survey = super::survey_list(snapshot, program, name, data).ok()?;
-        Some((name.clone(), ListDelta { total: survey.rows, digest: survey.digest_hex(), ..ListDelta::default() }))
-    });
-    sizes.collect()
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use betagate_core::cohort::Outcome;
 use betagate_core::decide::{Decision, OnlineFact, Reading};
 use betagate_core::plan::Plan;
 use jiff::Timestamp;
 
+use super::lists::WaitingList;
 use crate::store::memory::Document;
 
 /// One program as it was decided last.
@@ -21,7 +23,7 @@ pub struct ProgramState {
     pub(super) measured: BTreeMap<(String, String), (Timestamp, Reading)>,
     /// The statuses that were written last, by `Kind/name`.
     pub(super) statuses: BTreeMap<String, String>,
-    /// The list digests that are in the database.
+    /// The lists that are in the database, as they were seen.
     pub(super) lists: BTreeMap<String, String>,
     /// The last probe of each route group.
     pub(super) online: BTreeMap<String, OnlineFact>,
@@ -29,6 +31,8 @@ pub struct ProgramState {
     pub(super) probe_at: Option<Timestamp>,
     /// The revision whose records (incidents, sign-offs, invites) are in the database.
     pub(super) recorded: Option<String>,
-    /// Why a list waits, by cohort.
-    pub list_waits: BTreeMap<String, String>,
+    /// The lists that wait, by cohort.
+    pub waiting_lists: BTreeMap<String, WaitingList>,
+    /// What the check of each list came to, and of what.
+    pub(super) outcomes: BTreeMap<String, (String, Outcome)>,
 }

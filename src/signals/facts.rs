@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use betagate_core::cohort::Outcome;
 use betagate_core::decide::{Reading, Why};
 use betagate_core::desired::ProgramDesired;
 use jiff::{SignedDuration, Timestamp};
@@ -14,6 +15,9 @@ use crate::store::{Store, StoreError, audit, flags, invites, outbox, privacy};
 /// Breaches count when they are older than this (seed 002, section 5).
 const BREACH_AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
+/// What the check of a cohort's list came to.
+pub const COHORT_OUTCOME: &str = "cohort.outcome";
+
 /// Where facts are looked up.
 pub struct World<'a> {
     /// The database.
@@ -22,8 +26,8 @@ pub struct World<'a> {
     pub program: &'a ProgramDesired,
     /// Processes of this machine.
     pub observed: Vec<ProcessStatus>,
-    /// Why lists wait, by cohort.
-    pub list_waits: BTreeMap<String, String>,
+    /// What the checks of the lists that are asked about came to, by cohort.
+    pub list_outcomes: BTreeMap<String, Outcome>,
     /// Now.
     pub now: Timestamp,
 }
@@ -53,7 +57,7 @@ async fn read(world: &World<'_>, fact: &str, of: Option<&str>) -> Result<Option<
             let failed = counts.iter().filter(|(_, state, _)| *state == outbox::State::Failed);
             Some(failed.map(|(_, _, count)| *count).sum::<i64>() as f64)
         }
-        "cohort.outcome" => cohort_outcome(world, of),
+        COHORT_OUTCOME => cohort_outcome(world, of),
         "migration.applied" => migration(store, of).await?,
         "workload.ready" => workload_ready(world, of),
         // Rehearsals and datasets have no record yet: unknown, which is what they are.
@@ -95,10 +99,10 @@ async fn funnel(
     Ok(total as f64)
 }
 
-/// 0 when a cohort's list waits for nobody, else 2.
+/// The exit code of the check of a cohort's list (seed 004): 0 fine or acknowledged, 1 broken, 2 to be acknowledged. Unknown where the list is
+/// not to be had.
 fn cohort_outcome(world: &World<'_>, of: Option<&str>) -> Option<f64> {
-    let name = of?;
-    world.program.cohorts.contains_key(name).then(|| if world.list_waits.contains_key(name) { 2.0 } else { 0.0 })
+    world.list_outcomes.get(of?).map(|outcome| f64::from(outcome.exit_code()))
 }
 
 async fn migration(store: &Store, of: Option<&str>) -> Result<Option<f64>, StoreError> {

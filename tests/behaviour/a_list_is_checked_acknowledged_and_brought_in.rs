@@ -177,6 +177,14 @@ async fn a_change_that_revokes_many_waits_for_a_word_about_that_change_and_no_ot
         let change = betagate::core::cohort::change_digest(Some(&first), &second);
         let asked = [format!("it would revoke more than 20 % of the list (acknowledge digest {change})")];
         assert_eq!(waits(&beta), asked);
+        // And so does the plan against what is live, which also counts by person.
+        let plan = ["plan", "--format", "json", "--database", &db.url, "--data"];
+        let plan = Betagate::new(plan.iter().copied().map(std::ffi::OsStr::new).chain([beta.data.as_os_str()]));
+        let plan: Value = serde_json::from_str(&plan.within(beta.repo.path()).run().expect_code(2).stdout).unwrap();
+        let actions = plan[0]["actions"].as_array().unwrap();
+        let delta = &actions.iter().find(|action| action["action"] == "syncList").unwrap()["delta"];
+        assert_eq!((delta["digest"].as_str(), delta["removed"].as_u64()), (Some(change.as_str()), Some(30)), "{plan}");
+        assert_eq!(delta["guard"], "it would revoke more than 20 % of the list");
         let words =
             ["acknowledge", "--by", "ana", "--object", "Cohort/pavia", "--digest", &change, "--database", &db.url];
         Betagate::new(std::iter::once(&"signoff").chain(&words)).within(beta.repo.path()).run().expect_code(0);
@@ -184,6 +192,43 @@ async fn a_change_that_revokes_many_waits_for_a_word_about_that_change_and_no_ot
             beta.pass().await;
         }
         assert_eq!(pending(&rows(&beta).await), 30, "{}: {:?}", db.name, waits(&beta));
+        beta.store.close().await;
+    }
+}
+
+const READINESS: &str = "
+---
+apiVersion: betagate.dev/v1alpha1
+kind: Gate
+metadata: { name: readiness }
+spec: { program: kruxt, checks: [ { name: list, fact: cohort.outcome, of: pavia, pass: \"== 0\" } ] }
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gate_knows_what_a_list_is_worth_before_its_cohort_opens() {
+    for db in databases() {
+        let repo = repo(&people(8, 4).concat());
+        let program = PROGRAM
+            .replace("window: { from: +0d }", "window: { from: +0d }, enter: { gates: [ { name: readiness } ] }");
+        repo.write("manifests/program.yaml", &format!("{program}{READINESS}"));
+        let mut beta = Beta::start(&db, repo, "2026-03-02T08:00:00Z").await;
+        let verdict = |beta: &Beta| {
+            let decision = beta.controller.programs()["kruxt"].decision.as_ref().unwrap();
+            let check = &decision.verdicts["readiness"].checks[0];
+            format!("{:?}", check.reading.as_ref().map(|reading| &reading.outcome))
+        };
+        for (list, worth) in
+            [(people(8, 4).concat(), "2.0"), ("nonsense\n".to_owned(), "1.0"), (people(60, 6).concat(), "0.0")]
+        {
+            beta.repo.write("cohorts/pavia.csv", &list);
+            let later = beta.clock.now().checked_add(jiff::SignedDuration::from_mins(10)).unwrap();
+            beta.clock.set(later);
+            for _ in 0..4 {
+                beta.pass().await;
+            }
+            assert!(verdict(&beta).contains(&format!("value: {worth}")), "{worth}: {}", verdict(&beta));
+            assert_eq!(rows(&beta).await.len(), if worth == "0.0" { 60 } else { 0 }, "{}", db.name);
+        }
         beta.store.close().await;
     }
 }

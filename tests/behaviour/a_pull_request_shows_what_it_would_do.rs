@@ -127,7 +127,9 @@ async fn the_word_it_asks_for_is_the_one_that_counts() {
         let asks = facts["programs"][0]["asks"].as_array().unwrap();
         let kinds: Vec<_> = asks.iter().map(|ask| ask["why"].as_str().unwrap()).collect();
         assert_eq!(kinds, ["2 warnings of its list", "it revokes 25 % of the list, more than 20 %"], "{facts}");
-        let waits = |beta: &Beta| beta.controller.programs()["kruxt"].list_waits.get("pavia").cloned();
+        let waits = |beta: &Beta| {
+            beta.controller.programs()["kruxt"].waiting_lists.get("pavia").map(|waits| waits.reason.clone())
+        };
         beta.pass().await;
         let reason = waits(&beta).unwrap();
         assert!(reason.contains("warnings need") && reason.contains("revoke more than 20 %"), "{reason}");

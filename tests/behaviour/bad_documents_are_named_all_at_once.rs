@@ -63,6 +63,12 @@ fn a_list_is_checked_by_line_with_an_exit_code_of_its_own() {
     repo.write("cohorts/pavia.csv", &format!("{list}not an address,listener-x,founder,listener\n"));
     let outcome = Betagate::new(["validate", "--cohort", "pavia"]).within(repo.path()).run().expect_code(1);
     assert!(outcome.stderr.contains("cohorts/pavia.csv:62: "), "{}", outcome.stderr);
+    // Also among everything else that is wrong.
+    repo.write("cohorts/eu-canary.csv", "email\nnobody\n");
+    let outcome = Betagate::new(["validate"]).within(repo.path()).run().expect_code(1);
+    for place in ["cohorts/pavia.csv:62:1: ", "cohorts/eu-canary.csv:2:1: "] {
+        assert!(outcome.stderr.contains(place), "{}", outcome.stderr);
+    }
 }
 
 #[test]

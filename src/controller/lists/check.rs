@@ -86,14 +86,24 @@ pub fn check_list(
     name: &str,
     (data, now): (&Path, Timestamp),
 ) -> Result<CheckedList, String> {
+    let verified = built.desired.revision.verified;
+    let said = program.signoffs.iter().map(|(name, word)| (name.as_str(), &word.spec, verified)).collect();
+    check(snapshot, program, name, data, &Words::new(program, said, program.program.spec.starts_on, now))
+}
+
+/// The same, hearing these words.
+pub(super) fn check(
+    snapshot: &Snapshot,
+    program: &ProgramDesired,
+    name: &str,
+    data: &Path,
+    words: &Words<'_>,
+) -> Result<CheckedList, String> {
     let cohort = program.cohorts.get(name).ok_or_else(|| format!("there is no cohort '{name}'"))?;
     let found = find_list(snapshot, cohort, data)?;
     let beside = lists_beside(snapshot, program, name, data);
     let survey =
         survey_beside(&found.source, &options(program, &cohort.spec), &beside).map_err(|error| error.to_string())?;
-    let verified = built.desired.revision.verified;
-    let said = program.signoffs.iter().map(|(name, word)| (name.as_str(), &word.spec, verified)).collect();
-    let words = Words::new(program, said, program.program.spec.starts_on, now);
     let list = survey.digest_hex();
     let acknowledged_by = words.acknowledging(name, &[&list, &change_digest(None, &list)]).map(str::to_owned);
     Ok(CheckedList {

@@ -10,7 +10,7 @@ use betagate_core::resources::{Edge, Says, SignoffSpec, Verified};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 /// The people's words that may acknowledge something of a program.
-pub(super) struct Words<'a> {
+pub(in crate::controller) struct Words<'a> {
     program: &'a ProgramDesired,
     /// What was said, by which name, and whether it is proven by whom.
     said: Vec<(&'a str, &'a SignoffSpec, bool)>,
@@ -20,7 +20,7 @@ pub(super) struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    pub(super) fn new(
+    pub(in crate::controller) fn new(
         program: &'a ProgramDesired,
         said: Vec<(&'a str, &'a SignoffSpec, bool)>,
         day0: Option<Date>,
