@@ -1,5 +1,6 @@
 //! `betagate import flagd`: definitions of flagd and of the OpenFeature Operator become documents. All of them, or none.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use super::{CliError, FAILED};
+use crate::source::cluster::{self, ClusterOptions};
 
 /// Takes over what another system has.
 #[derive(Args)]
@@ -29,12 +31,18 @@ enum ImportWhat {
 #[command(
     after_help = "Examples:\n  betagate import flagd flags.json --program kruxt                 # to standard output\n  \
     betagate import flagd deploy/flags --program kruxt --out flags/    # one file each\n  \
-    kubectl get featureflags -A -o yaml > all.yaml && betagate import flagd all.yaml --program kruxt --out flags/all.yaml"
+    betagate import flagd cluster --context staging --program kruxt --out flags/    # FeatureFlag resources of all namespaces"
 )]
 struct Flagd {
-    /// A file, or a folder with files: JSON or YAML.
-    #[arg(value_name = "FILE|DIR")]
+    /// A file, a folder with files (JSON or YAML), or `cluster` for the FeatureFlag resources there (a folder of that name is ./cluster).
+    #[arg(value_name = "FILE|DIR|cluster")]
     from: PathBuf,
+    /// The context of the kubeconfig that leads to the cluster; its current one when left out.
+    #[arg(long)]
+    context: Option<String>,
+    /// The only namespace of the cluster to look at.
+    #[arg(long, short)]
+    namespace: Option<String>,
     /// The program that the flags will belong to.
     #[arg(long)]
     program: String,
@@ -56,22 +64,31 @@ enum Hashing {
 }
 
 impl Import {
-    pub fn run(self) -> Result<ExitCode, CliError> {
+    pub async fn run(self) -> Result<ExitCode, CliError> {
         match self.what {
-            ImportWhat::Flagd(flagd) => flagd.run(),
+            ImportWhat::Flagd(flagd) => flagd.run().await,
         }
     }
 }
 
 impl Flagd {
-    fn run(self) -> Result<ExitCode, CliError> {
-        if self.from.as_os_str() == "cluster" {
-            let how = "kubectl get featureflags -A -o yaml > all.yaml, then betagate import flagd all.yaml";
-            return Err(CliError::Usage(format!(
-                "this edition has no client for clusters: {how} (a folder of that name is ./cluster)"
-            )));
+    async fn run(self) -> Result<ExitCode, CliError> {
+        let from_cluster = self.from.as_os_str() == "cluster";
+        if !from_cluster && (self.context.is_some() || self.namespace.is_some()) {
+            return Err(CliError::Usage("--context and --namespace go with `cluster`".to_owned()));
         }
-        let files = read(&self.from)?;
+        let files = if from_cluster {
+            let options = ClusterOptions { context: self.context, namespace: self.namespace };
+            let found = cluster::feature_flags(&options).await.map_err(CliError::failed)?;
+            if found.is_empty() {
+                return Err(CliError::Failed(
+                    "there is no FeatureFlag in the cluster, or in that namespace".to_owned(),
+                ));
+            }
+            by_namespace(found)
+        } else {
+            read(&self.from)?
+        };
         let bucketing = match self.bucketing {
             Hashing::Concat => Bucketing::Concat,
             Hashing::Cbor => Bucketing::Cbor,
@@ -96,6 +113,16 @@ impl Flagd {
         say!("{} flag(s) in {}", imported.flags.len(), out.display());
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The resources of each namespace as if they stood in a file, so that what is said about them tells where they are.
+fn by_namespace(resources: Vec<Value>) -> Vec<File> {
+    let mut files: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for resource in resources {
+        let namespace = resource["metadata"]["namespace"].as_str().unwrap_or_default();
+        files.entry(format!("namespace {namespace}")).or_default().push(resource);
+    }
+    files.into_iter().map(|(name, documents)| File { name, documents }).collect()
 }
 
 /// The files to import: the one that is named, or those of a folder and below, in order.

@@ -148,7 +148,7 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::Freeze(freeze) => freeze.run().await,
         Command::Invite(invite) => invite.run().await,
         Command::Flag(flag) => flag.run().await,
-        Command::Import(import) => import.run(),
+        Command::Import(import) => import.run().await,
         Command::Audit(audit) => audit.run().await,
         Command::Admin(admin) => admin.run().await,
         Command::Backup(backup) => backup.run().await,

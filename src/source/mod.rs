@@ -6,6 +6,7 @@
 //!
 //! Must not know: what the documents mean.
 
+pub mod cluster;
 mod error;
 mod folder;
 mod git;
