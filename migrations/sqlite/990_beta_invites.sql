@@ -36,9 +36,9 @@ CREATE TABLE beta_invites (
 -- By address first: it also answers which invites a person has.
 CREATE UNIQUE INDEX beta_invites_person ON beta_invites (email_norm, program, cohort);
 CREATE UNIQUE INDEX beta_invites_code ON beta_invites (code_digest) WHERE code_digest IS NOT NULL;
--- What is still to be let in, and to be sent, in order.
+-- What is still to be let in, and to be sent, in order. Who is known by a keyed hash only is sent nothing.
 CREATE INDEX beta_invites_queue ON beta_invites (program, cohort, state, position)
-    WHERE state IN ('waiting', 'pending') AND rendered_at IS NULL;
+    WHERE state IN ('waiting', 'pending') AND rendered_at IS NULL AND (state = 'waiting' OR email IS NOT NULL);
 -- Whose message has not been taken up yet, in order.
 CREATE INDEX beta_invites_unmailed ON beta_invites (program, cohort, position)
     WHERE state = 'pending' AND mail_generation < generation AND email IS NOT NULL;

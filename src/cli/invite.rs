@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::common::{plain, print_value, table};
 use super::invite_code::Code;
+use super::invite_hash::Hash;
 use super::{CliError, Format, Where};
 use crate::desk::Request;
 
@@ -62,6 +63,7 @@ enum InviteWhat {
     },
     Revoke(Revoke),
     Code(Code),
+    Hash(Hash),
 }
 
 /// Lists invites.
@@ -149,6 +151,7 @@ impl Invite {
             }
             InviteWhat::Revoke(revoke) => revoke.run().await?,
             InviteWhat::Code(code) => code.run().await?,
+            InviteWhat::Hash(hash) => return hash.run(),
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -19,6 +19,7 @@ mod glance;
 mod import;
 mod invite;
 mod invite_code;
+mod invite_hash;
 mod parts;
 mod people;
 mod plan;

@@ -138,6 +138,10 @@ impl Desk<'_> {
         let actor = self.actor(by);
         let how = Revocation { reason, end_membership: true, actor: &actor };
         let mut tx = self.store.begin().await?;
+        // Someone of whom only a keyed hash is known is found by it.
+        if let Some(keys) = self.keys {
+            invites::find_hashed(&mut tx, keys, email).await?;
+        }
         let revoked =
             invites::revoke_address(&mut tx, program.as_deref(), email, how, self.now).await.map_err(refused)?;
         tx.commit().await?;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::audit::{self, Entry};
 use super::{Row, Store, StoreError, Tx, sessions};
 use crate::args;
-use crate::core::cohort::{AddressRules, normalise};
+use crate::core::cohort::{AddressRules, hash_norm, normalise};
 use crate::keys::Keys;
 
 /// An account.
@@ -175,6 +175,7 @@ pub async fn erase(
     for address in &addresses {
         suppress(tx, keys, address, reason, now).await?;
         blank_invites(tx, address, now).await?;
+        blank_invites(tx, &hash_norm(&address_hash(keys, address)), now).await?;
     }
     let name = format!("erased:{id}");
     tx.execute("UPDATE cohort_members SET email_norm = $2 WHERE user_id = $1", args![id, &name]).await?;
@@ -198,7 +199,8 @@ pub async fn erase_address(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     suppress(tx, keys, email_norm, reason, now).await?;
-    let blanked = blank_invites(tx, email_norm, now).await?;
+    let hashed = hash_norm(&address_hash(keys, email_norm));
+    let blanked = blank_invites(tx, email_norm, now).await? + blank_invites(tx, &hashed, now).await?;
     let detail = json!({ "invites": blanked });
     audit::append(tx, entry("", actor, "people.erased", "person/uninvited".to_owned(), detail, now)).await?;
     Ok(())

@@ -14,6 +14,7 @@ mod a_list_is_checked_acknowledged_and_brought_in;
 mod a_program_runs_from_yaml_to_an_ordered_rollback_and_back;
 mod a_pull_request_shows_what_it_would_do;
 mod a_rollback_is_carried_on_by_the_next_controller;
+mod addresses_need_not_lie_in_git;
 mod an_invite_leaves_at_most_once;
 mod bad_documents_are_named_all_at_once;
 mod each_test_has_a_database_of_its_own;

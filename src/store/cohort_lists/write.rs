@@ -31,7 +31,8 @@ const COLUMNS: &str =
     "id, email, email_norm, label, role, invited_by, locale, note, position, row_digest, program, cohort, state,
     source, created_at";
 /// An address that has an invite already: the list's words count, and an invite that was revoked because its row went
-/// comes back with a new code. One that was taken back by a person stays so.
+/// comes back with a new code. One that was taken back by a person stays so. No mail goes to a list of keyed hashes, also where an address is
+/// known.
 const ON_CONFLICT: &str = "ON CONFLICT (email_norm, program, cohort) DO UPDATE SET
     email = excluded.email, label = excluded.label, role = excluded.role, invited_by = excluded.invited_by,
     locale = excluded.locale, note = excluded.note, row_digest = excluded.row_digest,
@@ -40,6 +41,7 @@ const ON_CONFLICT: &str = "ON CONFLICT (email_norm, program, cohort) DO UPDATE S
     generation = CASE WHEN BACK THEN beta_invites.generation + 1 ELSE beta_invites.generation END,
     code_digest = CASE WHEN BACK THEN NULL ELSE beta_invites.code_digest END,
     rendered_at = CASE WHEN BACK THEN NULL ELSE beta_invites.rendered_at END,
+    mail_generation = CASE WHEN BACK AND HASHED THEN beta_invites.generation + 1 ELSE beta_invites.mail_generation END,
     expires_at = CASE WHEN BACK THEN NULL ELSE beta_invites.expires_at END,
     revoked_at = CASE WHEN BACK THEN NULL ELSE beta_invites.revoked_at END,
     revoke_reason = CASE WHEN BACK THEN NULL ELSE beta_invites.revoke_reason END";
@@ -99,7 +101,7 @@ async fn write(tx: &mut Tx, load: &Load<'_>, long: bool, mut batches: mpsc::Rece
             copy(tx, "list_stage", &mut batches).await?;
             tx.execute("ANALYZE list_stage", args![]).await?;
             let merge =
-                format!("INSERT INTO beta_invites ({COLUMNS}) SELECT {COLUMNS} FROM list_stage {}", on_conflict());
+                format!("INSERT INTO beta_invites ({COLUMNS}) SELECT {COLUMNS} FROM list_stage {}", on_conflict(load));
             tx.execute(&merge, args![]).await?;
             Ok(())
         }
@@ -107,8 +109,9 @@ async fn write(tx: &mut Tx, load: &Load<'_>, long: bool, mut batches: mpsc::Rece
     }
 }
 
-fn on_conflict() -> String {
-    ON_CONFLICT.replace("BACK", BACK)
+fn on_conflict(load: &Load<'_>) -> String {
+    let is_hashed = if load.prepared.read_as.hashed { "1 = 1" } else { "1 = 0" };
+    ON_CONFLICT.replace("BACK", BACK).replace("HASHED", is_hashed)
 }
 
 enum Batch {
@@ -143,7 +146,7 @@ async fn insert(
     while let Some(batch) = batches.recv().await {
         let Batch::Rows(rows, count) = batch else { continue };
         if statement.0 != count {
-            statement = (count, insertion(count));
+            statement = (count, insertion(count, load));
         }
         let CohortList { program, cohort, .. } = load.list;
         let mut bound = args![program, cohort, load.state, "list", load.now].to_vec();
@@ -157,13 +160,13 @@ async fn insert(
 }
 
 /// Unnamed parameters: SQLite looks a named one up among all of them each time it is bound.
-fn insertion(count: usize) -> String {
+fn insertion(count: usize, load: &Load<'_>) -> String {
     let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let rows = vec![row; count].join(", ");
     let columns: Vec<String> =
         (1..=10).map(|n| format!("r.column{n}")).chain((1..=5).map(|n| format!("c.column{n}"))).collect();
     let columns = columns.join(", ");
-    let on_conflict = on_conflict();
+    let on_conflict = on_conflict(load);
     format!(
         "INSERT INTO beta_invites ({COLUMNS}) SELECT {columns} FROM (VALUES (?, ?, ?, ?, ?)) AS c, (VALUES {rows}) AS r WHERE true
          {on_conflict}"

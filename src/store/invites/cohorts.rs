@@ -92,7 +92,7 @@ pub async fn promote(tx: &mut Tx, program: &str, cohort: &str, now: Timestamp) -
         .execute(
             "UPDATE beta_invites SET state = 'pending' WHERE state = 'waiting' AND id IN (
                 SELECT id FROM beta_invites WHERE program = $1 AND cohort = $2 AND state = 'waiting'
-                    AND state IN ('waiting', 'pending') AND rendered_at IS NULL
+                    AND state IN ('waiting', 'pending') AND rendered_at IS NULL AND (state = 'waiting' OR email IS NOT NULL)
                 ORDER BY position LIMIT $3)",
             args![program, cohort, free],
         )

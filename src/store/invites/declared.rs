@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::super::Tx;
 use super::Origin;
 use super::cohorts::lock_cohort;
+use super::hashed::find_hashed_in;
 use super::making::{InviteError, Made, NewInvite, Revocation, create, revoke};
 use crate::args;
 use crate::core::cohort::normalise;
@@ -28,6 +29,7 @@ pub async fn declare(
     let actor = format!("Invite/{name}");
     let state = lock_cohort(tx, program, &spec.cohort).await?;
     let email_norm = normalise(&spec.email, state.addresses)?;
+    find_hashed_in(tx, keys, &state, &spec.email).await?;
     let sql = "SELECT id FROM beta_invites WHERE program = $1 AND cohort = $2 AND email_norm = $3";
     let found = tx.opt(sql, args![program, &spec.cohort, &email_norm]).await?;
     let found = found.map(|row| row.get("id")).transpose().map_err(InviteError::from)?;

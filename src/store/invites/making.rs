@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::super::people::entry;
 use super::super::{StoreError, Tx, audit, sessions};
 use super::cohorts::{lock_cohort, promote, reserve_positions, seated};
+use super::hashed::find_hashed_in;
 use super::{COLUMNS, Invite, Origin, State, invite, locked_with_cohort, shared};
 use crate::args;
 use crate::core::cohort::{AddressFault, AddressRules, normalise};
@@ -89,6 +90,8 @@ pub async fn create(
 ) -> Result<Made, InviteError> {
     let state = lock_cohort(tx, new.program, new.cohort).await?;
     let email_norm = normalise(new.email, state.addresses)?;
+    // Someone whom a list of keyed hashes names already is invited once.
+    find_hashed_in(tx, keys, &state, new.email).await?;
     if super::super::people::is_suppressed(tx, keys, &email_norm).await? {
         return Err(InviteError::Erased);
     }

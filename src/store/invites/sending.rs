@@ -40,7 +40,8 @@ pub async fn take_to_render(
     // SQLite takes a partial index only when the query repeats its condition word for word.
     let sql = format!(
         "SELECT {COLUMNS} FROM beta_invites WHERE program = $1 AND cohort = $2 AND state = 'pending' AND email IS NOT NULL
-            AND state IN ('waiting', 'pending') AND rendered_at IS NULL
+            AND state IN ('waiting', 'pending') AND rendered_at IS NULL AND (state = 'waiting' OR email IS NOT NULL)
+            AND mail_generation < generation
          ORDER BY position LIMIT $3 {lock}"
     );
     let mut taken = Vec::new();
