@@ -14,8 +14,8 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::auth::SignedIn;
-use super::{ApiState, HASH_PATIENCE, Problem};
-use crate::store::invites::{RedeemError, Refusal, Registered, Registration, register};
+use super::{ApiState, HASH_PATIENCE, Problem, Source};
+use crate::store::invites::{RedeemError, Redeemed, Refusal, Registered, Registration, join, register_in};
 use crate::store::people;
 use crate::store::sessions::{self, Lifetimes, Tokens};
 
@@ -32,8 +32,12 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(refresh))
         .routes(routes!(logout))
         .routes(routes!(me))
+        .routes(routes!(invite_link))
+        .routes(routes!(join_cohort))
         .route("/auth/register", axum::routing::post(register_account))
         .route("/auth/login", axum::routing::post(login))
+        .route("/auth/invite-link", axum::routing::post(invite_link))
+        .route("/auth/join", axum::routing::post(join_cohort))
         .route("/auth/refresh", axum::routing::post(refresh))
         .route("/auth/logout", axum::routing::post(logout))
 }
@@ -69,28 +73,47 @@ struct Refresh {
     refresh_token: SecretString,
 }
 
-/// Registers with an invite's code; the code, the address and the cohort's freeze are checked in the same transaction.
+/// Registers with an invite's code; the code, the address and the cohort's freeze are checked in the same transaction. Without a code, where
+/// one is needed, everybody gets the same answer, and whoever is invited a new link.
 #[utoipa::path(post, path = "/v1/auth/register", tag = "accounts", request_body = Register,
-    responses((status = 201, description = "In: tokens"), (status = 403, description = "Not let in: invalid, used, revoked, expired, frozen, …")))]
+    responses((status = 201, description = "In: tokens"), (status = 202, description = "No code: if the address is invited, a link is on its way"),
+        (status = 403, description = "Not let in: invalid, used, revoked, expired, frozen, …"), (status = 429, description = "Too often")))]
 async fn register_account(
     State(state): State<ApiState>,
+    _: Source,
     Json(request): Json<Register>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let registered = let_in(&state, &request).await?;
-    let now = state.clock.now();
-    let mut tx = state.store.begin().await?;
-    let tokens = sessions::start(&mut tx, registered.user.id, Lifetimes::default(), now).await?;
-    tx.commit().await?;
-    let mut body = tokens_body(&tokens);
-    if let Some(redeemed) = &registered.redeemed {
+    let registered = match let_in(&state, &request).await? {
+        Entered::In(registered) => registered,
+        Entered::LinkAsked => return Ok(asked_for_link()),
+    };
+    let mut body = tokens_body(&registered.tokens);
+    if let Some(redeemed) = &registered.person.redeemed {
         body["program"] = json!(redeemed.program);
         body["cohort"] = json!(redeemed.cohort);
     }
     Ok((StatusCode::CREATED, Json(body)))
 }
 
+/// What became of someone who registers.
+pub enum Entered {
+    /// In, and signed in.
+    In(Box<SignedUp>),
+    /// They have no code and need one; if they are invited, a link is on its way.
+    LinkAsked,
+}
+
+/// Someone who registered.
+pub struct SignedUp {
+    /// Who, and where to.
+    pub person: Registered,
+    /// The first session's tokens.
+    pub tokens: Tokens,
+}
+
 /// Registers someone; also behind the sign-up page.
-pub async fn let_in(state: &ApiState, request: &Register) -> Result<Registered, Problem> {
+pub async fn let_in(state: &ApiState, request: &Register) -> Result<Entered, Problem> {
+    state.limits.address(&request.email)?;
     let password = request.password.expose_secret();
     if !PASSWORD.contains(&password.len()) {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "password", "a password has 10 to 256 characters"));
@@ -103,24 +126,113 @@ pub async fn let_in(state: &ApiState, request: &Register) -> Result<Registered, 
         code: request.invite.as_deref(),
         invites_required: &|published| invites_required(published, now),
     };
-    match register(&state.store, &state.keys, person, now).await {
-        Ok(registered) => {
+    match admit(state, person, now).await {
+        Ok(signed_up) => {
             state.metrics.registered();
-            // Whoever came in here is in for the next evaluation here.
-            if registered.redeemed.is_some()
-                && let Err(error) = state.cache.refresh_now().await
-            {
-                tracing::warn!(error = %error, "the index of members follows later");
-            }
-            Ok(registered)
+            index_members(state, signed_up.person.redeemed.as_ref()).await;
+            Ok(Entered::In(Box::new(signed_up)))
         }
-        Err(RedeemError::Store(error)) => Err(error.into()),
-        Err(RedeemError::Refused(refusal)) => {
+        Err(RedeemError::Refused(Refusal::InviteRequired)) => {
+            state.metrics.refused("invite-required");
+            // Who is asked for too often gets no more links, and the same answer.
+            if state.limits.link(&request.email).is_ok() {
+                state.links.ask(request.email.trim());
+            }
+            Ok(Entered::LinkAsked)
+        }
+        Err(error) => Err(refused(state, error)),
+    }
+}
+
+/// The account, the membership and the first session, in one transaction.
+async fn admit(state: &ApiState, person: Registration<'_>, now: Timestamp) -> Result<SignedUp, RedeemError> {
+    let mut tx = state.store.begin().await?;
+    let person = register_in(&mut tx, &state.keys, person, now).await?;
+    let tokens = sessions::start(&mut tx, person.user.id, Lifetimes::default(), now).await?;
+    tx.commit().await?;
+    Ok(SignedUp { person, tokens })
+}
+
+/// Whoever came in here is in for the next evaluation here.
+async fn index_members(state: &ApiState, redeemed: Option<&Redeemed>) {
+    if redeemed.is_some()
+        && let Err(error) = state.cache.refresh_now().await
+    {
+        tracing::warn!(error = %error, "the index of members follows later");
+    }
+}
+
+fn refused(state: &ApiState, error: RedeemError) -> Problem {
+    match error {
+        RedeemError::Store(error) => error.into(),
+        RedeemError::Refused(refusal) => {
             let (status, code) = refusal_code(refusal);
             state.metrics.refused(code);
-            Err(Problem::new(status, code, refusal.to_string()))
+            Problem::new(status, code, refusal.to_string())
         }
     }
+}
+
+/// An address.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Address {
+    email: String,
+}
+
+/// Asks for a new link: if the address is invited, its invite is sent again, with a new code. Everybody gets the same answer.
+#[utoipa::path(post, path = "/v1/auth/invite-link", tag = "accounts", request_body = Address,
+    responses((status = 202, description = "If the address is invited, a link is on its way"), (status = 429, description = "Too often")))]
+async fn invite_link(
+    State(state): State<ApiState>,
+    _: Source,
+    Json(Address { email }): Json<Address>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    ask_for_link(&state, &email)?;
+    Ok(asked_for_link())
+}
+
+/// Asks for a new link for an address; also behind the sign-up page.
+pub fn ask_for_link(state: &ApiState, email: &str) -> Result<(), Problem> {
+    state.limits.link(email)?;
+    state.links.ask(email.trim());
+    Ok(())
+}
+
+fn asked_for_link() -> (StatusCode, Json<Value>) {
+    let detail = "if this address is invited, a message with a link is on its way to it";
+    (StatusCode::ACCEPTED, Json(json!({ "status": "accepted", "detail": detail })))
+}
+
+/// A code.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Code {
+    /// The code of the invite.
+    invite: String,
+}
+
+/// Joins another cohort with a code: for someone who has an account, and is signed in.
+#[utoipa::path(post, path = "/v1/auth/join", tag = "accounts", request_body = Code,
+    responses((status = 200, description = "In"), (status = 401, description = "Not signed in"),
+        (status = 403, description = "Not let in: invalid, used, revoked, expired, frozen, …"), (status = 429, description = "Too often")))]
+async fn join_cohort(
+    State(state): State<ApiState>,
+    _: Source,
+    signed: SignedIn,
+    Json(Code { invite }): Json<Code>,
+) -> Result<Json<Value>, Problem> {
+    state.limits.address(&signed.user.email)?;
+    let now = state.clock.now();
+    let joined = async {
+        let mut tx = state.store.begin().await?;
+        let redeemed = join(&mut tx, &state.keys, &invite, signed.user.id, now).await?;
+        tx.commit().await?;
+        Ok(redeemed)
+    };
+    let redeemed = joined.await.map_err(|error| refused(&state, error))?;
+    index_members(&state, Some(&redeemed)).await;
+    Ok(Json(json!({ "program": redeemed.program, "cohort": redeemed.cohort })))
 }
 
 /// Each refusal has a word of its own.
@@ -147,6 +259,12 @@ fn invites_required(published: Option<&Value>, now: Timestamp) -> bool {
     let (set, _) = FlagSet::compile([(KEY, definition)], &|name| std::env::var(name).ok());
     let answer = set.evaluate(KEY, &context, &Membership::default(), now);
     !answer.is_ok_and(|answer| answer.value == Some(&Value::Bool(false)))
+}
+
+/// The word for programs of a refusal.
+#[cfg(test)]
+pub fn refusal_word(refusal: Refusal) -> &'static str {
+    refusal_code(refusal).1
 }
 
 /// A password's hash, computed beside the other requests, so many at once.
@@ -176,7 +294,8 @@ async fn blocking<T: Send + 'static>(
 /// Signs in. An unknown address and a wrong password get the same answer, in the same time.
 #[utoipa::path(post, path = "/v1/auth/login", tag = "accounts", request_body = Login,
     responses((status = 200, description = "Tokens"), (status = 401, description = "Unknown address or wrong password")))]
-async fn login(State(state): State<ApiState>, Json(request): Json<Login>) -> Result<Json<Value>, Problem> {
+async fn login(State(state): State<ApiState>, _: Source, Json(request): Json<Login>) -> Result<Json<Value>, Problem> {
+    state.limits.address(&request.email)?;
     let wrong = || Problem::new(StatusCode::UNAUTHORIZED, "credentials", "unknown address or wrong password");
     if request.password.expose_secret().len() > *PASSWORD.end() {
         return Err(wrong());
@@ -237,4 +356,20 @@ fn tokens_body(tokens: &Tokens) -> Value {
         "accessExpiresAt": tokens.access_expires_at,
         "refreshExpiresAt": tokens.refresh_expires_at,
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use argon2::password_hash::phc::PasswordHash;
+
+    #[test]
+    fn nobodys_hash_takes_as_long_as_anybodys() {
+        let ours = Argon2::default().hash_password(b"a long enough password").unwrap().to_string();
+        let (ours, nobodys) = (PasswordHash::new(&ours).unwrap(), PasswordHash::new(NOBODY).unwrap());
+        assert_eq!((nobodys.algorithm, &nobodys.params), (ours.algorithm, &ours.params));
+        assert_eq!(nobodys.hash.unwrap().as_bytes().len(), ours.hash.unwrap().as_bytes().len());
+        assert!(Argon2::default().verify_password(b"a long enough password", &nobodys).is_err());
+    }
 }

@@ -15,6 +15,8 @@ pub mod flags_cache;
 pub mod groups;
 mod hooks;
 mod invites;
+mod limits;
+mod links;
 pub mod ofrep;
 mod once;
 mod privacy;
@@ -39,8 +41,12 @@ use crate::store::Store;
 use flags_cache::FlagsCache;
 use ofrep::Front;
 
-pub use accounts::{Register, hash, let_in};
+#[cfg(test)]
+pub use accounts::refusal_word;
+pub use accounts::{Entered, Register, ask_for_link, hash, let_in};
 pub use auth::token_digest;
+pub use limits::{Limits, Rate, Rates, Source};
+pub use links::Links;
 pub use problem::Problem;
 pub use serve::{ServeSettings, serve_child};
 pub use service::Metrics;
@@ -71,6 +77,10 @@ pub struct ApiState {
     pub ending: watch::Receiver<bool>,
     /// Password hashes under way: each takes 19 MiB.
     pub hashing: Arc<Semaphore>,
+    /// How often the doors may be tried.
+    pub limits: Arc<Limits>,
+    /// Where one asks for a new link.
+    pub links: Links,
 }
 
 #[derive(OpenApi)]

@@ -12,17 +12,26 @@ pub struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
+    retry_after: Option<u64>,
 }
 
 impl Problem {
     /// A problem with a word for programs and a sentence for people.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into() }
+        Self { status, code, detail: detail.into(), retry_after: None }
     }
 
     /// The request is wrong.
     pub fn bad(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", detail)
+    }
+
+    /// It was tried too often; it may be again after `wait`.
+    pub fn too_many(wait: std::time::Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let detail = format!("this was tried too often; try again in {seconds} s");
+        let retry_after = Some(seconds.max(1));
+        Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", detail) }
     }
 
     /// There is no such thing.
@@ -33,6 +42,16 @@ impl Problem {
     /// The word for programs.
     pub fn code(&self) -> &'static str {
         self.code
+    }
+
+    /// The status it is answered with.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// After how many seconds it may be tried again.
+    pub fn retry_after(&self) -> Option<u64> {
+        self.retry_after
     }
 
     /// The sentence for people.
@@ -101,6 +120,11 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("error");
         let body = json!({ "type": format!("urn:betagate:problem:{}", self.code), "title": title, "status": self.status.as_u16(), "detail": self.detail });
-        (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+        let mut response =
+            (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }

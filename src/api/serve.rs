@@ -3,13 +3,15 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::{Semaphore, oneshot, watch};
 use uuid::Uuid;
 
 use super::ofrep::Access;
-use super::{ApiState, HASHES_AT_ONCE, flags_cache::FlagsCache, service, token_digest};
+use super::{ApiState, HASHES_AT_ONCE, Limits, Links, Rates, flags_cache::FlagsCache, service, token_digest};
 use crate::apply::processes::graceful::asked_to_end;
 use crate::apply::processes::{announce_ready, listener_from_stdin, serve};
 use crate::clock::Clock;
@@ -21,6 +23,9 @@ use crate::store::flags::Process;
 /// The secret that signs `POST /hooks/git`.
 const HOOK_SECRET: &str = "git-hook";
 
+/// How long those who asked for a new link are still seen to when the process ends.
+const LAST_LINKS: Duration = Duration::from_secs(5);
+
 /// What an API process is started with.
 pub struct ServeSettings {
     /// The database's address.
@@ -31,6 +36,8 @@ pub struct ServeSettings {
     pub listen: Option<SocketAddr>,
     /// The file with the administration token.
     pub admin_token_file: Option<PathBuf>,
+    /// The networks of the proxies that say whom they forward (`X-Forwarded-For`).
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// Serves until it is asked to end.
@@ -75,12 +82,17 @@ pub async fn serve_child(settings: ServeSettings) -> Result<(), String> {
         end.await;
         end_now.send_replace(true);
     };
+    let keys = Arc::new(keys);
+    let limits = Arc::new(Limits::new(Rates::default(), &clock, settings.trusted_proxies));
+    let (links, seeing_to_links) = Links::start(store.clone(), keys.clone(), clock.clone(), ending.clone());
     let state = ApiState {
+        limits,
+        links,
         flag_access,
         ending,
         store,
         clock,
-        keys: Arc::new(keys),
+        keys,
         cache,
         admin_token,
         hook_secret: secret_in(&settings.data, HOOK_SECRET).ok(),
@@ -91,5 +103,6 @@ pub async fn serve_child(settings: ServeSettings) -> Result<(), String> {
     let served = serve(listener, service(state), end).await.map_err(|error| error.to_string());
     drop(stop);
     let _ = keeping_up.await;
+    let _ = tokio::time::timeout(LAST_LINKS, seeing_to_links).await;
     served
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use ipnet::IpNet;
 use secrecy::ExposeSecret as _;
 
 use super::documents::From;
@@ -41,13 +42,18 @@ pub struct Api {
     /// A file with the administration token.
     #[arg(long, value_name = "FILE", env = "BETAGATE_ADMIN_TOKEN_FILE")]
     admin_token_file: Option<PathBuf>,
+    /// A network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8; several with commas. Without one, whoever connects is the source.
+    #[arg(long = "trusted-proxy", value_name = "NETWORK", env = "BETAGATE_TRUSTED_PROXIES", value_delimiter = ',')]
+    trusted_proxies: Vec<IpNet>,
 }
 
 impl Api {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         let database = database_url(self.place.database.as_deref(), &self.place.data);
         let (data, listen, admin_token_file) = (self.place.data, self.listen, self.admin_token_file);
-        serve_child(ServeSettings { database, data, listen, admin_token_file }).await.map_err(CliError::Failed)?;
+        let trusted_proxies = self.trusted_proxies;
+        let settings = ServeSettings { database, data, listen, admin_token_file, trusted_proxies };
+        serve_child(settings).await.map_err(CliError::Failed)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -164,7 +164,8 @@ async fn whether_an_invite_is_needed_is_read_where_the_account_is_made() {
         let stranger =
             |name: &str| json!({ "email": format!("{name}@example.org"), "password": "a long enough password" });
         let refused = beta.post("/v1/auth/register", None, &stranger("early")).await;
-        assert_eq!(refused.1["type"], "urn:betagate:problem:invite-required", "{}", refused.1);
+        assert_eq!((refused.0, refused.1["status"].as_str()), (202, Some("accepted")), "{}", refused.1);
+        assert_eq!(beta.post("/v1/auth/login", None, &stranger("early")).await.0, 401, "nobody was let in");
         // Published, and not yet served by any process: what counts is the database.
         let mut snapshot = betagate::store::flags::newest(&beta.store).await.unwrap().unwrap();
         snapshot.body["flags"]["system.invites_required"] =
@@ -179,7 +180,8 @@ async fn whether_an_invite_is_needed_is_read_where_the_account_is_made() {
         let mut tx = beta.store.begin().await.unwrap();
         betagate::store::flags::publish(&mut tx, &snapshot.body, holds, "broken", "r", now).await.unwrap();
         tx.commit().await.unwrap();
-        assert_eq!(beta.post("/v1/auth/register", None, &stranger("later")).await.0, 403, "{}", db.name);
+        assert_eq!(beta.post("/v1/auth/register", None, &stranger("later")).await.0, 202, "{}", db.name);
+        assert_eq!(beta.post("/v1/auth/login", None, &stranger("later")).await.0, 401, "nobody was let in");
         beta.pass().await;
         beta.store.close().await;
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use betagate::api::flags_cache::FlagsCache;
 use betagate::api::ofrep::Access;
-use betagate::api::{ApiState, service, token_digest};
+use betagate::api::{ApiState, Limits, Links, Rate, Rates, service, token_digest};
+use betagate::apply::processes::WithPeer;
 use betagate::clock::Clock;
 use betagate::controller::{Controller, Settings};
 use betagate::keys::Keys;
@@ -38,11 +39,19 @@ pub struct Beta {
     http: reqwest::Client,
     pub url: String,
     _folder: tempfile::TempDir,
+    _going: tokio::sync::watch::Sender<bool>,
 }
 
 impl Beta {
     /// Starts one at an instant. The database must outlive it.
     pub async fn start(db: &TestDb, repo: TestRepo, at: &str) -> Beta {
+        // The clock stands still: what was tried stays tried.
+        let all = Rate { burst: 1_000_000, each: std::time::Duration::from_nanos(1) };
+        Self::start_limited(db, repo, at, Rates { source: all, address: all, link: all }).await
+    }
+
+    /// Starts one whose doors may be tried so often.
+    pub async fn start_limited(db: &TestDb, repo: TestRepo, at: &str, rates: Rates) -> Beta {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
@@ -61,7 +70,11 @@ impl Beta {
             flag_revision: 0,
         };
         let cache = FlagsCache::load(store.clone(), clock.clone(), process).await;
+        let going = tokio::sync::watch::Sender::new(false);
+        let (links, _) = Links::start(store.clone(), keys.clone(), clock.clone(), going.subscribe());
         let state = ApiState {
+            limits: Arc::new(Limits::new(rates, &clock, vec!["127.0.0.0/8".parse().unwrap()])),
+            links,
             store: store.clone(),
             clock: clock.clone(),
             keys: keys.clone(),
@@ -75,11 +88,23 @@ impl Beta {
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, tower::make::Shared::new(service(state))).await });
+        tokio::spawn(async move { axum::serve(listener, WithPeer(service(state))).await });
         let settings = settings(&store, &db.url, &clock, &repo, &data, keys, address);
         let controller = Controller::new(settings).await.unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Beta { store, clock, repo, data, controller, cache, address, http, url: db.url.clone(), _folder: folder }
+        Beta {
+            store,
+            clock,
+            repo,
+            data,
+            controller,
+            cache,
+            address,
+            http,
+            url: db.url.clone(),
+            _folder: folder,
+            _going: going,
+        }
     }
 
     /// Goes on with a new controller, as after a crash.
@@ -133,6 +158,11 @@ impl Beta {
         let answer = request.header("idempotency-key", key).send().await.unwrap();
         let again = answer.headers().contains_key("idempotent-replayed");
         (answer.status().as_u16(), answer.json().await.unwrap_or_default(), again)
+    }
+
+    /// A request to be made ready and sent by the test.
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method.parse().unwrap(), format!("http://{}{path}", self.address))
     }
 
     /// A request as it is: status, content type and JSON answer.

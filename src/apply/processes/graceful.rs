@@ -21,8 +21,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tower::make::Shared;
 use tower::{Service, ServiceExt as _};
+
+use super::peer::WithPeer;
 
 /// How long connections are kept for their next request before idle ones are closed.
 const LAST_ROUND: Duration = Duration::from_millis(500);
@@ -55,7 +56,7 @@ where
         // Nobody left, or the time is over; either way it is time to close.
         let _ = timeout(LAST_ROUND, open.wait_for(|count| *count == 0)).await;
     };
-    axum::serve(accepting, Shared::new(app)).with_graceful_shutdown(close).await
+    axum::serve(accepting, WithPeer(app)).with_graceful_shutdown(close).await
 }
 
 /// Resolves when this process is asked to end: SIGTERM (the supervisor, a service manager) or SIGINT (a terminal).

@@ -7,6 +7,8 @@ use uuid::Uuid;
 use super::super::{Arg, Store, StoreError};
 use super::making::spellings;
 use super::{COLUMNS, Invite, State, invite};
+use crate::args;
+use crate::core::cohort::InviteCode;
 
 /// Which invites to list.
 #[derive(Clone, Debug, Default)]
@@ -64,4 +66,11 @@ pub async fn list(store: &Store, filter: &Filter) -> Result<Vec<Invite>, StoreEr
     bound.push(filter.limit.clamp(1, 1000).into());
     sql.push_str(&format!(" ORDER BY id LIMIT ${}", bound.len()));
     store.all(&sql, &bound).await?.iter().map(invite).collect()
+}
+
+/// The language that a code's invite names; `None` when there is none, or it names none.
+pub async fn locale_of(store: &Store, code: &str) -> Result<Option<String>, StoreError> {
+    let Some(code) = InviteCode::parse(code) else { return Ok(None) };
+    let sql = "SELECT locale FROM beta_invites WHERE code_digest = $1 AND locale <> ''";
+    store.opt(sql, args![code.digest()]).await?.map(|row| row.get("locale")).transpose()
 }

@@ -31,7 +31,7 @@ mod tests;
 pub use cohorts::{CohortState, Funnel, cohort_state, cohorts, funnel, open_cohorts, promote, set_cohort};
 pub use declared::declare;
 pub use hashed::find_hashed;
-pub use listing::{Filter, list};
+pub use listing::{Filter, list, locale_of};
 pub use mail_blocks::{Block, block, blocked, forget_bounce};
 pub use mail_views::{Pause, ReviewCount, mail_counts, mail_states, pauses, review_counts, set_pauses};
 pub use mails::{

@@ -55,6 +55,23 @@ pub enum Refusal {
     InviteRequired,
 }
 
+impl Refusal {
+    /// Every one of them.
+    pub const ALL: [Self; 11] = [
+        Self::Invalid,
+        Self::Used,
+        Self::Revoked,
+        Self::Expired,
+        Self::Frozen,
+        Self::CohortClosed,
+        Self::UsedUp,
+        Self::NoPlace,
+        Self::Full,
+        Self::AccountExists,
+        Self::InviteRequired,
+    ];
+}
+
 /// A refusal, or the database's error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedeemError {
