@@ -25,7 +25,11 @@ impl Columns {
     pub(super) const HEADERLESS: Self = Self { at: [Some(0), Some(1), None, Some(2), None, None], count: 3 };
 
     /// Reads the first record. `None`: it is no header, but a row.
-    pub(super) fn from_first(text: &str, fields: &[Cow<'_, str>], is_hashed: bool) -> Option<Result<Self, Vec<Fault>>> {
+    pub(super) fn from_first(
+        text: &str,
+        (fields, is_whole): (&[Cow<'_, str>], bool),
+        is_hashed: bool,
+    ) -> Option<Result<Self, Vec<Fault>>> {
         let first = if is_hashed { HASH } else { NAMES[0] };
         let name = |which: usize| if which == 0 { first } else { NAMES[which] };
         let known = |field: &str| (0..NAMES.len()).find(|which| field.eq_ignore_ascii_case(name(*which)));
@@ -36,7 +40,7 @@ impl Columns {
         if is_row || !fields.iter().any(|field| known(field).is_some()) {
             return None;
         }
-        if text.contains('\r') && !text.contains('"') {
+        if !is_whole {
             return Some(Err(vec![Fault::CarriageReturns]));
         }
         let mut columns = Self { at: [None; 6], count: fields.len() };

@@ -128,18 +128,20 @@ fn ends_in_quotes(text: &[u8]) -> bool {
     quoted
 }
 
-/// Cuts a record into its fields, trimmed.
-pub(super) fn fields<'a>(record: &'a str, into: &mut Vec<std::borrow::Cow<'a, str>>) {
+/// Cuts a record into its fields, trimmed. `false`: a carriage return ends it before its end.
+pub(super) fn fields<'a>(record: &'a str, into: &mut Vec<std::borrow::Cow<'a, str>>) -> bool {
     use std::borrow::Cow;
     into.clear();
-    if !record.contains('"') {
+    if memchr::memchr(b'"', record.as_bytes()).is_none() {
         into.extend(record.split(',').map(|field| Cow::Borrowed(field.trim())));
-        return;
+        return memchr::memchr(b'\r', record.as_bytes()).is_none();
     }
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(record.as_bytes());
-    if let Some(Ok(found)) = reader.records().next() {
+    let mut records = reader.records();
+    if let Some(Ok(found)) = records.next() {
         into.extend(found.iter().map(|field| Cow::Owned(field.trim().to_owned())));
     }
+    records.next().is_none()
 }
 
 #[cfg(test)]
@@ -172,8 +174,22 @@ mod tests {
         assert_eq!(found.len(), 3);
         let mut parts = Vec::new();
         let record = found[1].1.clone().unwrap();
-        fields(&record, &mut parts);
+        assert!(fields(&record, &mut parts));
         assert_eq!(parts, ["he said \"hi\"", "c"]);
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_more_memory_than_one_with() {
+        for byte in [b'x', b'"', b','] {
+            let endless = io::repeat(byte).take(64 << 20);
+            let mut lines = Lines::from_line(endless, 1);
+            assert_eq!(
+                lines.next().unwrap().map(|(line, found)| (line, found.map(str::len))),
+                Some((1, Err(LineFault::TooLong)))
+            );
+            assert!(lines.next().unwrap().is_none());
+            assert!(lines.buffer.capacity() <= 4 * MAX_BYTES, "{} bytes", lines.buffer.capacity());
+        }
     }
 
     #[test]

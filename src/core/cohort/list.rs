@@ -279,10 +279,10 @@ impl<R: Read> Rows<R> {
             Err(fault) => return Ok(Some(see(Found::Problem(Problem::at(line, unreadable(fault)))))),
         };
         let mut parts: Vec<Cow<'_, str>> = Vec::with_capacity(6);
-        fields(text, &mut parts);
+        let whole = fields(text, &mut parts);
         let columns = match self.columns {
             Some(columns) => columns,
-            None => match Columns::from_first(text, &parts, self.read_as.hashed) {
+            None => match Columns::from_first(text, (&parts, whole), self.read_as.hashed) {
                 None => {
                     self.columns = Some(Columns::HEADERLESS);
                     if self.wanted.as_mut().is_some_and(|wanted| wanted.next_if(|at| u64::from(*at) == line).is_none())
@@ -303,6 +303,9 @@ impl<R: Read> Rows<R> {
                 }
             },
         };
+        if !whole {
+            return Ok(Some(see(Found::Problem(Problem::at(line, Fault::CarriageReturns)))));
+        }
         Ok(Some(see(match row(line, &parts, columns, self.read_as) {
             Ok(row) => Found::Row(row),
             Err(fault) => Found::Problem(Problem::at(line, cause(text, fault))),
@@ -321,13 +324,7 @@ fn unreadable(fault: LineFault) -> Fault {
 
 /// What lies behind a fault, where the line shows it.
 fn cause(text: &str, fault: Fault) -> Fault {
-    if text.contains('\0') {
-        Fault::Nul
-    } else if text.contains('\r') && !text.contains('"') {
-        Fault::CarriageReturns
-    } else {
-        fault
-    }
+    if text.contains('\0') { Fault::Nul } else { fault }
 }
 
 fn row<'a>(line: u64, parts: &'a [Cow<'_, str>], columns: Columns, read_as: ReadAs) -> Result<RowView<'a>, Fault> {

@@ -11,6 +11,8 @@ mod columns;
 mod difference;
 mod disposable;
 mod fault;
+#[cfg(test)]
+mod fuzz;
 mod hashed;
 mod lines;
 mod list;

@@ -45,7 +45,7 @@ pub fn survey<R: Read>(input: R, options: &ListOptions) -> io::Result<Survey> {
     survey_in_blocks(input, options, BLOCK)
 }
 
-fn survey_in_blocks<R: Read>(input: R, options: &ListOptions, size: usize) -> io::Result<Survey> {
+pub(super) fn survey_in_blocks<R: Read>(input: R, options: &ListOptions, size: usize) -> io::Result<Survey> {
     let mut survey = Survey::default();
     let mut input = Digesting::new(input, options.read_as);
     let mut cutter = Cutter::new(&mut input, size);
