@@ -8,6 +8,8 @@
 
 mod carry;
 mod hashed;
+#[cfg(test)]
+mod long_tests;
 mod prepare;
 #[cfg(test)]
 mod tests;
