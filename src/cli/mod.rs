@@ -24,6 +24,7 @@ mod parts;
 mod people;
 mod plan;
 mod record;
+mod report;
 mod rollback;
 mod server;
 mod stand;
@@ -59,6 +60,7 @@ enum Command {
     Up(up::Up),
     Validate(validate::Validate),
     Plan(plan::Plan),
+    Report(report::Report),
     Apply(plan::Apply),
     Status(stand::Status),
     Get(stand::Get),
@@ -137,6 +139,7 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::Up(up) => up.run().await,
         Command::Validate(validate) => validate.run(),
         Command::Plan(plan) => plan.run().await,
+        Command::Report(report) => report.run().await,
         Command::Apply(apply) => apply.run().await,
         Command::Status(status) => status.run().await,
         Command::Get(get) => get.run().await,

@@ -8,6 +8,7 @@
 
 pub mod documents;
 mod files;
+pub mod forge;
 pub mod mail;
 pub mod template;
 pub mod unsubscribe;
