@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod a_sender_may_be_killed_at_any_moment;
 mod child;
 mod data_folder;
 mod no_request_is_lost;

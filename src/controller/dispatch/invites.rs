@@ -81,10 +81,11 @@ pub(super) fn good_for(program: &ProgramDesired, cohort: &str) -> Span {
 
 fn rates(program: &ProgramDesired, cohort: &str) -> Rates {
     let rules = program.cohorts.get(cohort).and_then(|resource| resource.spec.invites.as_ref());
+    let mail = program.program.spec.mail.as_ref();
     Rates {
-        program: PROGRAM_RATE,
+        program: mail.and_then(|mail| mail.rate).unwrap_or(PROGRAM_RATE),
         cohort: rules.and_then(|rules| rules.rate).unwrap_or(COHORT_RATE),
-        domain: DOMAIN_RATE,
+        domain: mail.and_then(|mail| mail.per_domain).unwrap_or(DOMAIN_RATE),
     }
 }
 

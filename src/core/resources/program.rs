@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ResourceStatus, Span};
+use super::{Rate, ResourceStatus, Span};
 
 /// A beta program. Everything else belongs to one by `spec.program`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -197,6 +197,12 @@ pub struct Mail {
     /// A program that takes a message on standard input, such as msmtp -t.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_command: Option<String>,
+    /// How many invites of all cohorts together in a length of time; 600/min when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// How many invites to one receiving domain in a length of time; 120/min when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_domain: Option<Rate>,
 }
 
 /// Whose sign-offs count.
