@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::auth::Admin;
 use super::desk::answer;
 use super::{ApiState, Problem};
-use crate::desk::{Request, good_until, shown_invite, state_of_invite};
+use crate::desk::{Request, good_until, shown_invite, state_of_invite, with_mail};
 use crate::store::invites::{self, Filter, InviteError, Made, NewInvite, Origin};
 
 pub fn routes() -> OpenApiRouter<ApiState> {
@@ -123,7 +123,7 @@ async fn list(State(state): State<ApiState>, _: Admin, Query(page): Query<Page>)
     let next = (found.len() == usize::try_from(limit).unwrap_or(usize::MAX))
         .then(|| found.last().map(|invite| invite.id))
         .flatten();
-    Ok(Json(json!({ "invites": found.iter().map(shown_invite).collect::<Vec<_>>(), "next": next })))
+    Ok(Json(json!({ "invites": with_mail(&state.store, &found).await?, "next": next })))
 }
 
 /// Takes back every invite of an address, membership included; or every unused invite of a cohort.

@@ -17,6 +17,7 @@ mod hooks;
 mod invites;
 mod limits;
 mod links;
+mod mail_hooks;
 pub mod ofrep;
 mod once;
 mod privacy;
@@ -69,6 +70,8 @@ pub struct ApiState {
     pub admin_token: Option<[u8; 32]>,
     /// What signs `POST /hooks/git`.
     pub hook_secret: Option<SecretString>,
+    /// What signs `POST /hooks/mail`.
+    pub mail_hook_secret: Option<SecretString>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Who may read flags.
@@ -103,6 +106,7 @@ pub fn service(state: ApiState) -> Front<Router> {
     let administration = OpenApiRouter::new()
         .merge(admin::routes())
         .merge(invites::routes())
+        .merge(mail_hooks::routes())
         .merge(codes::routes())
         .route_layer(axum::middleware::from_fn_with_state(state.clone(), once::once));
     let described = OpenApiRouter::with_openapi(Description::openapi())

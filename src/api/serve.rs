@@ -22,6 +22,8 @@ use crate::store::flags::Process;
 
 /// The secret that signs `POST /hooks/git`.
 const HOOK_SECRET: &str = "git-hook";
+/// The secret that signs what comes back of mail.
+const MAIL_HOOK_SECRET: &str = "mail-hook";
 
 /// How long those who asked for a new link are still seen to when the process ends.
 const LAST_LINKS: Duration = Duration::from_secs(5);
@@ -96,6 +98,7 @@ pub async fn serve_child(settings: ServeSettings) -> Result<(), String> {
         cache,
         admin_token,
         hook_secret: secret_in(&settings.data, HOOK_SECRET).ok(),
+        mail_hook_secret: secret_in(&settings.data, MAIL_HOOK_SECRET).ok(),
         metrics: Arc::default(),
         hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
     };

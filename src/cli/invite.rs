@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::common::{plain, print_value, table};
 use super::invite_code::Code;
 use super::invite_hash::Hash;
+use super::invite_mail::{Preview, Send};
 use super::{CliError, Format, Where};
 use crate::desk::Request;
 
@@ -43,24 +44,9 @@ enum InviteWhat {
         place: Where,
     },
     List(List),
-    /// Sends an invite again: with a new code, good for as long as a first one; the older code stops working.
-    #[command(after_help = "Example: betagate invite resend ada@example.com --by founder")]
-    Resend {
-        /// The address: every invite of it that was not used or taken back.
-        #[arg(required_unless_present = "id", conflicts_with = "id")]
-        email: Option<String>,
-        /// One invite by its id.
-        #[arg(long)]
-        id: Option<Uuid>,
-        /// Who says so.
-        #[arg(long)]
-        by: String,
-        /// Only in this program.
-        #[arg(long)]
-        program: Option<String>,
-        #[command(flatten)]
-        place: Where,
-    },
+    #[command(alias = "resend")]
+    Send(Send),
+    Preview(Preview),
     Revoke(Revoke),
     Code(Code),
     Hash(Hash),
@@ -142,13 +128,8 @@ impl Invite {
                 }
             }
             InviteWhat::List(list) => list.run().await?,
-            InviteWhat::Resend { email, id, by, program, place } => {
-                let resent = place.ask(Request::ResendInvites { program, id, email, by }).await?;
-                for invite in resent["invites"].as_array().into_iter().flatten() {
-                    let until = plain(&invite["expiresAt"]);
-                    say!("{} {}: good until {until}", plain(&invite["cohort"]), plain(&invite["state"]));
-                }
-            }
+            InviteWhat::Send(send) => send.run().await?,
+            InviteWhat::Preview(preview) => preview.run()?,
             InviteWhat::Revoke(revoke) => revoke.run().await?,
             InviteWhat::Code(code) => code.run().await?,
             InviteWhat::Hash(hash) => return hash.run(),
@@ -166,10 +147,10 @@ impl List {
             return print_value(&found, output);
         }
         let cell = |value: &Value| if value.is_null() { String::new() } else { plain(value) };
-        let fields = ["email", "cohort", "state", "createdAt", "id"];
+        let fields = ["email", "cohort", "state", "mail", "createdAt", "id"];
         let cells = |invite: &Value| fields.iter().map(|field| cell(&invite[*field])).collect();
         let rows = found.as_array().into_iter().flatten().map(cells);
-        say!("{}", table(&["EMAIL", "COHORT", "STATE", "CREATED", "ID"], rows));
+        say!("{}", table(&["EMAIL", "COHORT", "STATE", "MAIL", "CREATED", "ID"], rows));
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ mod import;
 mod invite;
 mod invite_code;
 mod invite_hash;
+mod invite_mail;
 mod parts;
 mod people;
 mod plan;

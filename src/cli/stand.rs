@@ -48,12 +48,37 @@ impl Status {
                 say!("  {problem}");
             }
             say!("{}", table(&["OBJECT", "STATE", "SUMMARY"], all.iter().map(row)));
+            list("mail").iter().for_each(show_mail);
         } else {
             print_value(&answer, self.output)?;
         }
-        let troubled =
-            !problems.is_empty() || failure.is_some() || all.iter().any(|one| one["status"]["state"] == json!("Held"));
+        let waits = |program: &Value| program["waits"].as_array().is_some_and(|waits| !waits.is_empty());
+        let in_doubt = |program: &Value| {
+            let mut cohorts = program["cohorts"].as_object().into_iter().flatten();
+            cohorts.any(|(_, counts)| !counts["uncertain"].is_null())
+        };
+        let mail_troubled = list("mail").iter().any(|program| waits(program) || in_doubt(program));
+        let troubled = mail_troubled
+            || !problems.is_empty()
+            || failure.is_some()
+            || all.iter().any(|one| one["status"]["state"] == json!("Held"));
         Ok(if troubled { ExitCode::from(ATTENTION) } else { ExitCode::SUCCESS })
+    }
+}
+
+/// How the mail of a program's invites stands: counts by cohort, and why it waits.
+fn show_mail(program: &Value) {
+    let name = plain(&program["program"]);
+    for (cohort, counts) in program["cohorts"].as_object().into_iter().flatten() {
+        let counts = counts.as_object().into_iter().flatten();
+        let counts: Vec<String> = counts.map(|(state, count)| format!("{count} {state}")).collect();
+        say!("mail of {name}/{cohort}: {}", counts.join(", "));
+    }
+    for wait in program["waits"].as_array().into_iter().flatten() {
+        let cohort = wait["cohort"].as_str().filter(|cohort| !cohort.is_empty());
+        let whose = cohort.map_or_else(|| format!("of {name}"), |cohort| format!("of {name}/{cohort}"));
+        let again = wait["until"].as_str().map(|until| format!("; tried again at {until}")).unwrap_or_default();
+        say!("mail {whose} waits since {}: {}{again}", plain(&wait["since"]), plain(&wait["reason"]));
     }
 }
 

@@ -40,12 +40,13 @@ use crate::store::{Store, StoreError, leadership};
 use measure::MeasuredCheck;
 
 pub use calendar::in_its_calendar;
+pub use dispatch::{Sample, sample_letter};
 pub use lists::{Acknowledgement, CheckedList, FoundList, ListProblem, Place, check_list, find_list, survey_list};
 pub use observe::REPORT_STALE_AFTER;
 pub use preview::{Preview, preview};
 pub use program::ProgramState;
 pub use pull::{Side, pull};
-pub use requests::{MEASURE_GATE, SET_FLAG, START_ROLLBACK, TRIGGER_SOURCE};
+pub use requests::{MEASURE_GATE, SEND_TEST, SET_FLAG, START_ROLLBACK, TRIGGER_SOURCE};
 pub use revision::{build_snapshot, secret_in};
 
 /// A settling program is passed over at most so often before the rest gets its turn.

@@ -20,6 +20,9 @@ pub const MEASURE_GATE: &str = "gate.measure";
 /// The kind of an intent that writes another default variant where the flag stands.
 pub const SET_FLAG: &str = "flag.set";
 
+/// The kind of an intent that sends one message of a cohort to an operator, marked as a test.
+pub const SEND_TEST: &str = "mail.test";
+
 impl Controller {
     /// Carries intents out, and answers those whose effect `decide` has seen.
     pub(super) async fn carry_out_requests(&mut self) -> Result<(), ControllerError> {
@@ -35,6 +38,8 @@ impl Controller {
                 }
                 SET_FLAG => self.set_flag(&intent.body),
                 START_ROLLBACK => self.rollback_asked(&intent),
+                // The senders answer it: a mail server may take its time.
+                SEND_TEST => self.send_test(&intent).await,
                 other => Some(refused(format!("'{other}' is nothing that can be asked for"))),
             };
             // Without an answer it waits: for a revision, or for `decide`.
@@ -104,6 +109,6 @@ impl Controller {
     }
 }
 
-fn refused(reason: String) -> (State, Value) {
+pub(super) fn refused(reason: String) -> (State, Value) {
     (State::Refused, json!({ "reason": reason }))
 }

@@ -64,7 +64,7 @@ impl Desk<'_> {
     }
 
     pub(super) async fn list_invites(&self, filter: Filter) -> Result<Value, DeskError> {
-        Ok(invites::list(self.store, &filter).await?.iter().map(shown).collect())
+        Ok(super::with_mail(self.store, &invites::list(self.store, &filter).await?).await?.into())
     }
 
     /// Sends again one invite, or every one of an address that isn't settled.
@@ -175,7 +175,7 @@ pub fn state(word: &str) -> Result<State, DeskError> {
     })
 }
 
-fn refused(error: InviteError) -> DeskError {
+pub(super) fn refused(error: InviteError) -> DeskError {
     match error {
         InviteError::Store(error) => error.into(),
         InviteError::Address(fault) => DeskError::Usage(fault.to_string()),

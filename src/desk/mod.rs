@@ -6,10 +6,12 @@
 mod codes;
 mod flags;
 mod invites;
+mod mail;
 mod names;
 mod stand;
 pub use codes::{shown as shown_code, told as told_code};
 pub use invites::{good_until, shown as shown_invite, state as state_of_invite};
+pub use mail::with_mail;
 pub use stand::number;
 mod words;
 
@@ -95,6 +97,12 @@ pub enum Request {
     ShowCode { id: Uuid, by: String },
     /// Takes one back.
     RevokeCode { id: Uuid, reason: String, by: String },
+    /// Sends every invite of a cohort again of which nobody knows whether it arrived.
+    ResendUncertain { program: Option<String>, cohort: String, by: String },
+    /// Asks the controller to send one message of a cohort, marked as a test, to an address.
+    TestMail { program: Option<String>, cohort: String, locale: String, to: String, by: String },
+    /// Forgets that an address bounced.
+    ForgetBounce { program: Option<String>, email: String, by: String },
     /// What a flag gives for a context.
     GetFlag { key: String, context: Value },
     /// Why it does.
@@ -185,6 +193,15 @@ impl Desk<'_> {
             }
             Request::ResendInvites { program, id, email, by } => {
                 self.resend_invites(program, (id, email.as_deref()), &by).await
+            }
+            Request::ResendUncertain { program, cohort, by } => self.resend_uncertain(program, &cohort, &by).await,
+            Request::TestMail { program, cohort, locale, to, by } => {
+                self.test_mail(program, (&cohort, &locale), &to, &by).await
+            }
+            Request::ForgetBounce { program, email, by } => {
+                let program = self.program(program).await?;
+                self.expect_person(&program, &by).await?;
+                Ok(serde_json::json!({ "forgotten": self.forget_bounce(&program, &email, &by).await? }))
             }
             Request::RevokeInvites { program, email, reason, by } => {
                 self.revoke_invites(program, &email, &reason, &by).await

@@ -21,7 +21,9 @@ impl Desk<'_> {
             .iter()
             .map(|source| json!({ "revision": source.revision, "state": source.body, "updatedAt": source.updated_at }))
             .collect();
-        Ok(json!({ "resources": all.iter().map(shown).collect::<Vec<_>>(), "sources": sources }))
+        Ok(
+            json!({ "resources": all.iter().map(shown).collect::<Vec<_>>(), "sources": sources, "mail": self.mail().await? }),
+        )
     }
 
     /// A list of statuses, or one.

@@ -5,12 +5,13 @@
 use askama::Template;
 use axum::Router;
 use axum::extract::{Form, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
 use axum::routing::{get, post};
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::html;
 use super::texts::{Texts, texts_for};
 use crate::api::{ApiState, Entered, Problem, Register, Source, ask_for_link, let_in};
 use crate::store::invites;
@@ -91,7 +92,7 @@ async fn show(
         }
     }
     let problem = if code.is_empty() { texts.need_code } else { "" };
-    page(StatusCode::OK, &Signup::form(texts, code, "", problem))
+    html(StatusCode::OK, &Signup::form(texts, code, "", problem))
 }
 
 /// Only this lets anyone in.
@@ -108,12 +109,12 @@ async fn sign_up(
     let texts = texts_of(&state, &code, &headers).await;
     let form = |problem| Signup::form(texts, &code, &email, problem);
     if code.is_empty() {
-        return page(StatusCode::UNPROCESSABLE_ENTITY, &form(texts.need_code));
+        return html(StatusCode::UNPROCESSABLE_ENTITY, &form(texts.need_code));
     }
     let request = Register { email: email.clone(), password: filled.password, invite: Some(code.clone()) };
     match let_in(&state, &request).await {
-        Ok(Entered::In(_)) => page(StatusCode::CREATED, &Signup::done(texts, &email, Done::In)),
-        Ok(Entered::LinkAsked) => page(StatusCode::ACCEPTED, &Signup::done(texts, &email, Done::LinkAsked)),
+        Ok(Entered::In(_)) => html(StatusCode::CREATED, &Signup::done(texts, &email, Done::In)),
+        Ok(Entered::LinkAsked) => html(StatusCode::ACCEPTED, &Signup::done(texts, &email, Done::LinkAsked)),
         Err(problem) => refused(&problem, form("")),
     }
 }
@@ -128,7 +129,7 @@ async fn new_link(
     let texts = texts_for(None, &headers);
     let email = asked.email.trim();
     match source.and_then(|_| ask_for_link(&state, email)) {
-        Ok(()) => page(StatusCode::ACCEPTED, &Signup::done(texts, email, Done::LinkAsked)),
+        Ok(()) => html(StatusCode::ACCEPTED, &Signup::done(texts, email, Done::LinkAsked)),
         Err(problem) => refused(&problem, Signup::form(texts, "", email, "")),
     }
 }
@@ -146,27 +147,9 @@ fn refused(problem: &Problem, form: Signup<'_>) -> Response {
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => status,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     };
-    let mut response = page(status, &Signup { problem: words, ..form });
+    let mut response = html(status, &Signup { problem: words, ..form });
     if let Some(seconds) = problem.retry_after() {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     response
-}
-
-fn page(status: StatusCode, page: &Signup<'_>) -> Response {
-    match page.render() {
-        Ok(html) => {
-            let mut response = (status, Html(html)).into_response();
-            let headers = response.headers_mut();
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            // The address holds the code: it must not travel on to other sites.
-            headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-            headers.insert(
-                header::CONTENT_SECURITY_POLICY,
-                HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"),
-            );
-            response
-        }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
 }

@@ -55,7 +55,10 @@ async fn read(world: &World<'_>, fact: &str, of: Option<&str>) -> Result<Option<
         "invites.failed" => {
             let counts = outbox::counts(store, program).await?;
             let failed = counts.iter().filter(|(_, state, _)| *state == outbox::State::Failed);
-            Some(failed.map(|(_, _, count)| *count).sum::<i64>() as f64)
+            let notes = failed.map(|(_, _, count)| *count).sum::<i64>();
+            let mails = invites::mail_counts(store, Some(program)).await?;
+            let mails = mails.iter().filter(|(_, _, state, _)| *state == invites::MailState::Failed);
+            Some((notes + mails.map(|(_, _, _, count)| *count).sum::<i64>()) as f64)
         }
         COHORT_OUTCOME => cohort_outcome(world, of),
         "migration.applied" => migration(store, of).await?,

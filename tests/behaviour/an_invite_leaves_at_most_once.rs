@@ -11,33 +11,33 @@ use crate::support::beta::Beta;
 use crate::support::small::{rows, small};
 use crate::support::{SmtpServer, TestDb, databases};
 
-const SEND: &str = "{ send: true, from: Beta <beta@example.com>, smtpRef: smtp }";
-const QUICK: &str = "6000/min";
+pub const SEND: &str = "{ send: true, from: Beta <beta@example.com>, smtpRef: smtp }";
+pub const QUICK: &str = "6000/min";
 
-async fn start(db: &TestDb, server: &SmtpServer, addresses: &[&str], rate: &str) -> Beta {
+pub async fn start(db: &TestDb, server: &SmtpServer, addresses: &[&str], rate: &str) -> Beta {
     let beta = Beta::start(db, small(&rows(addresses), SEND, rate), "2026-03-02T08:00:00Z").await;
     send_to(&beta, &server.url());
     beta
 }
 
-fn send_to(beta: &Beta, url: &str) {
+pub fn send_to(beta: &Beta, url: &str) {
     std::fs::create_dir_all(beta.data.join("secrets")).unwrap();
     std::fs::write(beta.data.join("secrets/smtp"), url).unwrap();
 }
 
-async fn all(beta: &Beta) -> BTreeMap<String, Invite> {
+pub async fn all(beta: &Beta) -> BTreeMap<String, Invite> {
     let found = invites::list(&beta.store, &Filter { limit: 1000, ..Filter::default() }).await.unwrap();
     found.into_iter().map(|invite| (invite.email.clone().unwrap(), invite)).collect()
 }
 
-async fn states(beta: &Beta) -> BTreeMap<String, Option<MailState>> {
+pub async fn states(beta: &Beta) -> BTreeMap<String, Option<MailState>> {
     let all = all(beta).await;
     let states = invites::mail_states(&beta.store, all.values().map(|invite| invite.id).collect()).await.unwrap();
     all.into_iter().map(|(email, invite)| (email, states.get(&invite.id).copied())).collect()
 }
 
 /// Passes, a while apart, so that pacing and backoff let go on what may.
-async fn pass_for(beta: &mut Beta, times: usize, apart: SignedDuration) {
+pub async fn pass_for(beta: &mut Beta, times: usize, apart: SignedDuration) {
     for _ in 0..times {
         beta.pass().await;
         beta.clock.advance(apart);

@@ -25,6 +25,8 @@ use super::{TestDb, TestRepo};
 /// The administration token of a test.
 /// What signs `POST /hooks/git`.
 pub const HOOK_SECRET: &str = "a secret that the forge knows";
+/// What signs `POST /hooks/mail`.
+pub const MAIL_HOOK_SECRET: &str = "a secret that the mail provider knows";
 pub const ADMIN: &str = "a-token-for-tests-only";
 
 /// A running betagate.
@@ -81,6 +83,7 @@ impl Beta {
             cache: cache.clone(),
             admin_token: Some(token_digest(ADMIN)),
             hook_secret: Some(HOOK_SECRET.to_owned().into()),
+            mail_hook_secret: Some(MAIL_HOOK_SECRET.to_owned().into()),
             flag_access: Access::Open,
             ending: tokio::sync::watch::Sender::new(false).subscribe(),
             metrics: Arc::default(),
@@ -177,6 +180,21 @@ impl Beta {
     pub async fn push(&self, body: &str, signature: &str) -> u16 {
         let request = self.http.post(format!("http://{}/hooks/git", self.address)).body(body.to_owned());
         request.header("x-hub-signature-256", signature).send().await.unwrap().status().as_u16()
+    }
+
+    /// What a mail provider tells, with a header that proves who it is.
+    pub async fn mail_hook(&self, body: &str, (header, value): (&str, &str)) -> (u16, Value) {
+        let request = self.http.post(format!("http://{}/hooks/mail", self.address)).body(body.to_owned());
+        let answer = request.header(header, value).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+    }
+
+    /// A page, or a form that was sent: status and text.
+    pub async fn page(&self, method: &str, path: &str, form: &str) -> (u16, String) {
+        let request = self.http.request(method.parse().unwrap(), format!("http://{}{path}", self.address));
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned());
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     pub async fn get(&self, path: &str, token: Option<&str>) -> (u16, Value) {

@@ -10,7 +10,7 @@ pub fn small(rows: &[String], mail: &str, rate: &str) -> TestRepo {
         "manifests/program.yaml",
         &format!(
             "apiVersion: betagate.dev/v1alpha1\nkind: Program\nmetadata: {{ name: small }}\nspec:\n  timeZone: Europe/Rome\n  \
-             startsOn: 2026-03-02\n  publicUrl: https://beta.example.com\n  feedbackUrl: https://beta.example.com/feedback\n  mail: {mail}\n"
+             startsOn: 2026-03-02\n  publicUrl: https://beta.example.com\n  feedbackUrl: https://beta.example.com/feedback\n  people: {{ founder: {{ git: [ana@example.com] }} }}\n  mail: {mail}\n"
         ),
     );
     repo.write(

@@ -14,7 +14,6 @@ use crate::source::Snapshot;
 
 const USUAL_SENDER: &str = "betagate@localhost";
 /// Stands for a code where there is none; it is not of a code's alphabet, so that it lets nobody in anywhere.
-#[allow(dead_code, reason = "previews come next")]
 pub(super) const NO_CODE: &str = "0000-THIS-IS-NOT-A-CODE-0000";
 
 /// Who gets a message, and what in it is theirs alone.

@@ -7,6 +7,7 @@
 //! | `invites` | one program's invites: which is next, claimed, sent, settled |
 //! | `review` | the dry run: messages as files, and a summary |
 //! | `letters` | what an invite says |
+//! | `samples` | a preview, a test to an operator |
 //! | `pace` | how soon the next one may leave |
 //!
 //! A sender is given its orders (which cohorts are open, with which revision) after every pass. Must not know: why a cohort is open.
@@ -16,8 +17,9 @@ mod letters;
 mod notes;
 mod pace;
 mod review;
+mod samples;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::{Controller, ControllerError, Settings, secret_in};
 use crate::clock::Clock;
@@ -37,6 +40,7 @@ use crate::store::{Store, StoreError};
 
 use invites::Lane;
 pub(super) use notes::KINDS;
+pub use samples::{Sample, sample_letter};
 
 /// How long a sender that has nothing to do sleeps at most: an invite may be resent by another process.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -75,6 +79,8 @@ pub(super) struct Post {
     /// Whether senders are to end after the message in their hands.
     ending: watch::Sender<bool>,
     lanes: Mutex<BTreeMap<String, Arc<Mutex<Lane>>>>,
+    /// Tests under way, by their intents.
+    testing: Mutex<BTreeSet<Uuid>>,
 }
 
 impl Post {
@@ -92,18 +98,28 @@ impl Post {
             orders: watch::Sender::new(Orders::new()),
             ending: watch::Sender::new(false),
             lanes: Mutex::default(),
+            testing: Mutex::default(),
         })
     }
 
     /// How a program's mail leaves, and what tells whether that has changed.
     fn way(&self, program: &ProgramDesired) -> Result<(Mailer, String), String> {
-        let data = &self.data;
-        let mail = program.program.spec.mail.clone().unwrap_or_default();
-        let send = mail.send || std::env::var("SEND").is_ok_and(|send| send == "1");
+        let send = program.program.spec.mail.as_ref().is_some_and(|mail| mail.send);
+        let send = send || std::env::var("SEND").is_ok_and(|send| send == "1");
         // A tour on a fast clock writes to nobody.
         if !send || self.clock.is_demo() {
-            return Ok((Mailer::dry_run(data), String::new()));
+            return Ok((Mailer::dry_run(&self.data), String::new()));
         }
+        self.real_way(program)
+    }
+
+    /// How it leaves once sending is on.
+    fn real_way(&self, program: &ProgramDesired) -> Result<(Mailer, String), String> {
+        let data = &self.data;
+        if self.clock.is_demo() {
+            return Err("a tour on a fast clock writes to nobody".to_owned());
+        }
+        let mail = program.program.spec.mail.clone().unwrap_or_default();
         let command = mail.send_command.or_else(|| std::env::var("SEND_CMD").ok());
         let mailer = match (&mail.smtp_ref, command) {
             (Some(secret), _) => {
@@ -111,7 +127,7 @@ impl Post {
                 Mailer::smtp(data, &url).map(|mailer| (mailer, format!("smtp {}", url.expose_secret())))
             }
             (None, Some(command)) => Mailer::command(data, &command).map(|mailer| (mailer, format!("pipe {command}"))),
-            (None, None) => return Err("sending is on, but neither smtpRef nor sendCommand says how".to_owned()),
+            (None, None) => return Err("neither smtpRef nor sendCommand says how mail is sent".to_owned()),
         };
         mailer.map_err(|error| error.to_string())
     }

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 
 use super::super::ControllerError;
 use super::invites::{Lane, good_for, mail_of};
+use super::letters::message_key;
 use super::{Order, Post};
 use crate::outbox::Mailer;
-use crate::store::invites::{self, Rendered};
+use crate::store::invites::{self, Rendered, Sender};
 use crate::store::leadership;
 
 /// So many are rendered in one transaction; nothing leaves, so it is not paced.
@@ -75,6 +76,9 @@ impl Lane {
             let Ok(template) = self.letter_for(order, cohort, &rendered.invite.locale) else { return Ok(None) };
             let email = rendered.invite.email.clone().unwrap_or_default();
             if let Some(block) = invites::blocked(&mut tx, &post.keys, order.program.name(), &email).await? {
+                let key = message_key((rendered.invite.id, rendered.invite.generation));
+                let sender = Sender { by: &post.holder, message_key: &key, expires_at: expires };
+                invites::note_blocked(&mut tx, &rendered.invite, block, sender, now).await?;
                 self.refuse(rendered, block.as_str());
                 failed += 1;
                 continue;

@@ -60,6 +60,17 @@ pub async fn pauses(store: &Store, program: &str) -> Result<Vec<Pause>, StoreErr
     rows.iter().map(read).collect()
 }
 
+/// Why the invites of each program wait just now.
+pub async fn all_pauses(store: &Store) -> Result<Vec<(String, Pause)>, StoreError> {
+    let rows = store.all("SELECT DISTINCT program FROM mail_pauses ORDER BY program", args![]).await?;
+    let mut all = Vec::new();
+    for row in rows {
+        let program: String = row.get("program")?;
+        all.extend(pauses(store, &program).await?.into_iter().map(|pause| (program.clone(), pause)));
+    }
+    Ok(all)
+}
+
 /// Writes down why a program's invites wait, in place of what was written before; since when stays when the reason does.
 pub async fn set_pauses(tx: &mut Tx, program: &str, wanted: &[Pause]) -> Result<(), StoreError> {
     let cohorts: Vec<String> = wanted.iter().map(|pause| pause.cohort.clone()).collect();

@@ -14,7 +14,7 @@ use super::super::{Row, Store, StoreError, Tx, audit, freezes};
 use super::cohorts::hold_cohort;
 use super::mail_blocks::{self, Block};
 use super::sending::{Rendered, mark_rendered, mark_sent};
-use super::{State, locked};
+use super::{Invite, State, locked};
 use crate::args;
 use crate::keys::Keys;
 
@@ -179,25 +179,33 @@ pub async fn claim_mail(
         return Ok(Claimed::Later);
     }
     let block = mail_blocks::blocked(tx, keys, &program, &email).await?;
-    let state = match block {
-        None => MailState::Sending,
-        Some(Block::Bounced) => MailState::Bounced,
-        Some(Block::Complaint | Block::Unsubscribed) => MailState::Unsubscribed,
-    };
-    let attempts = write_claim(tx, (&program, &cohort), due, state, &sender, now).await?;
     if let Some(block) = block {
-        let detail = json!({ "generation": generation, "why": block.as_str() });
-        audit::append(tx, entry(&program, "controller", "invite.not-sent", invite.object(), detail, now)).await?;
+        note_blocked(tx, &invite, block, sender, now).await?;
         return Ok(Claimed::Blocked(block));
     }
+    let attempts = write_claim(tx, &invite, MailState::Sending, &sender, now).await?;
     let rendered = Box::new(mark_rendered(tx, keys, invite, sender.expires_at, now).await?);
     Ok(Claimed::Send { rendered, attempts })
 }
 
+/// Writes down that an invite's message does not leave because of its address.
+pub async fn note_blocked(
+    tx: &mut Tx,
+    invite: &Invite,
+    block: Block,
+    sender: Sender<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let state = if block == Block::Bounced { MailState::Bounced } else { MailState::Unsubscribed };
+    write_claim(tx, invite, state, &sender, now).await?;
+    let detail = json!({ "generation": invite.generation, "why": block.as_str() });
+    audit::append(tx, entry(&invite.program, "controller", "invite.not-sent", invite.object(), detail, now)).await?;
+    Ok(())
+}
+
 async fn write_claim(
     tx: &mut Tx,
-    (program, cohort): (&str, &str),
-    due: &Due,
+    invite: &Invite,
     state: MailState,
     sender: &Sender<'_>,
     now: Timestamp,
@@ -208,8 +216,8 @@ async fn write_claim(
         ON CONFLICT (invite_id, generation) DO UPDATE SET state = excluded.state, attempts = invite_mails.attempts + 1,
             claimed_at = excluded.claimed_at, claimed_by = excluded.claimed_by, settled_at = excluded.settled_at, next_at = NULL
         RETURNING attempts";
-    let (id, generation, key, by) = (due.id, due.generation, sender.message_key, sender.by);
-    let bound = args![id, generation, program, cohort, state.as_str(), key, now, by, settled];
+    let (id, generation, key, by) = (invite.id, invite.generation, sender.message_key, sender.by);
+    let bound = args![id, generation, &invite.program, &invite.cohort, state.as_str(), key, now, by, settled];
     let attempts = tx.one(claim, bound).await?.get("attempts")?;
     tx.execute("UPDATE beta_invites SET mail_generation = $2 WHERE id = $1", args![id, generation]).await?;
     Ok(attempts)

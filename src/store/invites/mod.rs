@@ -8,6 +8,7 @@
 //! the rows of codes for several people, the
 //! invites' rows.
 
+mod bounces;
 mod cohorts;
 #[cfg(test)]
 mod crowd_tests;
@@ -28,14 +29,16 @@ mod shared_tests;
 #[cfg(test)]
 mod tests;
 
+pub use bounces::{About, Returned, returned, unsubscribe};
 pub use cohorts::{CohortState, Funnel, cohort_state, cohorts, funnel, open_cohorts, promote, set_cohort};
 pub use declared::declare;
 pub use hashed::find_hashed;
 pub use listing::{Filter, list, locale_of};
 pub use mail_blocks::{Block, block, blocked, forget_bounce};
-pub use mail_views::{Pause, ReviewCount, mail_counts, mail_states, pauses, review_counts, set_pauses};
+pub use mail_views::{Pause, ReviewCount, all_pauses, mail_counts, mail_states, pauses, review_counts, set_pauses};
 pub use mails::{
-    Claimed, Due, MailState, Sender, Settled, claim_mail, claimed_since, doubt_claims, due_mails, settle_mail,
+    Claimed, Due, MailState, Sender, Settled, claim_mail, claimed_since, doubt_claims, due_mails, note_blocked,
+    settle_mail,
 };
 pub use making::{
     InviteError, Made, NewInvite, Revocation, Revoked, create, expire_due, resend, revoke, revoke_address,
