@@ -10,12 +10,15 @@ use betagate_core::resources::Bucketing;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 
+use super::import_csv::Csv;
 use super::{CliError, FAILED};
 use crate::source::cluster::{self, ClusterOptions};
 
 /// Takes over what another system has.
 #[derive(Args)]
-#[command(after_help = "Example: betagate import flagd flags.json --program kruxt --out flags/")]
+#[command(
+    after_help = "Examples:\n  betagate import flagd flags.json --program kruxt --out flags/\n  betagate import csv guests.csv --cohort pavia --program kruxt"
+)]
 pub struct Import {
     #[command(subcommand)]
     what: ImportWhat,
@@ -24,6 +27,7 @@ pub struct Import {
 #[derive(Subcommand)]
 enum ImportWhat {
     Flagd(Flagd),
+    Csv(Csv),
 }
 
 /// Reads flagd's flag files and FeatureFlag resources of the OpenFeature Operator, and writes Flag documents: all, or none.
@@ -67,6 +71,7 @@ impl Import {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         match self.what {
             ImportWhat::Flagd(flagd) => flagd.run().await,
+            ImportWhat::Csv(csv) => csv.run(),
         }
     }
 }

@@ -17,6 +17,7 @@ mod flag_set;
 mod gate;
 mod glance;
 mod import;
+mod import_csv;
 mod invite;
 mod invite_code;
 mod invite_hash;

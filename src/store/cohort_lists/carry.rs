@@ -143,17 +143,21 @@ async fn still_from(tx: &mut Tx, list: &CohortList, from: Option<&str>) -> Resul
 async fn remove(tx: &mut Tx, gone: &[Uuid], now: Timestamp) -> Result<(u64, u64), StoreError> {
     let any = tx.dialect().any("id", "$1");
     let revoke = format!(
-        "UPDATE beta_invites SET state = 'revoked', revoked_at = $2, revoke_reason = $3
+        "UPDATE beta_invites SET state = 'revoked', revoked_at = $2, revoke_reason = $3, row_digest = NULL
          WHERE {any} AND source = 'list' AND state IN ('waiting', 'pending', 'sent', 'opened', 'expired')"
     );
     let members = format!("SELECT count(*) AS members FROM beta_invites WHERE {any} AND state = 'used'");
-    let forget = format!("UPDATE beta_invites SET row_digest = NULL WHERE {any}");
+    let forget = format!("UPDATE beta_invites SET row_digest = NULL WHERE {any} AND row_digest IS NOT NULL");
     let (mut revoked, mut stay_in) = (0, 0);
     for ids in gone.chunks(10_000) {
-        revoked += tx.execute(&revoke, args![ids.to_vec(), now, REMOVED_FROM_LIST]).await?;
-        let count: i64 = tx.one(&members, args![ids.to_vec()]).await?.get("members")?;
-        stay_in += u64::try_from(count).unwrap_or(0);
-        tx.execute(&forget, args![ids.to_vec()]).await?;
+        let count = tx.execute(&revoke, args![ids.to_vec(), now, REMOVED_FROM_LIST]).await?;
+        revoked += count;
+        // A row is written once: only those that stay are looked at again.
+        if count < ids.len() as u64 {
+            let count: i64 = tx.one(&members, args![ids.to_vec()]).await?.get("members")?;
+            stay_in += u64::try_from(count).unwrap_or(0);
+            tx.execute(&forget, args![ids.to_vec()]).await?;
+        }
     }
     Ok((revoked, stay_in))
 }

@@ -170,6 +170,8 @@ async fn compare(
             gone.push(known[at].1);
         }
     }
+    // In the order in which the rows lie, which is that of their ids.
+    gone.sort_unstable();
     if !had.erased.is_empty() {
         let erased =
             erased_lines(keys, list, read_as, lines.iter().map(|(line, _)| *line).collect(), &had.erased).await?;
