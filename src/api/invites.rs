@@ -95,7 +95,7 @@ async fn create(
         ));
     }
     let until = good_until(&state.store, &cohort, now).await?;
-    let rendered = invites::render(&mut tx, &state.keys, made.invite().id, until, now).await?;
+    let rendered = invites::hand_over(&mut tx, &state.keys, made.invite().id, until).await?;
     tx.commit().await?;
     let mut body = shown_invite(made.invite());
     if let Some(rendered) = rendered {

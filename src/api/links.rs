@@ -7,12 +7,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::desk::good_until;
 use crate::keys::Keys;
 use crate::store::invites::{self, Filter, Invite, InviteError, State};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Tx};
 
 /// How many may wait; more are forgotten, and ask again.
 const MOST_WAITING: usize = 1024;
@@ -65,26 +66,37 @@ impl Links {
 /// Sends again every invite of an address that can let it in or ran out. One that waits for a place, was used or taken back stays as it is; so
 /// does one that has not been sent yet, which is on its way.
 async fn send_again(store: &Store, keys: &Keys, email: &str, now: Timestamp) -> Result<(), StoreError> {
-    // Someone whom a list knows by a keyed hash only is to be sent a first message, now that the address is known.
+    // Someone whom a list knows by a keyed hash only is sent a first message, now that the address is known.
     let mut tx = store.begin().await?;
-    invites::find_hashed(&mut tx, keys, email).await?;
+    let hashed = invites::find_hashed(&mut tx, keys, email).await?;
+    for id in &hashed {
+        resend(store, &mut tx, *id, now).await?;
+    }
     tx.commit().await?;
     let filter = Filter { email: Some(email.to_owned()), limit: 1000, ..Filter::default() };
     let mut found: Vec<Invite> = invites::list(store, &filter).await?.into_iter().filter(was_sent).collect();
     // The order in which everyone locks cohorts.
     found.sort_by(|one, other| (&one.program, &one.cohort).cmp(&(&other.program, &other.cohort)));
-    for invite in found {
-        let until = good_until(store, &invite.cohort, now).await?;
+    for invite in found.iter().filter(|invite| !hashed.contains(&invite.id)) {
         let mut tx = store.begin().await?;
-        match invites::resend(&mut tx, invite.id, until, ACTOR, now).await {
-            Ok(_) => tx.commit().await?,
-            // Used, taken back or erased meanwhile.
-            Err(InviteError::Settled(_) | InviteError::Missing) => {}
-            Err(InviteError::Store(error)) => return Err(error),
-            Err(other) => tracing::warn!(error = %other, "an invite could not be sent again"),
-        }
+        resend(store, &mut tx, invite.id, now).await?;
+        tx.commit().await?;
     }
     Ok(())
+}
+
+async fn resend(store: &Store, tx: &mut Tx, id: Uuid, now: Timestamp) -> Result<(), StoreError> {
+    let Some(invite) = invites::get(store, id).await? else { return Ok(()) };
+    let until = good_until(store, &invite.cohort, now).await?;
+    match invites::resend(tx, id, until, ACTOR, now).await {
+        // Used, taken back or erased meanwhile.
+        Ok(_) | Err(InviteError::Settled(_) | InviteError::Missing) => Ok(()),
+        Err(InviteError::Store(error)) => Err(error),
+        Err(other) => {
+            tracing::warn!(error = %other, "an invite could not be sent again");
+            Ok(())
+        }
+    }
 }
 
 fn was_sent(invite: &Invite) -> bool {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::documents::From;
@@ -50,6 +51,9 @@ pub struct Up {
     /// Runs on a fast clock, for a tour: an instant, and how many times as fast as the machine's. On loopback only; mail only as files.
     #[arg(long, value_name = "START@RATE")]
     demo_clock: Option<Clock>,
+    /// A network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8; several with commas. Without one, whoever connects is the source.
+    #[arg(long = "trusted-proxy", value_name = "NETWORK", env = "BETAGATE_TRUSTED_PROXIES", value_delimiter = ',')]
+    trusted_proxies: Vec<IpNet>,
 }
 
 impl Up {
@@ -78,6 +82,10 @@ impl Up {
         let mut child_env =
             BTreeMap::from([("BETAGATE_ADMIN_TOKEN_FILE".to_owned(), token_file.display().to_string())]);
         child_env.extend(clock.handed_down().map(|handed| (DEMO_VARIABLE.to_owned(), handed)));
+        if !self.trusted_proxies.is_empty() {
+            let networks: Vec<String> = self.trusted_proxies.iter().map(ToString::to_string).collect();
+            child_env.insert("BETAGATE_TRUSTED_PROXIES".to_owned(), networks.join(","));
+        }
         let settings = Settings {
             store: store.clone(),
             database_url: url,

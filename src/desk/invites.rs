@@ -53,7 +53,7 @@ impl Desk<'_> {
         let mut tx = self.store.begin().await?;
         let made = invites::create(&mut tx, keys, &new, &self.actor(by), self.now).await.map_err(refused)?;
         let until = good_until(self.store, cohort, self.now).await?;
-        let rendered = invites::render(&mut tx, keys, made.invite().id, until, self.now).await?;
+        let rendered = invites::hand_over(&mut tx, keys, made.invite().id, until).await?;
         tx.commit().await?;
         let mut body = shown(made.invite());
         if let Some(rendered) = rendered {

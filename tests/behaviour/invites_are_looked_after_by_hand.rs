@@ -212,3 +212,56 @@ async fn a_code_for_several_people_is_made_told_again_and_taken_back() {
         beta.store.close().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invite_that_is_made_by_hand_tells_its_code_once_and_mails_it() {
+    for db in databases() {
+        let mut beta = open(&db).await;
+        let word = json!({ "email": "ada@example.com", "cohort": "pavia" });
+        let (status, made) = beta.post("/v1/admin/invites", Some(ADMIN), &word).await;
+        assert_eq!(status, 201, "{made}");
+        let code = made["code"].as_str().unwrap().to_owned();
+        assert!(invites(&beta, "email=ada@example.com").await[0].get("code").is_none());
+        beta.pass().await;
+        let mailed = beta.invitations().into_iter().find(|(to, _)| to == "ada@example.com").unwrap().1;
+        assert_eq!((&mailed, beta.register("ada@example.com", &code).await.0), (&code, 201), "{}", db.name);
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invite_that_its_document_takes_back_ends_membership_and_sessions() {
+    for db in databases() {
+        let mut beta = open(&db).await;
+        let document = |more: &str| {
+            format!(
+                "apiVersion: betagate.dev/v1alpha1\nkind: Invite\nmetadata: {{ name: ada }}\nspec:\n  program: kruxt\n  cohort: pavia\n  email: ada@example.com\n{more}"
+            )
+        };
+        beta.repo.write("cohorts/ada.yaml", &document(""));
+        for _ in 0..3 {
+            beta.pass().await;
+        }
+        let code = beta.invitations().into_iter().find(|(to, _)| to == "ada@example.com").unwrap().1;
+        let tokens = beta.register("ada@example.com", &code).await.1;
+        let access = tokens["accessToken"].as_str().unwrap();
+        assert_eq!(beta.get("/me", Some(access)).await.1["memberships"][0]["cohort"], "pavia");
+        beta.repo.write("cohorts/ada.yaml", &document("  revoked: { reason: moved away }\n"));
+        for _ in 0..3 {
+            beta.pass().await;
+        }
+        assert_eq!(beta.get("/me", Some(access)).await.0, 401, "{}", db.name);
+        let refresh = json!({ "refresh_token": tokens["refreshToken"] });
+        assert_eq!(beta.post("/v1/auth/refresh", None, &refresh).await.0, 401);
+        let login = json!({ "email": "ada@example.com", "password": "a long enough password" });
+        let signed = beta.post("/v1/auth/login", None, &login).await.1;
+        let access = signed["accessToken"].as_str().unwrap();
+        assert_eq!(
+            beta.get("/me", Some(access)).await.1["memberships"],
+            json!([]),
+            "the account is left, and is in nothing"
+        );
+        assert_eq!(beta.post("/v1/auth/join", Some(access), &json!({ "invite": code })).await.0, 403);
+        beta.store.close().await;
+    }
+}

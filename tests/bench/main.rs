@@ -9,6 +9,7 @@
 )]
 
 mod documents;
+mod doors;
 mod flags;
 mod lists;
 mod memory;
@@ -54,6 +55,9 @@ fn main() {
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     if runs("documents") {
         documents::measure();
+    }
+    if runs("doors") {
+        doors::measure();
     }
     if runs("flags") {
         flags::measure(&peers);

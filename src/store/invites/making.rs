@@ -10,6 +10,7 @@ use super::super::people::entry;
 use super::super::{StoreError, Tx, audit, sessions};
 use super::cohorts::{lock_cohort, promote, reserve_positions, seated};
 use super::hashed::find_hashed_in;
+use super::sending::Rendered;
 use super::{COLUMNS, Invite, Origin, State, invite, locked_with_cohort, shared};
 use crate::args;
 use crate::core::cohort::{AddressFault, AddressRules, normalise};
@@ -163,6 +164,26 @@ async fn reinstate(tx: &mut Tx, id: Uuid, new: &NewInvite<'_>, seat: State, posi
     )
     .await?;
     Ok(id)
+}
+
+/// Makes an invite's code work from now until `expires_at`, for a person who hands it over; its message still leaves, with the same code.
+/// `None` when it lets nobody in, or waits for a seat.
+pub async fn hand_over(
+    tx: &mut Tx,
+    keys: &Keys,
+    id: Uuid,
+    expires_at: Timestamp,
+) -> Result<Option<Rendered>, StoreError> {
+    let Some(mut found) = super::locked(tx, id).await?.filter(|found| found.state.is_active()) else { return Ok(None) };
+    if found.state == State::Waiting {
+        return Ok(None);
+    }
+    let code = found.code(keys);
+    let until = found.expires_at.map_or(expires_at, |had| had.max(expires_at));
+    let sql = "UPDATE beta_invites SET code_digest = $2, expires_at = $3 WHERE id = $1";
+    tx.execute(sql, args![id, code.digest(), until]).await?;
+    found.expires_at = Some(until);
+    Ok(Some(Rendered { invite: found, code }))
 }
 
 /// Raises the generation, so that the old code stops working, and lets the invite be rendered and sent again, good until

@@ -41,7 +41,7 @@ pub use mails::{
     settle_mail,
 };
 pub use making::{
-    InviteError, Made, NewInvite, Revocation, Revoked, create, expire_due, resend, revoke, revoke_address,
+    InviteError, Made, NewInvite, Revocation, Revoked, create, expire_due, hand_over, resend, revoke, revoke_address,
     revoke_unused,
 };
 pub use redeem::{
