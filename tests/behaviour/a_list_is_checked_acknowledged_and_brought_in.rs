@@ -232,3 +232,60 @@ async fn a_gate_knows_what_a_list_is_worth_before_its_cohort_opens() {
         beta.store.close().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_list_takes_no_change_and_a_suspended_one_is_left_alone() {
+    for db in databases() {
+        let repo = repo(&people(60, 6).concat());
+        let locked =
+            "  lockList: 2026-03-05\n  suspend: { reason: the gym moves, by: ana, until: 2026-03-03 }\n  require:";
+        repo.replace("cohorts/pavia.yaml", "  require:", locked);
+        let mut beta = Beta::start(&db, repo, "2026-03-02T08:00:00Z").await;
+        for (at, list, rows_now, reason) in [
+            ("2026-03-02T09:00:00Z", 60, 0, Some("suspended until 2026-03-03T23:00:00Z by ana: the gym moves")),
+            ("2026-03-03T23:00:00Z", 60, 60, None),
+            ("2026-03-04T12:00:00Z", 61, 61, None),
+            (
+                "2026-03-05T12:00:00Z",
+                62,
+                61,
+                Some("the list is locked since 2026-03-04T23:00:00Z (acknowledge digest "),
+            ),
+        ] {
+            beta.at(at);
+            beta.repo.write("cohorts/pavia.csv", &people(list, 6).concat());
+            for _ in 0..3 {
+                beta.pass().await;
+            }
+            assert_eq!(rows(&beta).await.len(), rows_now, "{} at {at}: {:?}", db.name, waits(&beta));
+            let told = waits(&beta);
+            assert!(reason.map_or(told.is_empty(), |reason| told[0].starts_with(reason)), "{at}: {told:?}");
+        }
+        // Whoever has seen the change says so by the digest that the status told; the list's own is not enough.
+        let [list, change] = {
+            let told = waits(&beta).remove(0);
+            let change = told.rsplit("digest ").next().unwrap().trim_end_matches(')').to_owned();
+            [fields(&beta.repo, 0)["digest"].as_str().unwrap().to_owned(), change]
+        };
+        for (digest, rows_now) in [(list, 61), (change, 62)] {
+            let words = [
+                "signoff",
+                "acknowledge",
+                "--by",
+                "bo",
+                "--object",
+                "Cohort/pavia",
+                "--digest",
+                &digest,
+                "--database",
+                &db.url,
+            ];
+            Betagate::new(words).within(beta.repo.path()).run().expect_code(0);
+            for _ in 0..3 {
+                beta.pass().await;
+            }
+            assert_eq!(rows(&beta).await.len(), rows_now, "{}", db.name);
+        }
+        beta.store.close().await;
+    }
+}

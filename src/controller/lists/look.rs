@@ -59,7 +59,16 @@ impl LookAt<'_> {
                 let guard = guard(program, cohort, &prepared, self.words, (self.day0, self.now));
                 let told =
                     guard.as_ref().map(|guard| format!("{} (acknowledge digest {})", guard.reason, guard.digest));
-                let delta = delta(&prepared, guard);
+                let mut delta = delta(&prepared, guard);
+                let left_alone = suspended(program, cohort, self.day0, self.now);
+                // Whatever was acknowledged: what differs is shown, and not put right.
+                let told = match left_alone.filter(|_| !prepared.delta.is_empty()) {
+                    Some(reason) => {
+                        delta.guard = Some(reason.clone());
+                        Some(reason)
+                    }
+                    None => told,
+                };
                 Ok(match told {
                     Some(reason) => Looked::Waits { reason, delta },
                     None => Looked::Ready { list, prepared: Box::new(prepared), delta },
@@ -78,6 +87,18 @@ impl LookAt<'_> {
             Err(error) => Ok(Looked::Broken(error.to_string())),
         }
     }
+}
+
+/// Why and until when a cohort, or all of its program, is left alone.
+pub(super) fn suspended(
+    program: &ProgramDesired,
+    cohort: &Resource<CohortSpec>,
+    day0: Date,
+    now: Timestamp,
+) -> Option<String> {
+    let suspend = cohort.spec.suspend.as_ref().or(program.program.spec.suspend.as_ref())?;
+    let until = suspend.until.resolve(day0, &zone(program), Edge::End);
+    (now < until).then(|| format!("suspended until {until} by {}: {}", suspend.by, suspend.reason))
 }
 
 /// Why a list waits for a person: warnings, a change after its lock, a change that revokes too many.

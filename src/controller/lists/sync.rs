@@ -15,6 +15,7 @@ use jiff::civil::Date;
 use super::super::observe::signoff_fact;
 use super::super::{Controller, ControllerError, commit::ACTOR};
 use super::check::check;
+use super::look::suspended;
 use super::place::{find_list, read_as};
 use super::{FoundList, LookAt, Looked, Words};
 use crate::store::cohort_lists::{self, CohortList, ListError, Prepared, Writer};
@@ -75,7 +76,8 @@ impl Controller {
             let seen = seen(&program, resource, &found);
             let state = self.programs.entry(name.to_owned()).or_default();
             let waiting = state.waiting_lists.get(&cohort);
-            let heard = format!("{seen} {} {}", snapshot.revision.content, readings.signoffs.len());
+            let left_alone = suspended(&program, resource, day0, now).is_some();
+            let heard = format!("{seen} {} {} {left_alone}", snapshot.revision.content, readings.signoffs.len());
             let same = waiting.map_or_else(|| state.lists.get(&cohort) == Some(&seen), |waiting| waiting.seen == heard);
             if same {
                 continue;
