@@ -114,6 +114,32 @@ async fn whoever_asks_for_a_new_link_gets_one_answer_and_only_the_invited_a_mess
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whom_a_list_knows_by_a_hash_only_is_sent_a_link_when_they_ask() {
+    for db in databases() {
+        let mut beta = open(&db).await;
+        let (email, old) = beta.invitations().remove(0);
+        // As a list of keyed hashes has it: no address, and no message was sent.
+        let keys = betagate::keys::Keys::load(&beta.data.join("keys")).unwrap();
+        let hash = betagate::core::cohort::hash_norm(&betagate::store::people::address_hash(&keys, &email));
+        let sql = "UPDATE beta_invites SET email = NULL, email_norm = $2, code_digest = NULL, rendered_at = NULL WHERE email_norm = $1";
+        assert_eq!(beta.store.execute(sql, &[email.as_str().into(), hash.into()]).await.unwrap(), 1);
+        let before = beta.invitations().len();
+        beta.pass().await;
+        assert_eq!((beta.invitations().len(), invite_of(&beta, &email).await), (before, None));
+        assert_eq!(beta.post("/v1/auth/invite-link", None, &json!({ "email": email })).await.0, 202);
+        let deadline = Instant::now() + PATIENCE;
+        while invite_of(&beta, &email).await.is_none() {
+            assert!(Instant::now() < deadline, "no link for someone on a list of hashes");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        beta.pass().await;
+        let fresh = beta.invitations().into_iter().find(|(to, code)| *to == email && *code != old).unwrap().1;
+        assert_eq!(beta.register(&email, &fresh).await.0, 201, "{}", db.name);
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_invites_required_whoever_is_on_the_list_gets_a_link_and_nobody_else_anything() {
     for db in databases() {
         let beta = open(&db).await;
