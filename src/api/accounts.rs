@@ -156,7 +156,7 @@ async fn admit(state: &ApiState, person: Registration<'_>, now: Timestamp) -> Re
 /// Whoever came in here is in for the next evaluation here.
 async fn index_members(state: &ApiState, redeemed: Option<&Redeemed>) {
     if redeemed.is_some()
-        && let Err(error) = state.cache.refresh_now().await
+        && let Err(error) = state.cache.refresh_members_now().await
     {
         tracing::warn!(error = %error, "the index of members follows later");
     }

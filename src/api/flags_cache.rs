@@ -136,6 +136,14 @@ impl FlagsCache {
         self.report().await
     }
 
+    /// Takes over at once who came in or left, and nothing else: for whoever was just let in here.
+    ///
+    /// # Errors
+    /// The database's; what was served goes on.
+    pub async fn refresh_members_now(&self) -> Result<(), StoreError> {
+        self.refresh_members().await
+    }
+
     /// Says whether there was a newer one.
     async fn refresh_flags(&self) -> Result<bool, StoreError> {
         let newest = flags::newest_revision(&self.store).await?;
