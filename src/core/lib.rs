@@ -8,6 +8,7 @@
 //! | [`decide`] | gates, stages, rollbacks, holds: what should be true now |
 //! | [`plan`] | the difference between what should be and what is, ordered and guarded |
 //! | [`pull`] | what a pull request would do: people, mail, documents, and whose word it needs |
+//! | [`simulate`] | what would have happened: `decide` over a history, on a virtual clock |
 //! | [`import`] | other flag servers' definitions as documents |
 //! | [`flags`] | compile and evaluate flags; the cohort membership index |
 
@@ -19,3 +20,4 @@ pub mod import;
 pub mod plan;
 pub mod pull;
 pub mod resources;
+pub mod simulate;

@@ -293,6 +293,16 @@ impl Threshold {
         }
     }
 
+    /// A value that meets it, as near to the bound as may be.
+    pub fn a_value_that_meets(&self) -> f64 {
+        let beside = if self.unit == Unit::Percent { 0.001 } else { 1.0 };
+        match self.comparison {
+            Comparison::AtLeast | Comparison::AtMost | Comparison::Equal => self.scaled(),
+            Comparison::Above | Comparison::Different => self.scaled() + beside,
+            Comparison::Below => self.scaled() - beside,
+        }
+    }
+
     fn scaled(&self) -> f64 {
         if self.unit == Unit::Percent { self.bound / 100.0 } else { self.bound }
     }
