@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::common::{plain, print_value, table};
+use super::simulate_history::line_of;
 use super::{CliError, Format, Where};
 use crate::desk::{Request, number};
 
@@ -31,6 +32,17 @@ enum GateWhat {
         /// How the answer is printed.
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
+    },
+    /// Prints what was measured, oldest first, as lines of JSON: a history for `betagate simulate`.
+    #[command(after_help = "Example: betagate gate history --program kruxt > readings.jsonl")]
+    History {
+        /// Only this gate.
+        name: Option<String>,
+        /// The program; the only one when left out.
+        #[arg(long)]
+        program: Option<String>,
+        #[command(flatten)]
+        place: Where,
     },
     /// Has the running controller measure the gate now.
     #[command(after_help = "Example: betagate gate measure weekly-kpis --by founder")]
@@ -64,6 +76,14 @@ impl Gate {
         match self.what {
             GateWhat::Show { name, place, output } => {
                 show(&place.ask(Request::Get { kind: "gate".to_owned(), name: Some(name) }).await?, output)?;
+            }
+            GateWhat::History { name, program, place } => {
+                let found = place.ask(Request::ReadingHistory { program, gate: name }).await?;
+                for row in found.as_array().into_iter().flatten() {
+                    let reading = serde_json::from_value(row["reading"].clone()).map_err(CliError::failed)?;
+                    let [gate, check] = ["gate", "check"].map(|field| row[field].as_str().unwrap_or_default());
+                    say!("{}", line_of(gate, check, &reading));
+                }
             }
             GateWhat::Measure { name, by, place } => {
                 place.ask(Request::MeasureGate { gate: name.clone(), by }).await?;

@@ -29,6 +29,8 @@ mod record;
 mod report;
 mod rollback;
 mod server;
+mod simulate;
+mod simulate_history;
 mod stand;
 mod up;
 mod validate;
@@ -68,6 +70,7 @@ enum Command {
     Get(stand::Get),
     Why(stand::Why),
     Board(board::Board),
+    Simulate(simulate::Simulate),
     Gate(gate::Gate),
     Signoff(words::Sign),
     Incident(words::IncidentCommand),
@@ -147,6 +150,7 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::Get(get) => get.run().await,
         Command::Why(why) => why.run().await,
         Command::Board(board) => board.run().await,
+        Command::Simulate(simulate) => simulate.run(),
         Command::Gate(gate) => gate.run().await,
         Command::Signoff(sign) => sign.run().await,
         Command::Incident(incident) => incident.run().await,

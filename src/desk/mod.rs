@@ -37,6 +37,8 @@ pub enum Request {
     Get { kind: String, name: Option<String> },
     /// The weekly tracking board: titles and rows.
     Board { program: Option<String>, gate: Option<String> },
+    /// What was measured, oldest first.
+    ReadingHistory { program: Option<String>, gate: Option<String> },
     /// Asks the controller to measure a gate now.
     MeasureGate { gate: String, by: String },
     /// Writes the note of a gate's last review.
@@ -171,6 +173,7 @@ impl Desk<'_> {
             Request::Status => self.status().await,
             Request::Get { kind, name } => self.get(&kind, name.as_deref()).await,
             Request::Board { program, gate } => self.board(program, gate).await,
+            Request::ReadingHistory { program, gate } => self.readings(program, gate).await,
             Request::MeasureGate { gate, by } => self.measure(&gate, &by).await,
             Request::NoteReview { gate, note, by } => self.note_review(&gate, &note, &by).await,
             Request::StartRollback { program, plan, reason, by } => {

@@ -101,6 +101,17 @@ impl Desk<'_> {
         Ok(shown.collect())
     }
 
+    /// The readings that are kept of a program's checks, or of one gate's.
+    pub(super) async fn readings(&self, program: Option<String>, gate: Option<String>) -> Result<Value, DeskError> {
+        let program = self.program(program).await?;
+        if let Some(gate) = &gate {
+            self.expect_known(&program, Kind::Gate, gate).await?;
+        }
+        let kept = readings::of_program(self.store, &program, gate.as_deref()).await?;
+        let shown = kept.iter().map(|row| json!({ "gate": row.gate, "check": row.check, "reading": row.body }));
+        Ok(shown.collect())
+    }
+
     pub(super) async fn verify_audit(&self) -> Result<Value, DeskError> {
         let found = audit::verify(self.store).await?;
         let problem = found.problem.as_ref().map(|problem| {

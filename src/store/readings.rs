@@ -75,6 +75,12 @@ pub async fn history(
     store.all(sql, args![program, gate, check, limit]).await?.iter().map(reading).collect()
 }
 
+/// Everything that is kept of a program's checks, or of one gate's, oldest first.
+pub async fn of_program(store: &Store, program: &str, gate: Option<&str>) -> Result<Vec<Reading>, StoreError> {
+    let sql = "SELECT * FROM readings WHERE program = $1 AND ($2 = '' OR gate = $2) ORDER BY at, gate, check_name";
+    store.all(sql, args![program, gate.unwrap_or_default()]).await?.iter().map(reading).collect()
+}
+
 /// Seals a review; says whether it was new. One that was sealed stays as it is.
 pub async fn seal(tx: &mut Tx, review: &Review) -> Result<bool, StoreError> {
     let Review { program, gate, due_at, sealed_at, verdict, body } = review;
@@ -158,6 +164,9 @@ mod tests {
             assert_eq!(history, [reading("sync", 5), reading("sync", 4), reading("sync", 3)]);
             assert_eq!(latest(&store, "kruxt").await.unwrap(), [reading("crash", 5), reading("sync", 5)]);
             assert!(latest(&store, "other").await.unwrap().is_empty());
+            let kept = of_program(&store, "kruxt", None).await.unwrap();
+            assert_eq!((kept.len(), &kept[0], &kept[5]), (6, &reading("crash", 3), &reading("sync", 5)));
+            assert_eq!(of_program(&store, "kruxt", Some("other")).await.unwrap(), []);
         })
         .await;
     }

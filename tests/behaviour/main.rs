@@ -10,6 +10,7 @@ mod support;
 mod a_command_line_that_is_elsewhere_asks_the_server;
 mod a_controller_may_die_at_any_moment;
 mod a_flag_says_why_and_a_plan_says_whom_it_moves;
+mod a_history_says_what_would_have_happened;
 mod a_list_from_elsewhere_becomes_a_cohort;
 mod a_list_is_checked_acknowledged_and_brought_in;
 mod a_program_runs_from_yaml_to_an_ordered_rollback_and_back;
