@@ -187,3 +187,65 @@ async fn a_template_that_cannot_be_filled_stops_its_cohort_before_anything_leave
         beta.store.close().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pacing_holds_by_cohort_and_domain_and_goes_on_after_a_restart() {
+    for db in databases() {
+        let server = SmtpServer::start();
+        let people =
+            ["a@example.com", "b@example.com", "c@example.com", "d@example.com", "e@example.org", "f@example.net"];
+        let mail = "{ send: true, smtpRef: smtp, perDomain: 1/min }";
+        let mut beta = Beta::start(&db, small(&rows(&people), mail, "3/min"), "2026-03-02T08:00:00Z").await;
+        send_to(&beta, &server.url());
+        // A cohort's next one is free after 20 s, a domain's after 60 s: whose domain has had enough stands in nobody's way.
+        pass_for(&mut beta, 1, SignedDuration::ZERO).await;
+        beta.pass().await;
+        assert_eq!(server.recipients(), ["a@example.com"]);
+        beta.restart_controller().await;
+        pass_for(&mut beta, 2, SignedDuration::ZERO).await;
+        assert_eq!(server.recipients().len(), 1, "a new controller knows what left lately");
+        beta.clock.advance(SignedDuration::from_secs(20));
+        pass_for(&mut beta, 2, SignedDuration::ZERO).await;
+        assert_eq!(server.recipients()[1..], ["e@example.org"]);
+        beta.clock.advance(SignedDuration::from_secs(20));
+        beta.restart_controller().await;
+        pass_for(&mut beta, 2, SignedDuration::ZERO).await;
+        assert_eq!(server.recipients()[2..], ["f@example.net"]);
+        for minute in 1..=3 {
+            beta.clock.advance(SignedDuration::from_secs(60));
+            pass_for(&mut beta, 2, SignedDuration::ZERO).await;
+            assert_eq!(server.recipients().len(), 3 + minute, "{}", db.name);
+        }
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_server_that_never_answers_holds_up_no_pass() {
+    for db in databases() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut beta = Beta::start(&db, small(&rows(&["ada@example.com"]), SEND, QUICK), "2026-03-02T08:00:00Z").await;
+        send_to(&beta, &format!("smtp://{}", silent.local_addr().unwrap()));
+        let (passed, mut passes) = tokio::sync::watch::channel(0_u64);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let running = async {
+            let end = async {
+                let _ = stopped.await;
+            };
+            beta.controller.run(end, |_| passed.send_modify(|passes| *passes += 1)).await.unwrap();
+        };
+        let watching = async {
+            // The sender is in a conversation with a server that says nothing.
+            let (held, _) = silent.accept().await.unwrap();
+            let before = *passes.borrow_and_update();
+            let more = passes.wait_for(|passes| *passes >= before + 3);
+            let went_on = tokio::time::timeout(std::time::Duration::from_secs(30), more).await.is_ok();
+            let _ = stop.send(());
+            drop(held);
+            went_on
+        };
+        let ((), went_on) = tokio::join!(running, watching);
+        assert!(went_on, "{}: the controller waited for a mail server", db.name);
+        beta.store.close().await;
+    }
+}

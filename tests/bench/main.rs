@@ -8,10 +8,14 @@
     reason = "a benchmark that cannot be set up has failed; figures are its result"
 )]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod documents;
 mod doors;
 mod flags;
 mod lists;
+mod mail;
 mod memory;
 
 use std::time::{Duration, Instant};
@@ -64,6 +68,9 @@ fn main() {
     }
     if runs("lists") {
         lists::measure();
+    }
+    if runs("mail") {
+        mail::measure();
     }
     if runs("memory") {
         memory::measure();
