@@ -80,12 +80,15 @@ async fn sender(db: &TestDb) -> f64 {
     while server.recipients().is_empty() {
         beta.pass().await;
     }
-    beta.clock.advance(SignedDuration::from_hours(1));
     let (before, begun) = (server.recipients().len(), Instant::now());
-    beta.pass().await;
+    let mut sent = before;
+    while sent < people() {
+        // A domain that gets its first message has nothing saved up: its next is free a moment later.
+        beta.clock.advance(SignedDuration::from_hours(1));
+        beta.pass().await;
+        sent = server.recipients().len();
+    }
     let taken = begun.elapsed().as_secs_f64();
-    let sent = server.recipients().len();
-    assert_eq!(sent, people());
     beta.store.close().await;
     (sent - before) as f64 / taken
 }

@@ -184,7 +184,12 @@ impl Lane {
     }
 
     async fn look_ahead(&mut self, post: &Post, order: &Order, now: Timestamp) -> Result<(), ControllerError> {
-        let found = invites::due_mails(&post.store, order.program.name(), &order.open, AHEAD, now).await?;
+        // A cohort that says nothing about invites sends none.
+        let says = |cohort: &&String| {
+            order.program.cohorts.get(*cohort).is_some_and(|resource| resource.spec.invites.is_some())
+        };
+        let sending: Vec<String> = order.open.iter().filter(says).cloned().collect();
+        let found = invites::due_mails(&post.store, order.program.name(), &sending, AHEAD, now).await?;
         self.ahead = found.into();
         self.looked_at = Some(now);
         Ok(())
