@@ -32,9 +32,14 @@ pub async fn once(State(state): State<ApiState>, request: Request, next: Next) -
     if !writes || !request.headers().contains_key(KEY) {
         return next.run(request).await;
     }
-    match keyed(&state, request, next).await {
-        Ok(response) => response,
-        Err(problem) => problem.into_response(),
+    // Beside the connection: whoever hangs up and comes again with the key is to find the answer.
+    match tokio::spawn(async move { keyed(&state, request, next).await }).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(problem)) => problem.into_response(),
+        Err(_) => {
+            let words = "something went wrong; it was logged";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", words).into_response()
+        }
     }
 }
 

@@ -265,3 +265,27 @@ async fn an_invite_that_its_document_takes_back_ends_membership_and_sessions() {
         beta.store.close().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_hangs_up_finds_the_answer_under_the_same_key() {
+    for db in databases() {
+        let beta = open(&db).await;
+        for n in 0..12_u64 {
+            let (key, word) = (format!("k{n}"), json!({ "email": format!("t{n}@example.com"), "cohort": "pavia" }));
+            let request = beta.request("POST", "/v1/admin/invites").bearer_auth(ADMIN).header("idempotency-key", &key);
+            // Some hang up before it arrives, some while it is carried out, some too late to matter.
+            let _ = request.json(&word).timeout(std::time::Duration::from_millis(n / 2)).send().await;
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+            let (status, made, _) = loop {
+                let answer = beta.post_keyed("/v1/admin/invites", &key, &word).await;
+                if answer.1["type"] != "urn:betagate:problem:under-way" {
+                    break answer;
+                }
+                assert!(std::time::Instant::now() < deadline, "{answer:?}");
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            };
+            assert!(status == 201 && made["code"].is_string(), "{}: {status} {made}", db.name);
+        }
+        beta.store.close().await;
+    }
+}
