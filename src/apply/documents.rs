@@ -23,15 +23,24 @@ pub struct Written {
 /// # Errors
 /// In words: there is no such flag or variant, or the file can't be changed; then it is as it was.
 pub fn set_default_variant(folder: &Path, built: &Built, key: &str, variant: &str) -> Result<Written, String> {
-    let all = || built.desired.programs.values().flat_map(|program| &program.flags);
-    let Some((_, flag)) = all().find(|(known, _)| *known == key) else {
-        let near = nearest(key, all().map(|(key, _)| key.as_str()));
+    let programs = || built.desired.programs.values();
+    let found = programs().find_map(|program| program.flags.get(key).map(|flag| (program, flag)));
+    let Some((program, flag)) = found else {
+        let near = nearest(key, programs().flat_map(|program| program.flags.keys()).map(String::as_str));
         let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         return Err(format!("there is no flag '{key}'{hint}"));
     };
-    if !flag.spec.variants.contains_key(variant) {
+    let Some(value) = flag.spec.variants.get(variant) else {
         let known: Vec<_> = flag.spec.variants.keys().map(String::as_str).collect();
         return Err(format!("'{variant}' is no variant of '{key}'; there are {}", known.join(", ")));
+    };
+    // A document that says otherwise would be refused with everything beside it.
+    if let Some(kept) = program.program.spec.invariants.iter().find(|kept| kept.flag == key && kept.is != *value) {
+        return Err(format!(
+            "program '{}' keeps '{key}' at {}: that is one of its invariants",
+            program.name(),
+            kept.is
+        ));
     }
     let path = folder.join(&*flag.origin.file);
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());

@@ -1,6 +1,6 @@
 //! One program, once through the flow.
 
-use betagate_core::decide::decide;
+use betagate_core::decide::{BY_HAND, FreezeFact, decide};
 use betagate_core::plan::plan;
 use jiff::Timestamp;
 
@@ -32,6 +32,11 @@ impl Controller {
         let lists = self.changed_lists(name, opened, &readings, day0).await?;
         self.tell_waiting_lists(name, &mut decision);
         let mut observed = self.observed(name).await?;
+        // A freeze by hand that was made since the readings is the next decision's: this one must not take it for undone.
+        observed.freezes.retain(|(cohort, holder)| {
+            let is_it = |known: &FreezeFact| known.cohort == *cohort && known.holder == *holder;
+            !holder.starts_with(BY_HAND) || readings.freezes.iter().any(is_it)
+        });
         observed.workloads.retain(|workload, _| workloads.contains_key(workload));
         observed.lists = self.list_deltas(name, &lists);
         let plan = plan(&decision.effective, &workloads, &observed);

@@ -19,13 +19,15 @@ mod revision;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use betagate_core::decide::{Reading, RunPhase};
 use betagate_core::desired::{Built, error::Problem};
-use jiff::Timestamp;
+use futures_util::FutureExt as _;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -52,6 +54,8 @@ pub use revision::{build_snapshot, secret_in};
 /// A settling program is passed over at most so often before the rest gets its turn.
 const MOST_PASSES: usize = 100;
 const FEW_PASSES: usize = 3;
+/// A program whose pass ended by a fault is looked at again after this.
+const AFTER_A_FAULT: SignedDuration = SignedDuration::from_secs(30);
 /// How long the loop sleeps at most, so that another process's words (a sign-off, an incident) are seen without a push.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
@@ -213,7 +217,14 @@ impl Controller {
     /// As [`Controller::pass`], but waits for no measurement.
     async fn look(&mut self, at_source: bool) -> Result<Option<Timestamp>, ControllerError> {
         if at_source {
-            self.take_revision().await?;
+            // A document that no check foresaw stops nothing: the last good revision goes on.
+            let taken = AssertUnwindSafe(self.take_revision()).catch_unwind().await;
+            taken.unwrap_or_else(|_| {
+                tracing::error!(
+                    "the source could not be taken in by a fault of betagate; the last good revision goes on"
+                );
+                Ok(())
+            })?;
         }
         self.go_through().await
     }
@@ -230,7 +241,12 @@ impl Controller {
             // On a fast clock something is always due: the other programs must get their turn.
             let most = if self.settings.clock.is_demo() { FEW_PASSES } else { MOST_PASSES };
             for _ in 0..most {
-                let (changed, at) = self.pass_program(&name).await?;
+                // One program's fault is no other's, and no end of the controller.
+                let passed = AssertUnwindSafe(self.pass_program(&name)).catch_unwind().await;
+                let (changed, at) = passed.unwrap_or_else(|_| {
+                    tracing::error!(program = %name, "a pass ended by a fault of betagate; it is tried again");
+                    Ok((false, self.settings.clock.now().checked_add(AFTER_A_FAULT).ok()))
+                })?;
                 again = at;
                 if !changed {
                     break;

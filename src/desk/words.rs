@@ -156,7 +156,7 @@ impl Desk<'_> {
         let freeze = Freeze {
             program: program.clone(),
             cohort: cohort.clone().unwrap_or_default(),
-            holder: format!("hand:{by}"),
+            holder: format!("{}{by}", betagate_core::decide::BY_HAND),
             reason: reason.to_owned(),
             since: self.now,
         };

@@ -64,6 +64,7 @@ fn a_command_line_that_is_elsewhere_asks_the_server() {
         ("audit verify".to_owned(), 0, "fit"),
         ("flag set ml_recommendations_enabled on --by founder".to_owned(), 0, "flags/ml-recommendations.yaml:"),
         ("flag set ml_recommendations_enabled maybe".to_owned(), 1, "on, off"),
+        ("flag set billing_live on --by founder".to_owned(), 1, "one of its invariants"),
         ("flag set ml_recommendation_enabled on".to_owned(), 1, "did you mean ml_recommendations_enabled?"),
         (format!("freeze --reason drill {by}"), 0, "are frozen"),
         ("get rolouts".to_owned(), 64, "rollouts"),

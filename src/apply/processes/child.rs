@@ -113,11 +113,23 @@ impl Reader {
             match &events {
                 Some(events) if line == ready => drop(events.send(Event::Ready { id: self.id })),
                 _ => {
-                    tracing::info!(target: "betagate::process", workload = self.workload, stream = name, "{line}");
+                    retell(&self.workload, name, &line);
                     self.tail.push(line);
                 }
             }
         }
+    }
+}
+
+/// Says again what a child said, as loud as it was: its own log lines tell how loud that is.
+fn retell(workload: &str, stream: &'static str, line: &str) {
+    let said_as = |level: &str| line.split_whitespace().take(2).any(|word| word == level);
+    if said_as("ERROR") {
+        tracing::error!(target: "betagate::process", workload, stream, "{line}");
+    } else if said_as("WARN") {
+        tracing::warn!(target: "betagate::process", workload, stream, "{line}");
+    } else {
+        tracing::info!(target: "betagate::process", workload, stream, "{line}");
     }
 }
 

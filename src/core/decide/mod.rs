@@ -30,7 +30,7 @@ pub use gate::MEASURE_EVERY;
 pub use memory::*;
 pub use reading::*;
 pub use run::{effect_base, holder};
-pub use trigger::BREAK_GLASS;
+pub use trigger::{BREAK_GLASS, BY_HAND};
 
 use jiff::Timestamp;
 

@@ -13,6 +13,9 @@ use super::{
 };
 use crate::resources::{FreezeInvites, Names, RollbackPlanSpec, Step, Trigger};
 
+/// How the holder of a freeze by hand begins; the person follows.
+pub const BY_HAND: &str = "hand:";
+
 /// The plan's name of a run that was begun by hand, without a controller.
 pub const BREAK_GLASS: &str = "break-glass";
 
@@ -179,14 +182,12 @@ impl Pass<'_> {
         }
     }
 
-    /// A freeze that a person made with no controller running becomes a run, which only a person lifts.
+    /// A freeze that a person made with no controller running becomes a run, which only a person lifts. What is adopted stands as the run's own
+    /// freeze from then on, so one by hand that is there is a new one, whatever other runs hold: each is lifted by itself.
     fn adopt_break_glass(&mut self) {
         let by_hand: Vec<&FreezeFact> =
-            self.readings.freezes.iter().filter(|freeze| freeze.holder.starts_with("hand:")).collect();
+            self.readings.freezes.iter().filter(|freeze| freeze.holder.starts_with(BY_HAND)).collect();
         if by_hand.is_empty() {
-            return;
-        }
-        if self.memory.runs.values().any(|run| run.plan == BREAK_GLASS && run.in_force()) {
             return;
         }
         let cohorts: Option<Vec<String>> = by_hand.iter().map(|freeze| freeze.cohort.clone()).collect();
@@ -198,7 +199,7 @@ impl Pass<'_> {
         memory.episode += 1;
         let number = memory.episode;
         let said =
-            by_hand.iter().map(|freeze| format!("{}: {}", freeze.holder.trim_start_matches("hand:"), freeze.reason));
+            by_hand.iter().map(|freeze| format!("{}: {}", freeze.holder.trim_start_matches(BY_HAND), freeze.reason));
         let said: BTreeSet<String> = said.collect();
         let reason = format!("frozen by hand by {}", said.into_iter().collect::<Vec<_>>().join("; "));
         let id = format!("{BREAK_GLASS}-{number}");

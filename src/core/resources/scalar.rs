@@ -67,6 +67,9 @@ pub const FORMATS: &[(&str, Reader)] = &[
     ("betagate-date", |s| s.parse::<Date>().map(drop).map_err(|_| format!("'{s}' is not a date, such as 2026-03-02"))),
 ];
 
+/// Longer ones are slips of the finger, and reach beyond what calendars and databases count.
+const LONGEST: SignedDuration = SignedDuration::from_hours(100 * 8766);
+
 /// A length of time: `30m`, `48h`, `14d`, `1h30m`. A day is 24 hours, a week 7 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(SignedDuration);
@@ -121,7 +124,13 @@ impl FromStr for Span {
             let part = number.checked_mul(millis_each).ok_or_else(wrong)?;
             total = total.checked_add(SignedDuration::from_millis(part)).ok_or_else(wrong)?;
         }
-        if text.is_empty() { Err(wrong()) } else { Ok(Self(total)) }
+        if text.is_empty() {
+            return Err(wrong());
+        }
+        if total > LONGEST {
+            return Err(format!("'{text}' is longer than {} years", LONGEST.as_hours() / 8766));
+        }
+        Ok(Self(total))
     }
 }
 
@@ -208,8 +217,15 @@ impl FromStr for Moment {
             )
         };
         match text.as_bytes().first() {
-            Some(b'+') => Ok(Self::Relative(text[1..].parse::<Span>().map_err(|_| wrong())?.duration())),
-            Some(b'-') => Ok(Self::Relative(-text[1..].parse::<Span>().map_err(|_| wrong())?.duration())),
+            Some(b'+') => Ok(Self::Relative(
+                text[1..].parse::<Span>().map_err(|why| if why.contains("longer") { why } else { wrong() })?.duration(),
+            )),
+            Some(b'-') => Ok(Self::Relative(
+                -text[1..]
+                    .parse::<Span>()
+                    .map_err(|why| if why.contains("longer") { why } else { wrong() })?
+                    .duration(),
+            )),
             _ if text.len() == 10 => text.parse().map(Self::Date).map_err(|_| wrong()),
             _ => match text.parse() {
                 Ok(instant) => Ok(Self::Instant(instant)),

@@ -207,12 +207,30 @@ fn a_freeze_by_hand_is_adopted_as_a_run_that_only_a_person_lifts() {
         reason: "leak".to_owned(),
         since: world.now,
     });
-    let kept = world.readings.freezes.clone();
-    let revision = Revision::default();
-    let decision = decide(&world.desired, &revision, &world.readings, &world.memory, world.now);
-    assert_eq!(decision.memory.runs.keys().collect::<Vec<_>>(), ["break-glass-1"]);
-    assert_eq!(decision.effective.freezes.keys().filter(|(_, holder)| holder.starts_with("break-glass-1/")).count(), 1);
-    assert_eq!(kept.len(), 1);
+    world.settle();
+    assert_eq!(world.runs(), ["break-glass-1"]);
+    let held = |world: &World| -> Vec<_> { world.last.effective.freezes.keys().cloned().collect() };
+    assert_eq!(held(&world), [(None, "break-glass-1/1".to_owned())]);
+    assert_eq!(world.said("FreezeAdopted").len(), 1);
+}
+
+#[test]
+fn a_second_freeze_by_hand_stands_beside_the_first_and_is_lifted_by_itself() {
+    let mut world = world();
+    world.settle();
+    for (cohort, by) in [(Some("canary".to_owned()), "ops"), (None, "founder")] {
+        let (holder, reason) = (format!("hand:{by}"), "leak".to_owned());
+        world.readings.freezes.push(FreezeFact { cohort, holder, reason, since: world.now });
+        world.settle();
+    }
+    assert_eq!(world.runs(), ["break-glass-1", "break-glass-2"]);
+    let wider = (None, "break-glass-2/1".to_owned());
+    assert!(world.last.effective.freezes.contains_key(&wider));
+    world.says("enough", "{program: beta, by: ops, says: lift, run: break-glass-1, note: over}");
+    world.advance(SignedDuration::from_mins(1));
+    world.settle();
+    assert_eq!(world.last.effective.freezes.keys().cloned().collect::<Vec<_>>(), [wider]);
+    assert_eq!(world.said("FreezeAdopted").len(), 2);
 }
 
 #[test]
