@@ -130,7 +130,7 @@ fn look_at(bytes: &[u8], size: usize) {
         assert!(problem.line.is_none_or(|line| (1..=lines).contains(&line)), "{problem} of {lines} lines");
         let first = if let Fault::Duplicate { first } = problem.fault { first } else { 1 };
         assert!(first >= 1 && problem.line.is_none_or(|line| first <= line));
-        assert!(!problem.fault.name().is_empty() && problem.to_string().len() < 400);
+        assert!(!problem.fault.name().is_empty() && problem.to_string().len() < 700);
     }
     assert!(report.rows.iter().all(|row| (1..=lines).contains(&row.line) && row.email_norm.contains('@')));
     assert!(report.rows.is_sorted_by(|one, other| one.line < other.line));

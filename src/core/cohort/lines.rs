@@ -108,24 +108,26 @@ fn is_utf16(first: &[u8]) -> bool {
     }
 }
 
-/// Whether a record's text stops inside a quoted field. A quote opens only at the beginning of a field.
+/// Whether a record's text stops inside a quoted field. A quote opens only at the beginning of a field; elsewhere it is a character.
 fn ends_in_quotes(text: &[u8]) -> bool {
-    let (mut quoted, mut at_start) = (false, true);
-    for byte in text {
-        match byte {
-            // A doubled quote closes and opens again: no case of its own.
-            b'"' if quoted => quoted = false,
-            b'"' if at_start => quoted = true,
-            b',' if !quoted => {
-                at_start = true;
-                continue;
-            }
-            _ => {}
-        }
-        // Directly after a closing quote another one opens again, which is the doubled quote.
-        at_start = *byte == b'"' && !quoted;
+    enum At {
+        Start,
+        Plain,
+        Quoted,
+        /// Behind a quote in a quoted field: another one makes both a character.
+        Closed,
     }
-    quoted
+    let mut at = At::Start;
+    for byte in text {
+        at = match (at, byte) {
+            (At::Start | At::Closed, b'"') => At::Quoted,
+            (At::Quoted, b'"') => At::Closed,
+            (At::Quoted, _) => At::Quoted,
+            (_, b',') => At::Start,
+            _ => At::Plain,
+        };
+    }
+    matches!(at, At::Quoted)
 }
 
 /// Cuts a record into its fields, trimmed. `false`: a carriage return ends it before its end.
@@ -170,6 +172,7 @@ mod tests {
 
     #[test]
     fn a_quote_in_the_middle_of_a_field_is_a_character_and_a_doubled_one_too() {
+        assert_eq!(all(b"a 5\"\" disc,b\"\nc\n").len(), 2);
         let found = all(b"a 5\" disc,b\n\"he said \"\"hi\"\"\",c\nd");
         assert_eq!(found.len(), 3);
         let mut parts = Vec::new();
