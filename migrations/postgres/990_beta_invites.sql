@@ -45,3 +45,5 @@ CREATE INDEX beta_invites_unmailed ON beta_invites (program, cohort, position)
 CREATE INDEX beta_invites_expiring ON beta_invites (expires_at)
     WHERE expires_at IS NOT NULL AND state IN ('pending', 'sent', 'opened');
 CREATE INDEX beta_invites_used_by ON beta_invites (used_by) WHERE used_by IS NOT NULL;
+-- A cohort's invites, for its funnel: of two columns only, so that within a cohort they lie in the order in which they were written.
+CREATE INDEX beta_invites_by_cohort ON beta_invites (program, cohort);

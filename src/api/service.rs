@@ -7,6 +7,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use jiff::{SignedDuration, Timestamp};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
@@ -14,10 +15,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{ApiState, Problem};
-use crate::store::flags;
+use crate::desk::funnel;
+use crate::store::{Store, flags, status};
 
 pub fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
@@ -41,9 +44,33 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FunnelLabels {
+    program: String,
+    cohort: String,
+    step: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LabelledFunnelLabels {
+    program: String,
+    cohort: String,
+    label: String,
+    step: &'static str,
+}
+
+/// Funnels are counted again when they are older than this: a scrape must not read a million invites each time.
+const FUNNELS_EVERY: SignedDuration = SignedDuration::from_secs(60);
+/// Cohorts that have series of their own.
+const MOST_COHORTS: usize = 100;
+
 /// The counters of one process.
 pub struct Metrics {
     registry: Registry,
+    funnels: Family<FunnelLabels, Gauge>,
+    labelled_funnels: Family<LabelledFunnelLabels, Gauge>,
+    /// When the funnels were counted; held while they are.
+    funnels_at: Mutex<Option<Timestamp>>,
     requests: Family<RouteLabels, Counter>,
     refused: Family<ReasonLabels, Counter>,
     registered: Counter,
@@ -56,6 +83,9 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("betagate"),
+            funnels: Family::default(),
+            labelled_funnels: Family::default(),
+            funnels_at: Mutex::default(),
             requests: Family::default(),
             refused: Family::default(),
             registered: Counter::default(),
@@ -68,6 +98,16 @@ impl Default for Metrics {
         registry.register("registrations_refused", "Registrations refused, by reason", metrics.refused.clone());
         registry.register("registrations", "People who registered", metrics.registered.clone());
         registry.register("events", "Product events taken in", metrics.events.clone());
+        registry.register(
+            "funnel_people",
+            "People of a cohort who got so far: invited, sent, opened, used, active",
+            metrics.funnels.clone(),
+        );
+        registry.register(
+            "funnel_label_people",
+            "The same for each of a cohort's largest labels",
+            metrics.labelled_funnels.clone(),
+        );
         registry.register("flag_revision", "The flag snapshot that is served", metrics.flag_revision.clone());
         registry.register(
             "flag_age_seconds",
@@ -85,6 +125,42 @@ impl Metrics {
 
     pub(super) fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts the funnels, where that is due. While the database is away, or another scrape counts, the last ones stand.
+    async fn count_funnels(&self, store: &Store, now: Timestamp) {
+        let Ok(mut counted_at) = self.funnels_at.try_lock() else { return };
+        if counted_at.is_some_and(|at| now.duration_since(at).abs() < FUNNELS_EVERY) {
+            return;
+        }
+        let found = match status::list(store, Some("Cohort")).await {
+            Ok(mut cohorts) => {
+                cohorts.truncate(MOST_COHORTS);
+                funnel::of_cohorts(store, &cohorts, now).await
+            }
+            Err(error) => Err(error),
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return tracing::warn!(error = %error, "the funnels can't be counted"),
+        };
+        self.funnels.clear();
+        self.labelled_funnels.clear();
+        for one in found {
+            let (program, cohort) = (&one.program, &one.cohort);
+            for (step, count) in funnel::steps(&one.total) {
+                let labels = FunnelLabels { program: program.clone(), cohort: cohort.clone(), step };
+                self.funnels.get_or_create(&labels).set(count);
+            }
+            for (label, counts) in &one.labels {
+                for (step, count) in funnel::steps(counts) {
+                    let (program, cohort, label) = (program.clone(), cohort.clone(), label.clone());
+                    let labels = LabelledFunnelLabels { program, cohort, label, step };
+                    self.labelled_funnels.get_or_create(&labels).set(count);
+                }
+            }
+        }
+        *counted_at = Some(now);
     }
 
     pub(super) fn events(&self, count: u64) {
@@ -129,6 +205,7 @@ async fn metrics(State(state): State<ApiState>) -> Response {
     let served = state.cache.served();
     state.metrics.flag_revision.set(served.revision);
     state.metrics.flag_age.set(state.cache.age().as_secs_f64());
+    state.metrics.count_funnels(&state.store, state.clock.now()).await;
     let mut text = String::new();
     let parts = encode_registry(&mut text, &state.metrics.registry).and_then(|()| state.cache.counts.write(&mut text));
     match parts.and_then(|()| encode_eof(&mut text)) {

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::common::{plain, print_value, table};
+use super::stand::{FUNNEL, funnel_rows};
 use super::{CliError, Format, Where};
 use crate::desk::Request;
 
@@ -23,7 +24,7 @@ enum BoardFormat {
     Json,
 }
 
-/// Prints the weekly tracking board: one row a review.
+/// Prints the weekly tracking board: one row a review, and how far the people of each cohort got.
 #[derive(Args)]
 #[command(after_help = "Example: betagate board --program kruxt --format markdown")]
 pub struct Board {
@@ -46,8 +47,23 @@ impl Board {
         let texts = |list: &Value| -> Vec<String> { list.as_array().into_iter().flatten().map(plain).collect() };
         let rows: Vec<Vec<String>> = answer["rows"].as_array().into_iter().flatten().map(texts).collect();
         print(&texts(&answer["titles"]), &rows, self.format)?;
+        // A spreadsheet holds one table.
+        if matches!(self.format, BoardFormat::Table | BoardFormat::Markdown) {
+            let funnels = answer["funnels"].as_array().into_iter().flatten();
+            let rows: Vec<_> = funnels.flat_map(|one| funnel_rows(&plain(&one["cohort"]), one)).collect();
+            if !rows.is_empty() {
+                say!("");
+                print(&FUNNEL.map(title), &rows, self.format)?;
+            }
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A column of a table, as a document writes it.
+fn title(column: &str) -> String {
+    let (first, rest) = column.split_at(1);
+    format!("{first}{}", rest.to_lowercase())
 }
 
 fn print(titles: &[String], rows: &[Vec<String>], format: BoardFormat) -> Result<(), CliError> {

@@ -104,11 +104,32 @@ impl Get {
         let found = if one { vec![answer] } else { answer.as_array().cloned().unwrap_or_default() };
         if self.output == Format::Table {
             say!("{}", table(&["OBJECT", "STATE", "SUMMARY"], found.iter().map(row)));
+            if let Some(funnel) =
+                found.first().filter(|_| one).map(|one| &one["status"]["funnel"]).filter(|it| it.is_object())
+            {
+                say!("\n{}", table(&FUNNEL, funnel_rows("all", funnel)));
+            }
         } else {
             print_value(&found, self.output)?;
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The columns of a funnel.
+pub(super) const FUNNEL: [&str; 6] = ["PEOPLE", "INVITED", "SENT", "OPENED", "IN", "ACTIVE"];
+
+/// A funnel in rows: everyone, then each label.
+pub(super) fn funnel_rows(everyone: &str, funnel: &Value) -> Vec<Vec<String>> {
+    let row = |name: &str, funnel: &Value| {
+        let steps = ["invited", "sent", "opened", "used", "active"].map(|step| plain(&funnel[step]));
+        std::iter::once(name.to_owned()).chain(steps).collect::<Vec<String>>()
+    };
+    let labels = funnel["labels"].as_array().into_iter().flatten().map(|one| match one["label"].as_str() {
+        Some("") | None => row("  (no label)", one),
+        Some(label) => row(&format!("  {label}"), one),
+    });
+    std::iter::once(row(everyone, funnel)).chain(labels).collect()
 }
 
 /// Says what a resource waits for, and who can give it.
@@ -152,5 +173,13 @@ impl Why {
 
 fn row(one: &Value) -> Vec<String> {
     let object = format!("{}/{}", plain(&one["kind"]), plain(&one["name"]));
-    vec![object, plain(&one["status"]["state"]), plain(&one["status"]["summary"])]
+    let funnel = &one["status"]["funnel"];
+    let count = |step: &str| plain(&funnel[step]);
+    let mut summary = plain(&one["status"]["summary"]);
+    if funnel["invited"].as_i64().is_some_and(|invited| invited > 0) {
+        let (invited, sent, opened) = (count("invited"), count("sent"), count("opened"));
+        let (used, active) = (count("used"), count("active"));
+        summary = format!("{summary}; {invited} invited, {sent} sent, {opened} opened, {used} in, {active} active");
+    }
+    vec![object, plain(&one["status"]["state"]), summary]
 }

@@ -93,12 +93,13 @@ impl Controller {
             observed: self.settings.supervisor.as_ref().map(Supervisor::observed).unwrap_or_default(),
             list_outcomes,
             now,
+            funnels: std::sync::Mutex::default(),
         };
         let mut measured = Vec::new();
         for (gate, check, about) in due {
             let key = MeasuredCheck { program: name.to_owned(), gate, check: check.name.clone() };
-            if let Some(fact) = &check.fact {
-                measured.push((key, facts::measure(&world, fact, check.of.as_deref()).await));
+            if check.fact.is_some() {
+                measured.push((key, facts::measure(&world, &check).await));
             } else if self.asked.insert(key.clone()) {
                 let (signals, sources, wake) = (self.signals.clone(), sources.clone(), self.wake.clone());
                 self.in_flight.spawn(async move {

@@ -5,6 +5,7 @@
 
 mod codes;
 mod flags;
+pub mod funnel;
 mod invites;
 mod mail;
 mod names;

@@ -6,6 +6,7 @@ use betagate_core::resources::{Kind, Unit};
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use super::funnel::{self, zone};
 use super::{Desk, DeskError};
 use crate::store::status::{self, LastGood, ResourceStatus};
 use crate::store::{audit, kpi, readings};
@@ -21,21 +22,40 @@ impl Desk<'_> {
             .iter()
             .map(|source| json!({ "revision": source.revision, "state": source.body, "updatedAt": source.updated_at }))
             .collect();
-        Ok(
-            json!({ "resources": all.iter().map(shown).collect::<Vec<_>>(), "sources": sources, "mail": self.mail().await? }),
-        )
+        let resources = self.with_funnels(&all, false).await?;
+        Ok(json!({ "resources": resources, "sources": sources, "mail": self.mail().await? }))
     }
 
     /// A list of statuses, or one.
     pub(super) async fn get(&self, kind: &str, name: Option<&str>) -> Result<Value, DeskError> {
         let kind: Kind = kind.parse().map_err(DeskError::Usage)?;
         match name {
-            Some(name) => Ok(shown(&self.one(kind, name).await?)),
+            Some(name) => {
+                let one = self.one(kind, name).await?;
+                Ok(self.with_funnels(&[one], true).await?.pop().unwrap_or_default())
+            }
             None => {
                 let all = status::list(self.store, Some(kind.name())).await?;
-                Ok(all.iter().map(shown).collect())
+                Ok(self.with_funnels(&all, true).await?.into())
             }
         }
+    }
+
+    /// Statuses as they are shown, those of cohorts with how far their people got.
+    async fn with_funnels(&self, all: &[ResourceStatus], labels: bool) -> Result<Vec<Value>, DeskError> {
+        let cohorts: Vec<_> = all.iter().filter(|status| status.kind == "Cohort").cloned().collect();
+        let mut funnels = funnel::of_cohorts(self.store, &cohorts, self.now).await?.into_iter();
+        let shown = all.iter().map(|status| {
+            let mut one = shown(status);
+            // Counted in the same order.
+            if status.kind == "Cohort"
+                && let Some(found) = funnels.next()
+            {
+                one["status"]["funnel"] = funnel::shown(&found, labels);
+            }
+            one
+        });
+        Ok(shown.collect())
     }
 
     pub(super) async fn one(&self, kind: Kind, name: &str) -> Result<ResourceStatus, DeskError> {
@@ -69,7 +89,16 @@ impl Desk<'_> {
         let mut titles = vec!["Week Of".to_owned(), "Cohort".to_owned()];
         titles.extend(columns.iter().map(|(_, title)| title.clone()));
         titles.extend(["Gate Status".to_owned(), "Notes".to_owned()]);
-        Ok(json!({ "program": program, "gate": gate, "titles": titles, "rows": rows }))
+        let cohorts = status::list(self.store, Some("Cohort")).await?;
+        let cohorts: Vec<_> = cohorts.into_iter().filter(|status| status.program == program).collect();
+        let funnels = funnel::of_cohorts(self.store, &cohorts, self.now).await?;
+        let funnels = funnels.iter().map(|found| {
+            let mut one = funnel::shown(found, true);
+            one["cohort"] = json!(found.cohort);
+            one
+        });
+        let funnels: Vec<Value> = funnels.collect();
+        Ok(json!({ "program": program, "gate": gate, "titles": titles, "rows": rows, "funnels": funnels }))
     }
 
     /// The gate with the most checks that are measured: the board of a program that names none.
@@ -124,12 +153,6 @@ impl Desk<'_> {
 
 fn shown(status: &ResourceStatus) -> Value {
     json!({ "kind": status.kind, "name": status.name, "program": status.program, "status": status.status, "updatedAt": status.updated_at })
-}
-
-fn zone(good: &[LastGood], program: &str) -> TimeZone {
-    let good = good.iter().find(|good| good.kind == "Program" && good.name == program);
-    let name = good.and_then(|good| good.body["spec"]["timeZone"].as_str()).unwrap_or("UTC");
-    TimeZone::get(name).unwrap_or(TimeZone::UTC)
 }
 
 /// The names of a gate's checks, and the titles of their columns.

@@ -3,13 +3,17 @@
 //! Must not know: thresholds.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use betagate_core::cohort::Outcome;
 use betagate_core::decide::{Reading, Why};
 use betagate_core::desired::ProgramDesired;
-use jiff::{SignedDuration, Timestamp};
+use betagate_core::resources::{Check, FunnelStep};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use crate::apply::processes::{ProcessState, ProcessStatus};
+use crate::store::events::day_of;
+use crate::store::invites::{Arrival, Funnel, Funnels, MailState};
 use crate::store::{Store, StoreError, audit, flags, invites, outbox, privacy};
 
 /// Breaches count when they are older than this (seed 002, section 5).
@@ -30,15 +34,22 @@ pub struct World<'a> {
     pub list_outcomes: BTreeMap<String, Outcome>,
     /// Now.
     pub now: Timestamp,
+    /// The funnels that were counted already: many checks ask for the same.
+    pub funnels: Mutex<BTreeMap<String, Funnels>>,
 }
 
-/// Reads one fact; `of` says what it is about.
-pub async fn measure(world: &World<'_>, fact: &str, of: Option<&str>) -> Reading {
-    match read(world, fact, of).await {
-        Ok(Some(value)) => Reading::value(value, world.now),
-        Ok(None) => Reading::unknown(Why::NoData, world.now),
-        Err(error) => Reading::unknown(Why::SourceError(error.to_string()), world.now),
-    }
+/// Reads the fact of a check, about what it says.
+pub async fn measure(world: &World<'_>, check: &Check) -> Reading {
+    let (fact, of) = (check.fact.as_deref().unwrap_or_default(), check.of.as_deref());
+    let read = match (FunnelStep::of_fact(fact), fact) {
+        (Some(step), _) => funnel(world, check, step).await,
+        (None, "invites.arrival") => arrival(world, of).await,
+        (None, fact) => read(world, fact, of).await.map(|value| match value {
+            Some(value) => Reading::value(value, world.now),
+            None => Reading::unknown(Why::NoData, world.now),
+        }),
+    };
+    read.unwrap_or_else(|error| Reading::unknown(Why::SourceError(error.to_string()), world.now))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
@@ -49,17 +60,10 @@ async fn read(world: &World<'_>, fact: &str, of: Option<&str>) -> Result<Option<
         "compliance.breaches" => Some(privacy::breaches(store, program, BREACH_AGE, world.now).await? as f64),
         "duty.holes" => Some(duty_holes(world.program)),
         "flag.value" => flag_value(store, of).await?,
-        "funnel.used" => Some(funnel(world, of, |funnel| funnel.used).await?),
-        "funnel.opened" => Some(funnel(world, of, |funnel| funnel.opened).await?),
-        "invites.sent" => Some(funnel(world, of, |funnel| funnel.sent).await?),
-        "invites.failed" => {
-            let counts = outbox::counts(store, program).await?;
-            let failed = counts.iter().filter(|(_, state, _)| *state == outbox::State::Failed);
-            let notes = failed.map(|(_, _, count)| *count).sum::<i64>();
-            let mails = invites::mail_counts(store, Some(program)).await?;
-            let mails = mails.iter().filter(|(_, _, state, _)| *state == invites::MailState::Failed);
-            Some((notes + mails.map(|(_, _, _, count)| *count).sum::<i64>()) as f64)
-        }
+        "invites.sent" => Some(counted(world, of, None).await?.map_or(0, |funnel| funnel.sent) as f64),
+        "invites.failed" => Some(failed(world, of).await? as f64),
+        "invites.bounced" => Some(mails(world, of, MailState::Bounced).await? as f64),
+        "invites.uncertain" => Some(mails(world, of, MailState::Uncertain).await? as f64),
         COHORT_OUTCOME => cohort_outcome(world, of),
         "migration.applied" => migration(store, of).await?,
         "workload.ready" => workload_ready(world, of),
@@ -87,19 +91,85 @@ async fn flag_value(store: &Store, of: Option<&str>) -> Result<Option<f64>, Stor
     Ok(value.and_then(|value| value.as_bool().map(|on| f64::from(u8::from(on))).or_else(|| value.as_f64())))
 }
 
-async fn funnel(
-    world: &World<'_>,
-    of: Option<&str>,
-    pick: impl Fn(&invites::Funnel) -> i64,
-) -> Result<f64, StoreError> {
-    let all: Vec<&str> = world.program.cohorts.keys().map(String::as_str).collect();
-    let names = of.map_or(all, |name| vec![name]);
-    let mut total = 0;
-    for name in names {
-        total += pick(&invites::funnel(world.store, world.program.name(), name).await?);
+/// A step of the funnel, as a count, or as a share of an earlier step.
+async fn funnel(world: &World<'_>, check: &Check, step: FunnelStep) -> Result<Reading, StoreError> {
+    let Some(counted) = counted(world, check.of.as_deref(), check.label.as_deref()).await? else {
+        return Ok(Reading::unknown(Why::NoData, world.now));
+    };
+    Ok(match check.out_of {
+        Some(of) => Reading::ratio(count(&counted, step, Some(of)), count(&counted, of, None), world.now),
+        #[allow(clippy::cast_precision_loss, reason = "a count of people")]
+        None => Reading::value(count(&counted, step, None) as f64, world.now),
+    })
+}
+
+/// How many got to a step, of those who got to an earlier one.
+fn count(funnel: &Funnel, step: FunnelStep, of: Option<FunnelStep>) -> i64 {
+    // Who was sent no message can come in all the same, with a code that was handed over.
+    match (step, of == Some(FunnelStep::Sent)) {
+        (FunnelStep::Invited, _) => funnel.invited,
+        (FunnelStep::Sent, _) => funnel.sent,
+        (FunnelStep::Opened, false) => funnel.opened,
+        (FunnelStep::Used, false) => funnel.used,
+        (FunnelStep::Active, false) => funnel.active,
+        (FunnelStep::Opened, true) => funnel.opened_of_sent,
+        (FunnelStep::Used, true) => funnel.used_of_sent,
+        (FunnelStep::Active, true) => funnel.active_of_sent,
     }
-    #[allow(clippy::cast_precision_loss, reason = "a count of people")]
-    Ok(total as f64)
+}
+
+/// The funnel of a cohort, or of all; of a label, none where nobody carries it. Each cohort is counted once in a pass.
+async fn counted(world: &World<'_>, of: Option<&str>, label: Option<&str>) -> Result<Option<Funnel>, StoreError> {
+    let all: Vec<&str> = world.program.cohorts.keys().map(String::as_str).collect();
+    let zone = TimeZone::get(&world.program.program.spec.time_zone).unwrap_or(TimeZone::UTC);
+    let mut total = label.is_none().then(Funnel::default);
+    for name in of.map_or(all, |name| vec![name]) {
+        let known = world.funnels.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let funnels = match known {
+            Some(funnels) => funnels,
+            None => {
+                let today = day_of(world.now, &zone);
+                let funnels = invites::funnels(world.store, world.program.name(), name, today).await?;
+                world.funnels.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), funnels.clone());
+                funnels
+            }
+        };
+        let found = label.map_or(Some(&funnels.total), |label| funnels.labels.get(label));
+        if let Some(found) = found {
+            total.get_or_insert_default().add(found);
+        }
+    }
+    Ok(total)
+}
+
+/// How many messages of invites are in a state.
+async fn mails(world: &World<'_>, of: Option<&str>, wanted: MailState) -> Result<i64, StoreError> {
+    let counts = invites::mail_counts(world.store, Some(world.program.name())).await?;
+    let counts = counts.iter().filter(|(_, cohort, state, _)| *state == wanted && of.is_none_or(|of| of == cohort));
+    Ok(counts.map(|(.., count)| count).sum())
+}
+
+/// How many messages will not leave: of a cohort its invites, of the program everything.
+async fn failed(world: &World<'_>, of: Option<&str>) -> Result<i64, StoreError> {
+    let invites = mails(world, of, MailState::Failed).await?;
+    if of.is_some() {
+        return Ok(invites);
+    }
+    let counts = outbox::counts(world.store, world.program.name()).await?;
+    let notes = counts.iter().filter(|(_, state, _)| *state == outbox::State::Failed).map(|(_, _, count)| *count);
+    Ok(invites + notes.sum::<i64>())
+}
+
+/// In how many seconds the first three people had their message; unknown while fewer were seen.
+async fn arrival(world: &World<'_>, of: Option<&str>) -> Result<Reading, StoreError> {
+    let Some(cohort) = of else { return Ok(Reading::unknown(Why::NoData, world.now)) };
+    Ok(match invites::arrival(world.store, world.program.name(), cohort).await? {
+        Some(Arrival::After(took)) => Reading::value(took.as_secs_f64(), world.now),
+        Some(Arrival::Seen(have, need)) => {
+            Reading::unknown(Why::TooFewSamples { have: have as u64, need: need as u64 }, world.now)
+        }
+        None => Reading::unknown(Why::NoData, world.now),
+    })
 }
 
 /// The exit code of the check of a cohort's list (seed 004): 0 fine or acknowledged, 1 broken, 2 to be acknowledged. Unknown where the list is

@@ -206,6 +206,11 @@ impl Beta {
         (answer.status().as_u16(), answer.json().await.unwrap_or_default())
     }
 
+    /// What stands at a path, as text.
+    pub async fn text(&self, path: &str) -> String {
+        self.http.get(format!("http://{}{path}", self.address)).send().await.unwrap().text().await.unwrap()
+    }
+
     pub async fn register(&self, email: &str, code: &str) -> (u16, Value) {
         self.post(
             "/v1/auth/register",

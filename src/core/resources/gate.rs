@@ -146,9 +146,45 @@ pub struct Check {
     /// What the fact is about: a flag's key, a dataset, a cohort, a plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
+    /// Only people who carry this label, of a funnel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Makes a funnel's count a share of an earlier step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of: Option<FunnelStep>,
     /// A person's word that it is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signoff: Option<SignoffCheck>,
+}
+
+/// How far people got, each step among those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum FunnelStep {
+    /// Invited, and not taken back.
+    Invited,
+    /// Their message was handed to a mail server.
+    Sent,
+    /// They looked at the sign-up page.
+    Opened,
+    /// They came in.
+    Used,
+    /// They came in, and did something in the last seven days.
+    Active,
+}
+
+impl FunnelStep {
+    /// The step that a fact counts, such as `funnel.used`.
+    pub fn of_fact(fact: &str) -> Option<Self> {
+        Some(match fact.strip_prefix("funnel.")? {
+            "invited" => Self::Invited,
+            "sent" => Self::Sent,
+            "opened" => Self::Opened,
+            "used" => Self::Used,
+            "active" => Self::Active,
+            _ => return None,
+        })
+    }
 }
 
 /// Whether a check without a reading is mandatory.

@@ -152,59 +152,6 @@ pub(in crate::store) async fn reserve_positions(
     tx.one(sql, args![program, cohort, count]).await?.get("first")
 }
 
-/// How far the people of a cohort got. Each number includes those who got further.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Funnel {
-    /// Everyone who was ever invited and not taken back before being used.
-    pub invited: i64,
-    /// Whose message was rendered.
-    pub rendered: i64,
-    /// Whose message was handed to a mail server.
-    pub sent: i64,
-    /// Who looked at the sign-up page.
-    pub opened: i64,
-    /// Who came in.
-    pub used: i64,
-    /// Now in this state.
-    pub waiting: i64,
-    /// Now in this state.
-    pub pending: i64,
-    /// Now in this state.
-    pub expired: i64,
-    /// Now in this state.
-    pub revoked: i64,
-}
-
-/// The funnel of a cohort.
-pub async fn funnel(store: &Store, program: &str, cohort: &str) -> Result<Funnel, StoreError> {
-    let sum =
-        |condition: &str, name: &str| format!("coalesce(sum(CASE WHEN {condition} THEN 1 ELSE 0 END), 0) AS {name}");
-    let sums = [
-        sum("state <> 'revoked' OR used_at IS NOT NULL", "invited"),
-        sum("rendered_at IS NOT NULL", "rendered"),
-        sum("sent_at IS NOT NULL", "sent"),
-        sum("opened_at IS NOT NULL OR used_at IS NOT NULL", "opened"),
-        sum("used_at IS NOT NULL", "used"),
-        sum("state = 'waiting'", "waiting"),
-        sum("state = 'pending'", "pending"),
-        sum("state = 'expired'", "expired"),
-        sum("state = 'revoked'", "revoked"),
-    ];
-    let sql = format!("SELECT {} FROM beta_invites WHERE program = $1 AND cohort = $2", sums.join(", "));
-    let row = store.one(&sql, args![program, cohort]).await?;
-    Ok(Funnel {
-        invited: row.get("invited")?,
-        rendered: row.get("rendered")?,
-        sent: row.get("sent")?,
-        opened: row.get("opened")?,
-        used: row.get("used")?,
-        waiting: row.get("waiting")?,
-        pending: row.get("pending")?,
-        expired: row.get("expired")?,
-        revoked: row.get("revoked")?,
-    })
-}
-
 fn read(row: &Row) -> Result<CohortState, StoreError> {
     Ok(CohortState {
         program: row.get("program")?,

@@ -13,6 +13,7 @@ mod cohorts;
 #[cfg(test)]
 mod crowd_tests;
 mod declared;
+mod funnel;
 mod hashed;
 mod listing;
 mod mail_blocks;
@@ -30,8 +31,9 @@ mod shared_tests;
 mod tests;
 
 pub use bounces::{About, Returned, returned, unsubscribe};
-pub use cohorts::{CohortState, Funnel, cohort_state, cohorts, funnel, open_cohorts, promote, set_cohort};
+pub use cohorts::{CohortState, cohort_state, cohorts, open_cohorts, promote, set_cohort};
 pub use declared::declare;
+pub use funnel::{Arrival, Funnel, Funnels, arrival, funnels};
 pub use hashed::find_hashed;
 pub use listing::{Filter, list, locale_of};
 pub use mail_blocks::{Block, block, blocked, forget_bounce};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Rules;
 use crate::{
     desired::{ProgramDesired, build::Documents, circles::circles, error::Problem},
-    resources::{Check, Kind},
+    resources::{Check, FunnelStep, Kind, Unit},
 };
 
 /// The KPIs of seed 002, section 2.
@@ -28,10 +28,16 @@ pub const FACTS: &[&str] = &[
     "dataset.published",
     "duty.holes",
     "flag.value",
+    "funnel.active",
+    "funnel.invited",
     "funnel.opened",
+    "funnel.sent",
     "funnel.used",
+    "invites.arrival",
+    "invites.bounced",
     "invites.failed",
     "invites.sent",
+    "invites.uncertain",
     "migration.applied",
     "rehearsal.age",
     "workload.ready",
@@ -137,6 +143,7 @@ impl Rules<'_> {
         } else if check.of.is_some() {
             self.problem(document, &format!("{pointer}/of"), "`of` is only for facts");
         }
+        self.funnel(gate, check, pointer);
         if let Some(severity) = check.incidents.as_ref().and_then(|incidents| incidents.severity.as_ref()) {
             self.severity(document, &format!("{pointer}/incidents/severity"), severity);
         }
@@ -173,7 +180,8 @@ impl Rules<'_> {
             "workload.ready" => (Kind::Workload, true),
             "dataset.published" => (Kind::Dataset, true),
             "rehearsal.age" => (Kind::RollbackPlan, false),
-            "funnel.used" | "funnel.opened" | "invites.sent" | "invites.failed" => (Kind::Cohort, false),
+            "invites.arrival" => (Kind::Cohort, true),
+            _ if fact.starts_with("funnel.") || fact.starts_with("invites.") => (Kind::Cohort, false),
             _ => return,
         };
         match of {
@@ -185,6 +193,35 @@ impl Rules<'_> {
                 self.problem(document, &format!("{pointer}/fact"), message);
             }
             None => {}
+        }
+    }
+
+    /// A funnel's count of a label, or as a share of an earlier step.
+    fn funnel(&mut self, gate: &str, check: &Check, pointer: &str) {
+        let document = self.document(Kind::Gate, gate);
+        let Some(step) = check.fact.as_deref().and_then(FunnelStep::of_fact) else {
+            for (field, given) in [("label", check.label.is_some()), ("outOf", check.out_of.is_some())] {
+                if given {
+                    self.problem(
+                        document,
+                        &format!("{pointer}/{field}"),
+                        format!("`{field}` is only for funnel facts"),
+                    );
+                }
+            }
+            return;
+        };
+        let percent = check.pass.as_ref().is_some_and(|pass| pass.unit == Unit::Percent);
+        match check.out_of {
+            Some(of) if of >= step => {
+                let message = "a step is a share of an earlier one: invited, sent, opened, used, active";
+                self.problem(document, &format!("{pointer}/outOf"), message);
+            }
+            None if percent => {
+                let message = "per cent of what? Say outOf: invited, sent, opened or used";
+                self.problem(document, &format!("{pointer}/pass"), message);
+            }
+            _ => {}
         }
     }
 
