@@ -1,9 +1,11 @@
 //! What commands share: where the record is, how answers are printed, what an error is.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::Value;
@@ -15,7 +17,7 @@ use crate::apply::processes::ServerFile;
 use crate::clock::Clock;
 use crate::desk::{Bringer, Desk, DeskError, Request};
 use crate::keys::Keys;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, key_ids};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -222,4 +224,23 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Stri
         table.add_row(row);
     }
     table.to_string()
+}
+
+/// The keys of a data folder, made when there are none, for a database that was written with them or with none yet.
+pub async fn keys_of(store: &Store, data: &Path, accept_new: bool, now: Timestamp) -> Result<Arc<Keys>, CliError> {
+    let folder = data.join("keys");
+    let keys = Keys::load_or_create(&folder).map_err(CliError::failed)?;
+    if accept_new {
+        key_ids::accept(store, &keys, now).await?;
+        return Ok(Arc::new(keys));
+    }
+    let others = key_ids::recognise(store, &keys, now).await?;
+    if others.is_empty() {
+        return Ok(Arc::new(keys));
+    }
+    let (names, folder) = (others.join(", "), folder.display());
+    Err(CliError::Failed(format!(
+        "the database was written with other keys ({names}): invite codes that are out would not work. Put the keys that belong to it in {folder}, \
+         or go on with these by --accept-new-keys"
+    )))
 }

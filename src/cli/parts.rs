@@ -9,6 +9,7 @@ use clap::Args;
 use ipnet::IpNet;
 use secrecy::ExposeSecret as _;
 
+use super::common::keys_of;
 use super::documents::From;
 use super::{CliError, common::database_url};
 use crate::api::{ServeSettings, serve_child};
@@ -16,7 +17,6 @@ use crate::apply::processes::announce_ready;
 use crate::apply::processes::graceful::asked_to_end;
 use crate::clock::Clock;
 use crate::controller::{Controller, Settings};
-use crate::keys::Keys;
 use crate::store::Store;
 
 /// Where a part finds the rest.
@@ -94,6 +94,9 @@ pub struct ControllerAlone {
     /// The environment whose differences count.
     #[arg(long)]
     environment: Option<String>,
+    /// Goes on although the database was written with other keys: invite codes and hashed lists that are out stop working.
+    #[arg(long)]
+    accept_new_keys: bool,
 }
 
 impl ControllerAlone {
@@ -109,7 +112,7 @@ impl ControllerAlone {
             database_url: url,
             clock: clock.clone(),
             source: Arc::new(self.from.source(&self.place.data, clock)),
-            keys: Arc::new(Keys::load_or_create(&self.place.data.join("keys")).map_err(CliError::failed)?),
+            keys: keys_of(&store, &self.place.data, self.accept_new_keys, Clock::of_process().now()).await?,
             data: self.place.data,
             environment: self.environment,
             supervisor: None,

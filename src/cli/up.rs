@@ -13,13 +13,13 @@ use clap::Args;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::common::keys_of;
 use super::documents::From;
 use super::{CliError, common::database_url, glance::Glance};
 use crate::apply::processes::graceful::asked_to_end;
 use crate::apply::processes::{FolderLock, Program, SharedListener, Supervisor, SupervisorOptions};
 use crate::clock::{Clock, DEMO_VARIABLE};
 use crate::controller::{Controller, ControllerError, Settings};
-use crate::keys::Keys;
 use crate::store::{Store, StoreError};
 
 /// How often a database that is away is tried again.
@@ -54,6 +54,9 @@ pub struct Up {
     /// A network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8; several with commas. Without one, whoever connects is the source.
     #[arg(long = "trusted-proxy", value_name = "NETWORK", env = "BETAGATE_TRUSTED_PROXIES", value_delimiter = ',')]
     trusted_proxies: Vec<IpNet>,
+    /// Goes on although the database was written with other keys: invite codes and hashed lists that are out stop working.
+    #[arg(long)]
+    accept_new_keys: bool,
 }
 
 impl Up {
@@ -73,7 +76,7 @@ impl Up {
             store = open(&url) => store?,
             () = &mut end => return Ok(ExitCode::SUCCESS),
         };
-        let keys = Arc::new(Keys::load_or_create(&data.join("keys")).map_err(CliError::failed)?);
+        let keys = keys_of(&store, &data, self.accept_new_keys, clock.now()).await?;
         let token_file = self.admin_token(&data)?;
         lock.publish(listener.address(), &token_file, clock.now()).map_err(CliError::failed)?;
         let options =

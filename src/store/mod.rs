@@ -18,6 +18,7 @@ pub mod incidents;
 pub mod intents;
 pub mod invites;
 pub mod jobs;
+pub mod key_ids;
 pub mod kpi;
 pub mod leadership;
 pub mod members;

@@ -183,3 +183,29 @@ async fn a_revision_of_an_earlier_life_stands_in_while_the_wanted_one_crashes() 
     let seen = std::fs::read_to_string(repo.path().join("lives")).unwrap();
     assert!(seen.lines().all(|line| line == "[]"), "the database's address was handed on: {seen}");
 }
+
+#[test]
+fn a_database_that_was_written_with_other_keys_is_refused_until_they_are_accepted() {
+    let repo = TestRepo::of_this_project();
+    let up = |more: &[&str]| {
+        let listen = format!("127.0.0.1:{}", free_port());
+        Betagate::new(["up", "--listen", &listen].iter().chain(more)).within(repo.path())
+    };
+    let log = repo.path().join("up.log");
+    let runs = |more: &[&str]| {
+        let mut up = up(more).start_logging_to(&log);
+        let is_up = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("betagate is up")).then_some(());
+        wait_for("it is up", PATIENCE, is_up);
+        assert!(up.interrupt(PATIENCE).is_some_and(|status| status.success()));
+    };
+    runs(&[]);
+    let keys = repo.path().join(".betagate/keys");
+    std::fs::rename(&keys, repo.path().join("kept")).unwrap();
+    let refused = up(&[]).run().expect_code(1);
+    assert!(refused.stderr.contains("written with other keys (invite"), "{refused:?}");
+    std::fs::remove_dir_all(&keys).unwrap();
+    std::fs::rename(repo.path().join("kept"), &keys).unwrap();
+    runs(&[]);
+    std::fs::remove_dir_all(&keys).unwrap();
+    runs(&["--accept-new-keys"]);
+}
