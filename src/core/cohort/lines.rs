@@ -138,10 +138,14 @@ pub(super) fn fields<'a>(record: &'a str, into: &mut Vec<std::borrow::Cow<'a, st
         into.extend(record.split(',').map(|field| Cow::Borrowed(field.trim())));
         return memchr::memchr(b'\r', record.as_bytes()).is_none();
     }
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(record.as_bytes());
+    // The reader takes a byte-order mark for the beginning of a file, also in the middle of one: there it is a character. Behind an empty field it
+    // is left alone.
+    let (mark, skip) = if record.starts_with('\u{feff}') { (",", 1) } else { ("", 0) };
+    let input = mark.as_bytes().chain(record.as_bytes());
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(input);
     let mut records = reader.records();
     if let Some(Ok(found)) = records.next() {
-        into.extend(found.iter().map(|field| Cow::Owned(field.trim().to_owned())));
+        into.extend(found.iter().skip(skip).map(|field| Cow::Owned(field.trim().to_owned())));
     }
     records.next().is_none()
 }
@@ -178,6 +182,9 @@ mod tests {
         let mut parts = Vec::new();
         let record = found[1].1.clone().unwrap();
         assert!(fields(&record, &mut parts));
+        let mut marked = Vec::new();
+        assert!(fields("\u{feff}\"x\",\"y\"", &mut marked));
+        assert_eq!(marked, ["\u{feff}\"x\"", "y"]);
         assert_eq!(parts, ["he said \"hi\"", "c"]);
     }
 
