@@ -169,7 +169,7 @@ pub async fn good_until(store: &Store, cohort: &str, now: Timestamp) -> Result<T
 pub fn state(word: &str) -> Result<State, DeskError> {
     let known = State::ALL.map(State::as_str);
     State::ALL.into_iter().find(|state| state.as_str() == word).ok_or_else(|| {
-        let hint = nearest(word, known.into_iter())
+        let hint = nearest(word, known)
             .map_or_else(|| format!("there are {}", known.join(", ")), |near| format!("did you mean {near}?"));
         DeskError::Usage(format!("no invite is ever '{word}'; {hint}"))
     })

@@ -16,8 +16,11 @@ const TOKEN: &str = "ghp_hunter2";
 /// A request as it came: method and path, the headers that matter, body.
 type Heard = Arc<Mutex<Vec<(String, HeaderMap, Value)>>>;
 
+/// An answer: status, headers, body.
+type Line = (u16, &'static [(&'static str, &'static str)], Value);
+
 /// A listener that answers by a script, the last line again and again.
-async fn listener(script: Vec<(u16, &'static [(&'static str, &'static str)], Value)>) -> (Forge, Heard) {
+async fn listener(script: Vec<Line>) -> (Forge, Heard) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let heard: Heard = Arc::default();
     let (said, lines) = (heard.clone(), Arc::new(script));
