@@ -13,21 +13,17 @@ use jiff::Timestamp;
 use lettre::address::Envelope;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart, SinglePart};
-use lettre::transport::smtp;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use super::smtp::Smtp;
 use super::{DeliveryError, Receipt, Template, effect_digest, files};
 
-/// How long a server or a program may take for one message.
+/// How long a program may take for one message.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Exit codes by which mail programs say that trying again can help (sysexits.h: no host, unavailable, temporary failure).
 const TRY_AGAIN: [i32; 3] = [68, 69, 75];
-/// What a server answers about its sender and not about a recipient: it closes, or wants another way to sign in.
-const ABOUT_THE_SENDER: [&str; 5] = ["421", "530", "534", "535", "538"];
-
 /// One message to one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
@@ -101,7 +97,7 @@ impl Mail {
 /// How mail leaves.
 enum Way {
     File,
-    Smtp(Box<AsyncSmtpTransport<Tokio1Executor>>),
+    Smtp(Box<Smtp>),
     Command(Vec<String>),
 }
 
@@ -122,11 +118,7 @@ impl Mailer {
     /// # Errors
     /// [`DeliveryError::Never`] when the address is none. It is not repeated: it holds a password.
     pub fn smtp(data: &Path, url: &SecretString) -> Result<Self, DeliveryError> {
-        let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose_secret()).map_err(|_| {
-            DeliveryError::never("the mail server's address must be smtp:// or smtps://, a host and perhaps a port")
-        })?;
-        let transport = builder.timeout(Some(PATIENCE)).build();
-        Ok(Self { folder: data.to_owned(), way: Way::Smtp(Box::new(transport)) })
+        Ok(Self { folder: data.to_owned(), way: Way::Smtp(Box::new(Smtp::at(url)?)) })
     }
 
     /// Pipes messages to a program such as `msmtp -t` (words by spaces, no shell).
@@ -152,15 +144,9 @@ impl Mailer {
     /// # Errors
     /// [`DeliveryError::Away`].
     pub async fn ready(&self) -> Result<(), DeliveryError> {
-        let Way::Smtp(transport) = &self.way else { return Ok(()) };
-        match transport.test_connection().await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(DeliveryError::away("the mail server hung up")),
-            Err(error) => {
-                let code = error.status().map(|code| format!(" ({code})")).unwrap_or_default();
-                let refused = if code.is_empty() { "cannot be reached" } else { "does not let this sender in" };
-                Err(DeliveryError::away(format!("the mail server {refused}{code}")))
-            }
+        match &self.way {
+            Way::Smtp(smtp) => smtp.ready().await,
+            _ => Ok(()),
         }
     }
 
@@ -178,7 +164,10 @@ impl Mailer {
         };
         let sent = match &self.way {
             Way::File => self.write(mail, &rendered),
-            Way::Smtp(transport) => hand_over(transport, &rendered).await,
+            Way::Smtp(smtp) => {
+                let sent = smtp.send(&rendered.envelope, &rendered.bytes).await;
+                sent.map(|()| ("smtp", rendered.message_id.clone()))
+            }
             Way::Command(words) => pipe(words, &rendered).await,
         };
         let state = match &sent {
@@ -238,36 +227,6 @@ fn file_name(recipient: &str, effect_key: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "@.+-_".contains(c) { c } else { '_' };
     let name: String = recipient.trim_start_matches('.').chars().take(80).map(plain).collect();
     format!("{name}-{}.eml", &effect_digest(effect_key)[..8])
-}
-
-async fn hand_over(
-    transport: &AsyncSmtpTransport<Tokio1Executor>,
-    mail: &Rendered,
-) -> Result<(&'static str, String), DeliveryError> {
-    match transport.send_raw(&mail.envelope, &mail.bytes).await {
-        Ok(_) => Ok(("smtp", mail.message_id.clone())),
-        Err(error) => Err(smtp_failure(&error)),
-    }
-}
-
-/// What an error of the SMTP client means. The server's words are left out: they often repeat the recipient.
-fn smtp_failure(error: &smtp::Error) -> DeliveryError {
-    let code = error.status().map(|code| code.to_string()).unwrap_or_default();
-    // The client does not tell connecting from talking by type, only by the words its error begins with.
-    let not_reached = error.to_string().starts_with("Connection error") || error.is_tls();
-    if ABOUT_THE_SENDER.contains(&code.as_str()) {
-        DeliveryError::away(format!("the mail server does not let this sender in ({code})"))
-    } else if error.is_transient() {
-        DeliveryError::later(format!("the mail server says later ({code})"))
-    } else if error.is_permanent() {
-        DeliveryError::never(format!("the mail server refuses it ({code})"))
-    } else if not_reached {
-        DeliveryError::away("the mail server cannot be reached")
-    } else if error.is_client() {
-        DeliveryError::away("the mail server and this program have no way to sign in or to encrypt in common")
-    } else {
-        DeliveryError::Uncertain { reason: "the mail server was lost before it answered".into() }
-    }
 }
 
 async fn pipe(words: &[String], mail: &Rendered) -> Result<(&'static str, String), DeliveryError> {

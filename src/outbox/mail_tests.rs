@@ -191,3 +191,74 @@ async fn a_program_gets_the_message_and_its_exit_code_tells_what_became_of_it() 
     assert!(outcome("/no/such/program -t").await.unwrap_err().retryable());
     assert!(Mailer::command(data.path(), "  ").is_err());
 }
+
+#[tokio::test]
+async fn one_connection_carries_what_is_taken_and_what_is_refused_and_an_address_it_cannot_write_is_refused_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = SecretString::from(format!("smtp://127.0.0.1:{}", listener.local_addr().unwrap().port()));
+    let connections = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (read, mut write) = stream.into_split();
+        let mut lines = BufReader::new(read).lines();
+        write.write_all(b"220 ready\r\n").await.unwrap();
+        let (mut message, mut taken) = (false, 0);
+        while let Ok(Some(line)) = lines.next_line().await {
+            let answer = match line.split([' ', ':']).next().unwrap_or_default() {
+                "." if message => {
+                    (message, taken) = (false, taken + 1);
+                    "250 queued"
+                }
+                _ if message => continue,
+                "RCPT" if line.contains("gone@") => "550 no such mailbox",
+                "DATA" => {
+                    message = true;
+                    "354 go on"
+                }
+                _ => "250 ok",
+            };
+            write.write_all(format!("{answer}\r\n").as_bytes()).await.unwrap();
+        }
+        taken
+    });
+    let data = tempfile::tempdir().unwrap();
+    let mailer = Mailer::smtp(data.path(), &url).unwrap();
+    mailer.ready().await.unwrap();
+    mailer.deliver(&mail("ada@example.com", "a")).await.unwrap();
+    let refused = mailer.deliver(&mail("gone@example.com", "b")).await.unwrap_err();
+    assert!(!refused.retryable(), "{refused}");
+    let unwritable = mailer.deliver(&mail("ädä@example.com", "c")).await.unwrap_err();
+    assert_eq!(unwritable, DeliveryError::never("the mail server takes no address in this alphabet"));
+    mailer.deliver(&mail("bob@example.com", "d")).await.unwrap();
+    drop(mailer);
+    assert_eq!(connections.await.unwrap(), 2, "the one connection that was ever accepted took both");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_before_the_content_has_surely_not_sent_it_and_one_that_wants_a_password_is_about_nobody()
+ {
+    let data = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = SecretString::from(format!("smtp://127.0.0.1:{}", listener.local_addr().unwrap().port()));
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (read, mut write) = stream.into_split();
+        let mut lines = BufReader::new(read).lines();
+        write.write_all(b"220 ready\r\n").await.unwrap();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if line.starts_with("RCPT") {
+                return;
+            }
+            write.write_all(b"250 ok\r\n").await.unwrap();
+        }
+    });
+    let lost = Mailer::smtp(data.path(), &url).unwrap().deliver(&mail("ada@example.com", "a")).await.unwrap_err();
+    assert!(lost.retryable() && !lost.uncertain(), "{lost}");
+    let wants_password = sent_to("530 sign in first", None).await.unwrap_err();
+    assert!(matches!(wants_password, DeliveryError::Away { .. }), "{wants_password}");
+    let offers_no_encryption = async {
+        let (url, _heard) = server("250 ok", Some("250 queued")).await;
+        let url = SecretString::from(format!("{}?tls=required", secrecy::ExposeSecret::expose_secret(&url)));
+        Mailer::smtp(data.path(), &url).unwrap().ready().await.unwrap_err()
+    };
+    assert!(matches!(offers_no_encryption.await, DeliveryError::Away { .. }));
+}

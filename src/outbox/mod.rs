@@ -10,6 +10,7 @@ pub mod documents;
 mod files;
 pub mod forge;
 pub mod mail;
+mod smtp;
 pub mod template;
 pub mod unsubscribe;
 pub mod webhook;
