@@ -47,7 +47,10 @@ impl Status {
             for problem in &problems {
                 say!("  {problem}");
             }
-            say!("{}", table(&["OBJECT", "STATE", "SUMMARY"], all.iter().map(row)));
+            // A thousand flags that are served as they are written are no news.
+            let is_usual = |one: &&Value| one["kind"] == "Flag" && one["status"]["state"] == "Served";
+            let rows = all.iter().filter(|one| !is_usual(one)).map(row);
+            say!("{}", table(&["OBJECT", "STATE", "SUMMARY"], rows));
             list("mail").iter().for_each(show_mail);
         } else {
             print_value(&answer, self.output)?;

@@ -52,7 +52,7 @@ pub fn decide(
     pass.reviews();
     pass.stages();
     let effective = pass.effective();
-    pass.describe();
+    pass.describe(&effective);
     Decision {
         look_again_at: pass.wake(),
         effective,

@@ -1,11 +1,19 @@
 //! The state of each object in a word and a line, and what it waits for: what `get`, `status` and `why` print.
 
-use super::{CheckState, ObjectState, RunPhase, StepState, Wait, pass::Pass, stage::current};
+use jiff::SignedDuration;
+use serde_json::Value;
+
+use super::{CheckState, Effective, ObjectState, RunPhase, StepState, Wait, pass::Pass, stage::current};
 use crate::resources::Edge;
 
+/// A closed incident is told of for so long.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
+
 impl Pass<'_> {
-    /// Fills in the states of gates, rollouts, cohorts, plans and runs.
-    pub fn describe(&mut self) {
+    /// Fills in the states of gates, rollouts, cohorts, flags, incidents, plans and runs.
+    pub fn describe(&mut self, effective: &Effective) {
+        self.describe_flags(effective);
+        self.describe_incidents();
         self.describe_gates();
         self.describe_rollouts();
         self.describe_cohorts();
@@ -94,6 +102,44 @@ impl Pass<'_> {
                 }
             };
             self.put(format!("Cohort/{name}"), state, summary, waits);
+        }
+    }
+
+    fn describe_flags(&mut self, effective: &Effective) {
+        for (key, flag) in &effective.flags {
+            // A flag that was deleted while it is held is served all the same.
+            let name = self.program.flags.get(key).map_or(key.as_str(), |flag| flag.name.as_str());
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let mut waits = Vec::new();
+            let (state, summary) = if flag["invariant"].is_string() {
+                ("Fixed", format!("the program keeps it at {}", text(&flag["invariant"])))
+            } else if flag["hold"].is_object() {
+                let hold = &flag["hold"];
+                let by = format!("{}/{}", text(&hold["run"]), hold["step"]);
+                waits.push(Wait { on: format!("hold by {by}"), from: "its hold is lifted".to_owned() });
+                ("Held", format!("served at {} by {by}: {}", text(&hold["variant"]), text(&hold["reason"])))
+            } else if flag["state"] == "DISABLED" {
+                ("Disabled", "switched off".to_owned())
+            } else if flag["stage"].is_object() {
+                let stage = &flag["stage"];
+                ("Served", format!("{}, as stage {} says", text(&stage["variant"]), text(&stage["stage"])))
+            } else {
+                let rule = if flag["targeting"].is_object() { ", where its rule picks nothing" } else { "" };
+                ("Served", format!("{}{rule}", text(&flag["defaultVariant"])))
+            };
+            self.put(format!("Flag/{name}"), state, summary, waits);
+        }
+    }
+
+    fn describe_incidents(&mut self) {
+        for incident in &self.readings.incidents {
+            let about = format!("{} '{}'", incident.severity, incident.title);
+            let (state, summary) = match incident.resolved_at.filter(|resolved| *resolved <= self.now) {
+                None => ("Open", format!("{about}, since {}", incident.started_at)),
+                Some(resolved) if self.now.duration_since(resolved) > REMEMBERED => continue,
+                Some(resolved) => ("Closed", format!("{about}, from {} to {resolved}", incident.started_at)),
+            };
+            self.put(format!("Incident/{}", incident.name), state, summary, Vec::new());
         }
     }
 

@@ -22,3 +22,24 @@ fn a_schedule_is_published_with_instants_of_the_programs_zone() {
         ])
     );
 }
+
+#[test]
+fn the_state_of_a_flag_says_that_it_is_held_and_why_and_an_incident_says_that_it_is_open() {
+    let mut world = world();
+    world.healthy();
+    world.settle();
+    assert_eq!(world.last.states["Flag/boost"].summary, "on");
+    world.incident("down", "2026-03-02T09:00:00Z");
+    world.advance_to("2026-03-02T09:31:00Z");
+    world.settle();
+    let flag = &world.last.states["Flag/boost"];
+    assert_eq!(flag.state, "Held");
+    assert!(flag.summary.starts_with("served at off by pull-back-1/2: "), "{}", flag.summary);
+    assert_eq!(world.last.states["Incident/down"].state, "Open");
+    world.resolve("down");
+    world.settle();
+    assert_eq!(world.last.states["Incident/down"].state, "Closed");
+    world.advance(SignedDuration::from_hours(8 * 24));
+    world.settle();
+    assert!(!world.last.states.contains_key("Incident/down"));
+}
