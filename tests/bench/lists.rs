@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use betagate::core::cohort::ListOptions;
 use betagate::keys::Keys;
+use betagate::store::Store;
 use betagate::store::cohort_lists::{CohortList, ListSource, Writer, bring_in, prepare};
 use betagate::store::invites::{Revocation, revoke_unused};
-use betagate::store::{Dialect, Store};
 use jiff::Timestamp;
 
 fn rows() -> usize {
@@ -76,7 +76,7 @@ async fn one(what: &str, url: &str, [path, changed, tenth]: [&Path; 3], folder: 
             crate::peak_mib()
         );
     }
-    revoked(&store, &keys, [path, tenth], now).await;
+    revoked((&store, url), &keys, [path, tenth], now).await;
     store.close().await;
     first
 }
@@ -92,21 +92,21 @@ async fn bring(store: &Store, keys: &Keys, cohort: &str, path: &Path, now: Times
 }
 
 /// Revoking against a plain `UPDATE` of as many rows: those of another cohort in the same table.
-async fn revoked(store: &Store, keys: &Keys, [path, tenth]: [&Path; 2], now: Timestamp) {
+async fn revoked((store, url): (&Store, &str), keys: &Keys, [path, tenth]: [&Path; 2], now: Timestamp) {
     bring(store, keys, "floor", path, now).await;
-    settle(store).await;
+    settle(url);
     let kept = rows() / 10;
     let floor = plain(store, &format!("state = 'revoked', revoked_at = $1, revoke_reason = 'floor', row_digest = NULL WHERE cohort = 'floor' AND position > {kept}"), now).await;
-    settle(store).await;
+    settle(url);
     let ours = bring(store, keys, "all", tenth, now).await;
     told("emptied to 10 %", rows() - kept, ours, floor);
     bring(store, keys, "all", path, now).await;
     let floor_back = "state = 'pending', revoked_at = NULL, revoke_reason = NULL WHERE cohort = 'floor' AND $1 = $1";
     plain(store, floor_back, now).await;
-    settle(store).await;
+    settle(url);
     let floor =
         plain(store, "state = 'revoked', revoked_at = $1, revoke_reason = 'floor' WHERE cohort = 'floor'", now).await;
-    settle(store).await;
+    settle(url);
     let begun = Instant::now();
     let mut tx = store.begin().await.unwrap();
     let how = Revocation { reason: "bench", actor: "bench", end_membership: false };
@@ -124,9 +124,9 @@ async fn plain(store: &Store, update: &str, now: Timestamp) -> f64 {
 }
 
 /// What earlier steps left behind is cleared away, so that each begins alike. SQLite leaves nothing behind.
-async fn settle(store: &Store) {
-    if store.dialect() == Dialect::Postgres {
-        store.execute("VACUUM ANALYZE beta_invites", &[]).await.unwrap();
+fn settle(url: &str) {
+    if url.starts_with("postgres") {
+        psql(url, "VACUUM ANALYZE beta_invites");
     }
 }
 
