@@ -55,6 +55,10 @@ impl<R: Read> Lines<R> {
             if self.buffer.contains(&b'"') && !self.complete(line)? {
                 return Ok(Some((line, Err(LineFault::Unclosed))));
             }
+            // Further lines may have filled it: what is beyond the bound was dropped.
+            if self.buffer.len() > MAX_BYTES {
+                return Ok(Some((line, Err(LineFault::TooLong))));
+            }
             let blank = self.buffer.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
             if !blank {
                 let text = std::str::from_utf8(&self.buffer).map_err(|_| LineFault::NotUtf8);
@@ -207,6 +211,8 @@ mod tests {
         assert_eq!(all(b"a,\"b\nc\nd"), [(1, Err(LineFault::Unclosed))]);
         let long = vec![b'x'; 10 * MAX_BYTES];
         assert_eq!(all(&long), [(1, Err(LineFault::TooLong))]);
+        let behind_a_quote = [b"\"x\ny\",", &long[..]].concat();
+        assert_eq!(all(&behind_a_quote), [(1, Err(LineFault::TooLong))]);
         assert_eq!(all(b"a\xff,b")[0].1, Err(LineFault::NotUtf8));
     }
 }
