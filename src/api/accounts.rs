@@ -69,7 +69,9 @@ struct Login {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Refresh {
+    /// As it was given: `refreshToken` is taken too.
     #[schema(value_type = String)]
+    #[serde(alias = "refreshToken")]
     refresh_token: SecretString,
 }
 

@@ -24,6 +24,9 @@ pub struct Status {
 impl Status {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         let answer = self.place.ask(Request::Status).await?;
+        if self.place.database.is_none() && !self.place.has_server()? {
+            complain!("no betagate runs on this data folder, as far as it says: this is the record as it was left");
+        }
         let list = |name: &str| answer[name].as_array().map_or(&[][..], Vec::as_slice);
         let (all, sources) = (list("resources"), list("sources"));
         let problems: Vec<String> = sources

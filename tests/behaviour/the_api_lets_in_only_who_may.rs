@@ -34,7 +34,7 @@ async fn a_session_is_refreshed_once_and_ends_with_signing_out() {
         assert_eq!(beta.post("/v1/auth/login", None, &stranger).await.1["type"], "urn:betagate:problem:credentials");
         let (status, signed) = beta.post("/v1/auth/login", None, &login("a long enough password")).await;
         assert_eq!(status, 200);
-        let refresh = json!({ "refresh_token": signed["refreshToken"] });
+        let refresh = json!({ "refreshToken": signed["refreshToken"] });
         let (status, fresh) = beta.post("/v1/auth/refresh", None, &refresh).await;
         assert_eq!(status, 200);
         assert_eq!(beta.post("/v1/auth/refresh", None, &refresh).await.0, 401, "a refresh token works once");
