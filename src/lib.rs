@@ -12,7 +12,7 @@
 //! ```
 //!
 //! `controller/` is the loop around that flow: `carry.rs` is one program once through it, `commit.rs` writes one decision (memory, freezes,
-//! flags, cohorts, messages, reviews, statuses, audit entries) in one transaction, `lists.rs` brings lists in, `dispatch/` lets
+//! flags, cohorts, messages, reviews, statuses, audit entries) in one transaction, `lists/` brings lists in, `dispatch/` lets
 //! messages leave beside the passes, `measure.rs` asks for readings beside the passes. `core` (the crate `betagate-core`) is pure: no client, no database,
 //! no clock.
 //!
@@ -22,7 +22,8 @@
 //! | a mistake in a document and its words | `core/desired/rules/` |
 //! | a verdict, a stage, a step, a hold | `core/decide/` |
 //! | what a plan says | `core/plan/` |
-//! | what a pull request shows | `core/pull/` |
+//! | what a pull request shows | `core/pull/`, `controller/pull.rs`; saying it on a forge: `outbox/forge.rs` |
+//! | what a history would have led to | `core/simulate/` |
 //! | how a flag is evaluated, and why | `core/flags/` |
 //! | definitions of other flag servers | `core/import/` |
 //! | rules of lists, addresses and codes | `core/cohort/` |
