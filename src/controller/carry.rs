@@ -30,7 +30,9 @@ impl Controller {
         let opened = decision.effective.cohorts.iter().filter(|(_, state)| state.opened_before);
         let opened: Vec<String> = opened.map(|(cohort, _)| cohort.clone()).collect();
         let lists = self.changed_lists(name, opened, &readings, day0).await?;
+        let gone = self.gone_cohorts(name, &readings, day0).await?;
         self.tell_waiting_lists(name, &mut decision);
+        self.tell_gone_cohorts(name, &mut decision);
         let mut observed = self.observed(name).await?;
         // A freeze by hand that was made since the readings is the next decision's: this one must not take it for undone.
         observed.freezes.retain(|(cohort, holder)| {
@@ -45,6 +47,7 @@ impl Controller {
         if changed || !plan.is_empty() || !decision.messages.is_empty() || self.must_tell(name, &decision) {
             self.commit(name, decision, &plan).await?;
         }
+        self.take_back(name, gone).await?;
         self.bring_in(name, lists).await?;
         self.dispatch(name).await?;
         if let Some(state) = self.programs.get_mut(name) {

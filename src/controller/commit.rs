@@ -94,11 +94,16 @@ impl Controller {
     ) -> Result<(), ControllerError> {
         let program = self.built.as_ref().and_then(|built| built.desired.programs.get(name));
         let spec = program.and_then(|program| program.cohorts.get(cohort)).map(|cohort| &cohort.spec);
+        let capacity = match spec {
+            Some(spec) => spec.capacity.and_then(|capacity| i64::try_from(capacity).ok()),
+            // Its document is gone: nobody who waits for a seat gets one for that.
+            None => invites::cohort_state(&self.settings.store, name, cohort).await?.and_then(|known| known.capacity),
+        };
         let wanted = invites::CohortState {
             program: name.to_owned(),
             cohort: cohort.to_owned(),
             open,
-            capacity: spec.and_then(|spec| spec.capacity).and_then(|capacity| i64::try_from(capacity).ok()),
+            capacity,
             addresses: super::lists::address_rules(program),
             list_digest: None,
             rows: 0,

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use betagate_core::decide::{Readings, decide};
+use betagate_core::decide::{Readings, SignoffFact, decide};
 use betagate_core::desired::{Built, ProgramDesired};
 use betagate_core::flags::{Building, cohort_key};
 use betagate_core::plan::{Census, ListDelta, Observed, Plan, plan};
 use jiff::{Timestamp, civil::Date};
 
-use super::lists::{LookAt, Looked, Words, find_list};
+use super::lists::{LookAt, Looked, Words, find_list, look_at_gone};
 use super::{ControllerError, observe, remembered};
 use crate::keys::Keys;
 use crate::source::Snapshot;
-use crate::store::{Store, StoreError, flags, freezes, invites, members, memory, signoffs};
+use crate::store::{Store, StoreError, cohort_lists, flags, freezes, invites, members, memory, signoffs};
 
 /// What would change in one program.
 pub struct Preview {
@@ -53,6 +53,7 @@ pub async fn preview(
         let opened = effective.cohorts.iter().filter(|(_, state)| state.opened_before).map(|(cohort, _)| cohort);
         let live = Live { store, data, now, day0: day0.unwrap_or_default() };
         observed.lists = lists(&live, snapshot, (built, program), opened).await?;
+        observed.lists.extend(gone(&live, (built, program)).await?);
         let mut plan = plan(&effective, &BTreeMap::new(), &observed);
         let census = Census::new(&observed.flags, &effective.flags, &plan, now);
         count_moves(store, name, census, &mut plan).await?;
@@ -79,12 +80,8 @@ async fn lists(
     let Ok(keys) = Keys::load(&live.data.join("keys")) else {
         return sizes(live, snapshot, program, cohorts).await;
     };
-    let recorded = signoffs::list(live.store, program.name()).await?;
-    let recorded: Vec<_> = recorded.into_iter().filter_map(observe::signoff_fact).collect();
-    let declared =
-        program.signoffs.iter().map(|(name, word)| (name.as_str(), &word.spec, built.desired.revision.verified));
-    let recorded = recorded.iter().map(|word| (word.name.as_str(), &word.spec, word.verified));
-    let words = Words::new(program, recorded.chain(declared).collect(), Some(live.day0), live.now);
+    let recorded = recorded_words(live, program).await?;
+    let words = words(live, (built, program), &recorded);
     let mut deltas = BTreeMap::new();
     for name in cohorts {
         let Some(cohort) = program.cohorts.get(name) else { continue };
@@ -99,6 +96,44 @@ async fn lists(
         };
         if delta.guard.is_some() || delta.added + delta.removed + delta.changed > 0 {
             deltas.insert(name.clone(), delta);
+        }
+    }
+    Ok(deltas)
+}
+
+async fn recorded_words(live: &Live<'_>, program: &ProgramDesired) -> Result<Vec<SignoffFact>, StoreError> {
+    let recorded = signoffs::list(live.store, program.name()).await?;
+    Ok(recorded.into_iter().filter_map(observe::signoff_fact).collect())
+}
+
+/// The words of the revision, and those that were recorded.
+fn words<'a>(
+    live: &Live<'_>,
+    (built, program): (&Built, &'a ProgramDesired),
+    recorded: &'a [SignoffFact],
+) -> Words<'a> {
+    let verified = built.desired.revision.verified;
+    let declared = program.signoffs.iter().map(|(name, word)| (name.as_str(), &word.spec, verified));
+    let recorded = recorded.iter().map(|word| (word.name.as_str(), &word.spec, word.verified));
+    Words::new(program, recorded.chain(declared).collect(), Some(live.day0), live.now)
+}
+
+/// What taking back the cohorts whose documents are gone would do.
+async fn gone(
+    live: &Live<'_>,
+    (built, program): (&Built, &ProgramDesired),
+) -> Result<BTreeMap<String, ListDelta>, ControllerError> {
+    let recorded = recorded_words(live, program).await?;
+    let words = words(live, (built, program), &recorded);
+    let mut deltas = BTreeMap::new();
+    for (cohort, list, taken_back) in cohort_lists::known_cohorts(live.store, program.name()).await? {
+        if taken_back || program.cohorts.contains_key(&cohort) {
+            continue;
+        }
+        let of = (cohort.as_str(), list);
+        let (_, delta) = look_at_gone(live.store, (program, &words), of, (live.day0, live.now)).await?;
+        if delta.removed > 0 {
+            deltas.insert(cohort, delta);
         }
     }
     Ok(deltas)

@@ -7,7 +7,7 @@ use betagate_core::decide::{Decision, OnlineFact, Reading};
 use betagate_core::plan::Plan;
 use jiff::Timestamp;
 
-use super::lists::WaitingList;
+use super::lists::{GoneList, WaitingList};
 use crate::store::memory::Document;
 
 /// One program as it was decided last.
@@ -33,6 +33,8 @@ pub struct ProgramState {
     pub(super) recorded: Option<String>,
     /// The lists that wait, by cohort.
     pub waiting_lists: BTreeMap<String, WaitingList>,
+    /// The cohorts whose documents are gone and whose invites wait to be taken back.
+    pub(super) gone: BTreeMap<String, GoneList>,
     /// What the check of each list came to, and of what.
     pub(super) outcomes: BTreeMap<String, (String, Outcome)>,
 }

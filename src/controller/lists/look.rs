@@ -8,7 +8,7 @@ use betagate_core::cohort::{Outcome, Severity};
 use betagate_core::desired::{ProgramDesired, Resource};
 use betagate_core::plan::ListDelta;
 use betagate_core::pull::MASS_CHANGE_PERCENT;
-use betagate_core::resources::{CohortSpec, Edge};
+use betagate_core::resources::{CohortSpec, Edge, Suspend};
 use jiff::{Timestamp, civil::Date};
 
 use super::guard::{Guard, Reasons, Words, zone};
@@ -16,7 +16,7 @@ use super::options;
 use super::place::{FoundList, lists_beside};
 use crate::keys::Keys;
 use crate::source::Snapshot;
-use crate::store::cohort_lists::{self, Change, CohortList, ListError, Prepared};
+use crate::store::cohort_lists::{self, Change, CohortList, ListError, Prepared, Shown};
 use crate::store::{Store, StoreError};
 
 /// Warnings that a reason names one by one.
@@ -96,7 +96,15 @@ pub(super) fn suspended(
     day0: Date,
     now: Timestamp,
 ) -> Option<String> {
-    let suspend = cohort.spec.suspend.as_ref().or(program.program.spec.suspend.as_ref())?;
+    suspension(program, cohort.spec.suspend.as_ref().or(program.program.spec.suspend.as_ref())?, day0, now)
+}
+
+/// Why and until when all of a program is left alone.
+pub(super) fn program_suspended(program: &ProgramDesired, day0: Date, now: Timestamp) -> Option<String> {
+    suspension(program, program.program.spec.suspend.as_ref()?, day0, now)
+}
+
+fn suspension(program: &ProgramDesired, suspend: &Suspend, day0: Date, now: Timestamp) -> Option<String> {
     let until = suspend.until.resolve(day0, &zone(program), Edge::End);
     (now < until).then(|| format!("suspended until {until} by {}: {}", suspend.by, suspend.reason))
 }
@@ -137,15 +145,6 @@ fn delta(prepared: &Prepared, guard: Option<Guard>) -> ListDelta {
         Some(Guard { reason, digest }) => (Some(reason), digest),
         None => (None, delta.digest.clone()),
     };
-    let first = delta.first.iter().map(|shown| {
-        let sign = match shown.change {
-            Change::Added => '+',
-            Change::Removed => '-',
-            Change::Changed => '~',
-        };
-        let label = if shown.label.is_empty() { String::new() } else { format!(" ({})", shown.label) };
-        format!("{sign} {}{label}", shown.email)
-    });
     ListDelta {
         digest,
         added: delta.added,
@@ -153,7 +152,18 @@ fn delta(prepared: &Prepared, guard: Option<Guard>) -> ListDelta {
         changed: delta.changed,
         members_removed: delta.removed_members,
         total: delta.rows,
-        first: first.collect(),
+        first: delta.first.iter().map(said).collect(),
         guard,
     }
+}
+
+/// One person of a change, as a plan says it.
+pub(super) fn said(shown: &Shown) -> String {
+    let sign = match shown.change {
+        Change::Added => '+',
+        Change::Removed => '-',
+        Change::Changed => '~',
+    };
+    let label = if shown.label.is_empty() { String::new() } else { format!(" ({})", shown.label) };
+    format!("{sign} {}{label}", shown.email)
 }

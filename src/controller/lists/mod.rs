@@ -1,6 +1,7 @@
 //! Cohort lists: checked, compared, guarded, then brought in by digest. A million rows never pass through `plan`.
 
 mod check;
+mod gone;
 mod guard;
 mod look;
 mod place;
@@ -11,6 +12,8 @@ use betagate_core::desired::ProgramDesired;
 use betagate_core::resources::CohortSpec;
 
 pub use check::{Acknowledgement, CheckedList, ListProblem, check_list, survey_list};
+pub use gone::GoneList;
+pub(super) use gone::look as look_at_gone;
 pub(super) use guard::Words;
 pub(super) use look::{LookAt, Looked};
 pub use place::{FoundList, Place, find_list};

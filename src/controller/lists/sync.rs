@@ -123,8 +123,10 @@ impl Controller {
     pub(in crate::controller) fn list_deltas(&self, name: &str, ready: &[ReadyList]) -> BTreeMap<String, ListDelta> {
         let waiting = self.programs.get(name).into_iter().flat_map(|state| &state.waiting_lists);
         let waiting = waiting.filter_map(|(cohort, waits)| Some((cohort.clone(), waits.delta.clone()?)));
+        let gone = self.programs.get(name).into_iter().flat_map(|state| &state.gone);
+        let gone = gone.map(|(cohort, gone)| (cohort.clone(), gone.delta.clone()));
         let ready = ready.iter().map(|ready| (ready.list.cohort.clone(), ready.delta.clone()));
-        let all = waiting.chain(ready).filter(|(_, delta)| delta.added + delta.removed + delta.changed > 0);
+        let all = waiting.chain(gone).chain(ready).filter(|(_, delta)| delta.added + delta.removed + delta.changed > 0);
         all.collect()
     }
 

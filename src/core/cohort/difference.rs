@@ -4,6 +4,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::list::RowDigest;
 
+/// Stands for the digest of a list that is gone with its cohort's document: that of one that nobody has read.
+pub const NO_LIST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
 /// Names the change from one list to another by the digests of both, so that it can be said before anything is live: a pull request has both.
 /// Without a first list there is none to come from.
 pub fn change_digest(from: Option<&str>, to: &str) -> String {

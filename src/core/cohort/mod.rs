@@ -24,7 +24,7 @@ mod tests;
 pub use address::{AddressFault, AddressRules, normalise};
 pub use buckets::{BUCKETS, Buckets};
 pub use code::InviteCode;
-pub use difference::{RowDifference, change_digest, row_difference};
+pub use difference::{NO_LIST, RowDifference, change_digest, row_difference};
 pub use disposable::is_disposable;
 pub use fault::{Fault, Problem, Severity};
 pub use hashed::{hash_norm, hash_of_norm, hash_text};

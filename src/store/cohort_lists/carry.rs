@@ -125,7 +125,7 @@ async fn known_addresses(
 }
 
 /// Two lists of one cohort are never written at once.
-async fn one_at_a_time(tx: &mut Tx, list: &CohortList) -> Result<(), StoreError> {
+pub(super) async fn one_at_a_time(tx: &mut Tx, list: &CohortList) -> Result<(), StoreError> {
     if tx.dialect() == Dialect::Postgres {
         let sql = "SELECT pg_advisory_xact_lock(7310578, hashtext(current_schema() || '/' || $1 || '/' || $2)) IS NULL AS locked";
         tx.one(sql, args![&list.program, &list.cohort]).await?;
@@ -133,7 +133,7 @@ async fn one_at_a_time(tx: &mut Tx, list: &CohortList) -> Result<(), StoreError>
     Ok(())
 }
 
-async fn still_from(tx: &mut Tx, list: &CohortList, from: Option<&str>) -> Result<(), ListError> {
+pub(super) async fn still_from(tx: &mut Tx, list: &CohortList, from: Option<&str>) -> Result<(), ListError> {
     let sql = "SELECT list_digest FROM cohort_state WHERE program = $1 AND cohort = $2";
     let digest: Option<String> = tx.one(sql, args![&list.program, &list.cohort]).await?.get("list_digest")?;
     if digest.as_deref() == from { Ok(()) } else { Err(ListError::Stale) }

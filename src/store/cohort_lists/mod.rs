@@ -7,6 +7,7 @@
 //! which rows of the database to read; only people who differ are looked at again. A first list is copied straight in.
 
 mod carry;
+mod gone;
 mod hashed;
 #[cfg(test)]
 mod long_tests;
@@ -23,10 +24,14 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 pub use carry::{Brought, Writer, bring_in};
+pub use gone::{GoneCohort, is_back, known_cohorts, look_at_gone, take_back};
 pub use prepare::{prepare, prepare_beside};
 
 use super::StoreError;
 use crate::core::cohort::{Buckets, ListOptions, ReadAs, RowDigest, Survey, hash_of_norm, survey};
+
+/// People shown of a change.
+const SHOWN: usize = 20;
 
 /// Where a list's bytes are; they are read more than once.
 #[derive(Clone)]

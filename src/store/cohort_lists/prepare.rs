@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::super::people::suppression_key;
 use super::super::{Arg, Row, Store, StoreError};
-use super::{Beside, Change, CohortList, ListDelta, ListError, Prepared, Shown, Work, named, survey_beside};
+use super::{Beside, Change, CohortList, ListDelta, ListError, Prepared, SHOWN, Shown, Work, named, survey_beside};
 use crate::args;
 use crate::core::cohort::{
     Buckets, Digesting, Entry, ListOptions, ReadAs, RowDigest, Survey, change_digest, hash_of_norm, row_difference,
@@ -18,8 +18,6 @@ use crate::keys::Keys;
 const BUCKETS_BY_RANGE: usize = 16;
 /// Rows read from the database at once.
 const PAGE: i64 = 20_000;
-/// People shown of a change.
-const SHOWN: usize = 20;
 
 /// Checks a list and compares it with the one its cohort has. The list's warnings are in the survey; whether they are
 /// acknowledged is the caller's to know. A list that is in the database already is not checked again: its survey has the

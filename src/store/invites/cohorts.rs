@@ -59,15 +59,15 @@ pub async fn set_cohort(
     Ok((true, promoted))
 }
 
-/// The cohort's state; `None` when the controller has made nothing of it yet.
+/// The cohort's state; `None` when the controller has made nothing of it yet, or took it back because its document is gone.
 pub async fn cohort_state(store: &Store, program: &str, cohort: &str) -> Result<Option<CohortState>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM cohort_state WHERE program = $1 AND cohort = $2");
+    let sql = format!("SELECT {COLUMNS} FROM cohort_state WHERE program = $1 AND cohort = $2 AND gone_at IS NULL");
     store.opt(&sql, args![program, cohort]).await?.as_ref().map(read).transpose()
 }
 
-/// Every cohort of a program.
+/// Every cohort of a program that has a document, or whose invites still wait to be taken back.
 pub async fn cohorts(store: &Store, program: &str) -> Result<Vec<CohortState>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM cohort_state WHERE program = $1 ORDER BY cohort");
+    let sql = format!("SELECT {COLUMNS} FROM cohort_state WHERE program = $1 AND gone_at IS NULL ORDER BY cohort");
     store.all(&sql, args![program]).await?.iter().map(read).collect()
 }
 

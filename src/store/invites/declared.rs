@@ -5,10 +5,10 @@
 use jiff::Timestamp;
 
 use super::super::Tx;
-use super::Origin;
 use super::cohorts::lock_cohort;
 use super::hashed::find_hashed_in;
 use super::making::{InviteError, Made, NewInvite, Revocation, create, revoke};
+use super::{DOCUMENT_GONE, Origin, State};
 use crate::args;
 use crate::core::cohort::normalise;
 use crate::core::resources::InviteSpec;
@@ -30,9 +30,17 @@ pub async fn declare(
     let state = lock_cohort(tx, program, &spec.cohort).await?;
     let email_norm = normalise(&spec.email, state.addresses)?;
     find_hashed_in(tx, keys, &state, &spec.email).await?;
-    let sql = "SELECT id FROM beta_invites WHERE program = $1 AND cohort = $2 AND email_norm = $3";
-    let found = tx.opt(sql, args![program, &spec.cohort, &email_norm]).await?;
-    let found = found.map(|row| row.get("id")).transpose().map_err(InviteError::from)?;
+    // One that went with its document, or its cohort's, comes back with it.
+    let sql =
+        "SELECT id, state, revoke_reason FROM beta_invites WHERE program = $1 AND cohort = $2 AND email_norm = $3";
+    let found = match tx.opt(sql, args![program, &spec.cohort, &email_norm]).await? {
+        Some(row) => {
+            let why: Option<String> = row.get("revoke_reason")?;
+            let went = row.get::<String>("state")? == State::Revoked.as_str() && why.as_deref() == Some(DOCUMENT_GONE);
+            (!went || spec.revoked.is_some()).then(|| row.get("id")).transpose()?
+        }
+        None => None,
+    };
     let id = match (found, &spec.revoked) {
         (Some(id), _) => id,
         (None, None) => {

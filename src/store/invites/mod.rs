@@ -55,6 +55,7 @@ pub use sending::{Rendered, mark_opened, mark_sent, render, take_to_render};
 pub use shared::{NewCode, SharedCode, add_code, code, codes, revoke_code};
 
 pub(super) use cohorts::{lock_cohort, reserve_positions};
+pub(super) use shared::revoke_codes;
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -66,6 +67,9 @@ use crate::keys::Keys;
 
 /// Why a list's unused invite is revoked when its row goes; such an invite comes back with its row.
 pub const REMOVED_FROM_LIST: &str = "removed from the list";
+
+/// Why an invite is revoked when its own document, or its cohort's, is deleted; one that a document declared comes back with it.
+pub const DOCUMENT_GONE: &str = "its document is gone";
 
 /// How far an invite got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

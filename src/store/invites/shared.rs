@@ -152,7 +152,7 @@ pub async fn revoke_code(tx: &mut Tx, id: Uuid, reason: &str, actor: &str, now: 
 }
 
 /// Takes back every code of a cohort, or of all of a program's, that still lets somebody in; says how many.
-pub(super) async fn revoke_codes(
+pub(in crate::store) async fn revoke_codes(
     tx: &mut Tx,
     (program, cohort): (&str, Option<&str>),
     reason: &str,
