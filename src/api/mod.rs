@@ -6,6 +6,7 @@
 
 mod accounts;
 mod admin;
+mod alert_hooks;
 mod auth;
 mod codes;
 mod desk;
@@ -72,6 +73,8 @@ pub struct ApiState {
     pub hook_secret: Option<SecretString>,
     /// What signs `POST /hooks/mail`.
     pub mail_hook_secret: Option<SecretString>,
+    /// What opens the doors to alerting systems.
+    pub alert_hooks: AlertHooks,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Who may read flags.
@@ -84,6 +87,15 @@ pub struct ApiState {
     pub limits: Arc<Limits>,
     /// Where one asks for a new link.
     pub links: Links,
+}
+
+/// The secrets of alerting systems; without one, its door stays shut.
+#[derive(Clone, Debug, Default)]
+pub struct AlertHooks {
+    /// The token of `POST /hooks/alertmanager`.
+    pub alertmanager: Option<SecretString>,
+    /// What signs `POST /hooks/pagerduty`.
+    pub pagerduty: Option<SecretString>,
 }
 
 #[derive(OpenApi)]
@@ -111,6 +123,7 @@ pub fn service(state: ApiState) -> Front<Router> {
         .route_layer(axum::middleware::from_fn_with_state(state.clone(), once::once));
     let described = OpenApiRouter::with_openapi(Description::openapi())
         .merge(accounts::routes())
+        .merge(alert_hooks::routes())
         .merge(administration)
         .merge(desk::routes())
         .merge(events::routes())

@@ -11,7 +11,9 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use uuid::Uuid;
 
 use super::ofrep::Access;
-use super::{ApiState, HASHES_AT_ONCE, Limits, Links, Rates, flags_cache::FlagsCache, service, token_digest};
+use super::{
+    AlertHooks, ApiState, HASHES_AT_ONCE, Limits, Links, Rates, flags_cache::FlagsCache, service, token_digest,
+};
 use crate::apply::processes::graceful::asked_to_end;
 use crate::apply::processes::{announce_ready, listener_from_stdin, serve};
 use crate::clock::Clock;
@@ -24,6 +26,11 @@ use crate::store::flags::Process;
 const HOOK_SECRET: &str = "git-hook";
 /// The secret that signs what comes back of mail.
 const MAIL_HOOK_SECRET: &str = "mail-hook";
+
+/// The secret with which Alertmanager comes.
+const ALERTMANAGER_SECRET: &str = "alertmanager-hook";
+/// The secret that signs what PagerDuty tells.
+const PAGERDUTY_SECRET: &str = "pagerduty-hook";
 
 /// How long those who asked for a new link are still seen to when the process ends.
 const LAST_LINKS: Duration = Duration::from_secs(5);
@@ -99,6 +106,10 @@ pub async fn serve_child(settings: ServeSettings) -> Result<(), String> {
         admin_token,
         hook_secret: secret_in(&settings.data, HOOK_SECRET).ok(),
         mail_hook_secret: secret_in(&settings.data, MAIL_HOOK_SECRET).ok(),
+        alert_hooks: AlertHooks {
+            alertmanager: secret_in(&settings.data, ALERTMANAGER_SECRET).ok(),
+            pagerduty: secret_in(&settings.data, PAGERDUTY_SECRET).ok(),
+        },
         metrics: Arc::default(),
         hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
     };

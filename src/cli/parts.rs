@@ -13,8 +13,8 @@ use super::common::keys_of;
 use super::documents::From;
 use super::{CliError, common::database_url};
 use crate::api::{ServeSettings, serve_child};
-use crate::apply::processes::announce_ready;
 use crate::apply::processes::graceful::asked_to_end;
+use crate::apply::processes::{Program, announce_ready};
 use crate::clock::Clock;
 use crate::controller::{Controller, Settings};
 use crate::store::Store;
@@ -116,6 +116,7 @@ impl ControllerAlone {
             data: self.place.data,
             environment: self.environment,
             supervisor: None,
+            jobs: Some(Program::this()),
             probe: self.probe,
             holder: format!("controller/{}", std::process::id()),
             child_env: std::collections::BTreeMap::new(),

@@ -1,10 +1,12 @@
 //! When each check is measured, and with what question.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use betagate_core::decide::{MEASURE_EVERY, Memory, Outcome, Reading, Why};
 use betagate_core::desired::ProgramDesired;
 use betagate_core::resources::{Check, GateSpec, Span};
+use futures_util::FutureExt as _;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::{Controller, ControllerError, revision::secret_in};
@@ -78,6 +80,7 @@ impl Controller {
         let about_lists = due.iter().filter(|(_, check, _)| check.fact.as_deref() == Some(facts::COHORT_OUTCOME));
         let list_outcomes =
             self.list_outcomes(name, about_lists.filter_map(|(_, check, _)| check.of.clone()).collect()).await?;
+        let jobs = if due.iter().any(|(_, check, _)| check.job.is_some()) { self.jobs().await } else { None };
         let Some(program) = self.built.as_ref().and_then(|built| built.desired.programs.get(name)) else {
             return Ok(());
         };
@@ -85,7 +88,8 @@ impl Controller {
         let secret = |secret: &str| secret_in(&data, secret);
         let sources = Sources::resolve(&program.program.spec.sources, self.settings.environment.as_deref(), secret)
             .with_own_store(self.settings.database_url.clone())
-            .with_default_prometheus(std::env::var("PROM_URL").ok().as_deref());
+            .with_default_prometheus(std::env::var("PROM_URL").ok().as_deref())
+            .with_jobs(jobs);
         let sources = Arc::new(sources);
         let world = facts::World {
             store: &self.settings.store,
@@ -103,8 +107,10 @@ impl Controller {
             } else if self.asked.insert(key.clone()) {
                 let (signals, sources, wake) = (self.signals.clone(), sources.clone(), self.wake.clone());
                 self.in_flight.spawn(async move {
-                    let reading = signals.measure(&sources, &check, &about, now).await;
+                    let reading = AssertUnwindSafe(signals.measure(&sources, &check, &about, now)).catch_unwind().await;
                     wake.notify_one();
+                    // One that breaks off by a fault of ours has no answer, which is an answer too: it must not seem to be fresh.
+                    let reading = reading.unwrap_or_else(|_| Some(Reading::unknown(Why::Terminated, now)));
                     (key, reading.unwrap_or_else(|| unmeasured(now)))
                 });
             }

@@ -6,6 +6,7 @@ mod calendar;
 mod carry;
 mod commit;
 mod dispatch;
+mod jobs;
 mod lists;
 mod measure;
 mod observe;
@@ -32,7 +33,7 @@ use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::apply::processes::{ProcessError, Supervisor};
+use crate::apply::processes::{ProcessError, Program, Supervisor};
 use crate::clock::Clock;
 use crate::keys::Keys;
 use crate::signals::Signals;
@@ -112,6 +113,8 @@ pub struct Settings {
     pub environment: Option<String>,
     /// The supervisor of local processes, on one machine.
     pub supervisor: Option<Supervisor>,
+    /// The program with the shim under which the commands of `job` checks run; none where they can't.
+    pub jobs: Option<Program>,
     /// Where always-online routes are probed (`http://127.0.0.1:8080`), when there is a server.
     pub probe: Option<String>,
     /// Who this controller is, for the record of leadership.

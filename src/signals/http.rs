@@ -16,23 +16,30 @@ use super::{Reading, Why, source_error};
 /// A pointer that leads nowhere, or to null, is no data; everything else is a source error.
 pub async fn measure(net: &Net, source: &Endpoint, check: &HttpCheck, at: Timestamp) -> Reading {
     match ask(net, source, check).await {
-        Ok(Some(value)) => Reading::value(value, at),
+        Ok(Some((value, None))) => Reading::value(value, at),
+        Ok(Some((above, Some(below)))) => super::ratio(above, below, at),
         Ok(None) => Reading::unknown(Why::NoData, at),
         Err(why) => source_error(source.name(), &why, at),
     }
 }
 
-async fn ask(net: &Net, source: &Endpoint, check: &HttpCheck) -> Result<Option<f64>, String> {
+/// The value, and the count below the line where one is asked for.
+type Asked = Option<(f64, Option<f64>)>;
+
+async fn ask(net: &Net, source: &Endpoint, check: &HttpCheck) -> Result<Asked, String> {
     let url = source.below(&check.path)?;
     let answer = net.get(source, &url).await?;
     let Some(pointer) = &check.pointer else {
-        return Ok(Some(f64::from(u8::from(answer.status.is_success()))));
+        return Ok(Some((f64::from(u8::from(answer.status.is_success())), None)));
     };
     if !answer.status.is_success() {
         return Err(format!("answered {}", answer.status.as_u16()));
     }
     let body: Value = serde_json::from_slice(&answer.body).map_err(|_| "the answer is not JSON".to_owned())?;
-    value_at(&body, pointer, check.is.as_ref())
+    let value = value_at(&body, pointer, check.is.as_ref())?;
+    let Some(per) = &check.per else { return Ok(value.map(|value| (value, None))) };
+    let below = value_at(&body, per, None)?;
+    Ok(value.zip(below).map(|(value, below)| (value, Some(below))))
 }
 
 /// The number at a JSON pointer (RFC 6901).

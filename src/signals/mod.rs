@@ -2,13 +2,14 @@
 //!
 //! Must not know: thresholds.
 //!
-//! A [`Signals`] measures the checks of a program that ask something outside `decide`: `kpi`, `sql`, `prometheus` and `http`.
+//! A [`Signals`] measures the checks of a program that ask something outside `decide`: `kpi`, `sql`, `prometheus`, `http` and `job`.
 //! Whatever goes wrong becomes a reading that says so: an unknown is a value of its own, never zero. Errors name the source,
 //! never its address.
 
 pub mod facts;
 mod guard;
 pub mod http;
+pub mod job;
 pub mod kpi;
 pub mod net;
 pub mod probe;
@@ -22,6 +23,7 @@ pub use betagate_core::decide::{Outcome, Reading, Why};
 use betagate_core::resources::Check;
 use jiff::Timestamp;
 
+pub use job::Jobs;
 pub use sources::{Source, Sources};
 
 use crate::store::Store;
@@ -49,16 +51,20 @@ impl Signals {
         Ok(Self { store, net: net::Net::new(deadline)?, deadline })
     }
 
-    /// Measures one check; `None` when its kind is not measured here (`incidents`, `gate`, `job`, `fact`, `signoff`).
+    /// Measures one check; `None` when its kind is not measured here (`incidents`, `gate`, `fact`, `signoff`).
     /// `about` says whom and which days a KPI is about, `at` is the time the reading carries.
     pub async fn measure(&self, sources: &Sources, check: &Check, about: &KpiQuery, at: Timestamp) -> Option<Reading> {
         if let Some(name) = &check.kpi {
             return Some(kpi::measure(&self.store, name, about, at).await);
         }
+        if let Some(asked) = &check.job {
+            return Some(job::measure(sources.jobs(), asked, check.pass.is_some(), at).await);
+        }
         let reading = if let Some(query) = &check.prometheus {
-            match sources.prometheus(check.source.as_deref()) {
-                Ok(source) => prometheus::measure(&self.net, source, query, None, at).await,
-                Err(why) => Reading::unknown(Why::SourceError(why), at),
+            match (sources.prometheus(check.source.as_deref()), &check.per) {
+                (Ok(source), None) => prometheus::measure(&self.net, source, query, None, at).await,
+                (Ok(source), Some(per)) => prometheus::ratio(&self.net, source, (query, per), at).await,
+                (Err(why), _) => Reading::unknown(Why::SourceError(why), at),
             }
         } else if let Some(asked) = &check.http {
             match sources.http(&asked.source) {
@@ -74,6 +80,16 @@ impl Signals {
         };
         Some(reading)
     }
+}
+
+/// The ratio of two counts, which are kept; no data when nothing is below the line.
+fn ratio(numerator: f64, denominator: f64, at: Timestamp) -> Reading {
+    if denominator == 0.0 {
+        return Reading::unknown(Why::NoData, at);
+    }
+    let value = numerator / denominator;
+    let outcome = Outcome::Value { value, numerator: Some(numerator), denominator: Some(denominator), samples: None };
+    Reading { outcome, at, window: None }
 }
 
 /// A reading that says what is wrong with which source.

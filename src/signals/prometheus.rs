@@ -21,6 +21,17 @@ pub async fn measure(net: &Net, source: &Endpoint, query: &str, time: Option<Tim
     }
 }
 
+/// Asks for two counts at one moment, and gives their ratio with both.
+pub async fn ratio(net: &Net, source: &Endpoint, (query, per): (&str, &str), at: Timestamp) -> Reading {
+    let (above, below) = tokio::join!(ask(net, source, query, Some(at)), ask(net, source, per, Some(at)));
+    match (above, below) {
+        (Ok(Some(above)), Ok(Some(below))) => super::ratio(above, below, at),
+        (Err(why), _) | (_, Err(why)) => source_error(source.name(), &why, at),
+        // Nothing was counted below the line, or nobody says what is above it: that is no zero.
+        (Ok(_), Ok(_)) => Reading::unknown(Why::NoData, at),
+    }
+}
+
 async fn ask(net: &Net, source: &Endpoint, query: &str, time: Option<Timestamp>) -> Result<Option<f64>, String> {
     let mut url = source.below("/api/v1/query")?;
     url.query_pairs_mut().append_pair("query", query);

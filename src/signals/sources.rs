@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use betagate_core::resources::{Address, Source as Declared};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::job::Jobs;
 use super::net::Endpoint;
 use super::sql::Database;
 
@@ -26,9 +27,12 @@ pub enum Source {
     Unusable(String),
 }
 
-/// The sources of one program, by name.
+/// The sources of one program, by name, and where its jobs run.
 #[derive(Clone, Debug, Default)]
-pub struct Sources(BTreeMap<String, Source>);
+pub struct Sources {
+    named: BTreeMap<String, Source>,
+    jobs: Option<Jobs>,
+}
 
 impl Sources {
     /// Looks up what a program declares. `secret` finds a secret by name. A source declared for other environments than
@@ -46,14 +50,14 @@ impl Sources {
             let source = resolve_one(name, source, &secret).unwrap_or_else(Source::Unusable);
             (name.clone(), source)
         });
-        Self(sources.collect())
+        Self { named: sources.collect(), jobs: None }
     }
 
     /// Adds betagate's own store as the source `betagate`, by its address.
     #[must_use]
     pub fn with_own_store(mut self, address: SecretString) -> Self {
         let own = Database::own(address);
-        self.0.insert(own.name().to_owned(), Source::Database(own));
+        self.named.insert(own.name().to_owned(), Source::Database(own));
         self
     }
 
@@ -61,12 +65,23 @@ impl Sources {
     #[must_use]
     pub fn with_default_prometheus(mut self, address: Option<&str>) -> Self {
         if let Some(address) = address.filter(|address| !address.trim().is_empty())
-            && !self.0.contains_key(DEFAULT_PROMETHEUS)
+            && !self.named.contains_key(DEFAULT_PROMETHEUS)
         {
             let source = Endpoint::new(DEFAULT_PROMETHEUS, address, None).map(Source::Prometheus);
-            self.0.insert(DEFAULT_PROMETHEUS.into(), source.unwrap_or_else(Source::Unusable));
+            self.named.insert(DEFAULT_PROMETHEUS.into(), source.unwrap_or_else(Source::Unusable));
         }
         self
+    }
+
+    /// Says where jobs run.
+    #[must_use]
+    pub fn with_jobs(self, jobs: Option<Jobs>) -> Self {
+        Self { jobs, ..self }
+    }
+
+    /// Where jobs run; none where they can't.
+    pub(super) fn jobs(&self) -> Option<&Jobs> {
+        self.jobs.as_ref()
     }
 
     /// The Prometheus of that name; without a name the only one, or the one named `prom`.
@@ -75,12 +90,13 @@ impl Sources {
         let name = match name {
             Some(name) => name,
             None => {
-                let mut all = self.0.iter().filter(|(_, source)| is_prometheus(source)).map(|(name, _)| name.as_str());
+                let mut all =
+                    self.named.iter().filter(|(_, source)| is_prometheus(source)).map(|(name, _)| name.as_str());
                 match (all.next(), all.next()) {
                     (Some(only), None) => only,
-                    (None, _) if self.0.contains_key(DEFAULT_PROMETHEUS) => DEFAULT_PROMETHEUS,
+                    (None, _) if self.named.contains_key(DEFAULT_PROMETHEUS) => DEFAULT_PROMETHEUS,
                     (None, _) => return Err("the program has no Prometheus source, and PROM_URL is not set".into()),
-                    _ if self.0.contains_key(DEFAULT_PROMETHEUS) => DEFAULT_PROMETHEUS,
+                    _ if self.named.contains_key(DEFAULT_PROMETHEUS) => DEFAULT_PROMETHEUS,
                     _ => return Err("the program has several Prometheus sources: name one with `source:`".into()),
                 }
             }
@@ -106,8 +122,8 @@ impl Sources {
     }
 
     fn find(&self, name: &str) -> Result<&Source, String> {
-        self.0.get(name).ok_or_else(|| {
-            let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
+        self.named.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.named.keys().map(String::as_str).collect();
             format!("there is no source {name} here; there are: {}", known.join(", "))
         })
     }

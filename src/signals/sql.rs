@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Row
 use url::Url;
 
 use super::guard::{self, Guard};
-use super::{Reading, Why, source_error};
+use super::{Reading, Why, ratio, source_error};
 
 /// How often SQLite looks at the clock: every so many steps of its virtual machine, some tens of microseconds.
 const STEPS_BETWEEN_LOOKS: i32 = 1000;
@@ -92,16 +92,6 @@ fn read(row: &Answer, at: Timestamp) -> Result<Reading, String> {
     }
     let value = row.values().next().map_or(Ok(None), number)?;
     Ok(value.map_or_else(|| Reading::unknown(Why::NoData, at), |value| Reading::value(value, at)))
-}
-
-fn ratio(numerator: f64, denominator: f64, at: Timestamp) -> Reading {
-    if denominator == 0.0 {
-        return Reading::unknown(Why::NoData, at);
-    }
-    let value = numerator / denominator;
-    let outcome =
-        super::Outcome::Value { value, numerator: Some(numerator), denominator: Some(denominator), samples: None };
-    Reading { outcome, at, window: None }
 }
 
 fn number(value: &Value) -> Result<Option<f64>, String> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use betagate_core::resources::{Address, Check, HttpCheck, Source as Declared, SqlCheck};
+use betagate_core::resources::{Address, Check, HttpCheck, JobCheck, Source as Declared, SqlCheck};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use secrecy::SecretString;
@@ -74,9 +74,10 @@ async fn every_check_reads_something_or_says_why_not() {
             Check { kpi: nothing.clone(), ..Check::default() },
             Check { prometheus: nothing.clone(), ..Check::default() },
             Check {
-                http: Some(HttpCheck { source: "x".into(), path: "/".into(), pointer: None, is: None }),
+                http: Some(HttpCheck { source: "x".into(), path: "/".into(), pointer: None, per: None, is: None }),
                 ..Check::default()
             },
+            Check { job: Some(JobCheck { command: vec!["true".into()], ..JobCheck::default() }), ..Check::default() },
             Check { sql: Some(SqlCheck { source: "x".into(), query: "SELECT 1".into() }), ..Check::default() },
         ];
         for check in unknown {

@@ -10,9 +10,11 @@ pub fn is_document(path: &str) -> bool {
     ending(path).is_some_and(|ending| ["yaml", "yml", "json"].iter().any(|one| one.eq_ignore_ascii_case(ending)))
 }
 
-/// Whether a file belongs to a source: documents, and what documents name (lists, templates, queries).
+/// Whether a file belongs to a source: documents, and what documents name (lists, templates, queries, the scripts of
+/// jobs).
 pub(super) fn belongs(path: &str) -> bool {
-    const NAMED: [&str; 11] = ["csv", "tsv", "txt", "md", "html", "htm", "j2", "jinja", "eml", "mjml", "sql"];
+    const NAMED: [&str; 13] =
+        ["csv", "tsv", "txt", "md", "html", "htm", "j2", "jinja", "eml", "mjml", "sql", "sh", "py"];
     let name = path.rsplit('/').next().unwrap_or(path);
     !name.starts_with('.')
         && (is_document(path)
@@ -42,6 +44,7 @@ mod tests {
             ("flags/f.json", true, true),
             ("cohorts/pavia.csv", false, true),
             ("cohorts/templates/beta-invite.html.j2", false, true),
+            ("manifests/jobs/backup-age.sh", false, true),
             ("a/.hidden.yaml", true, false),
             ("src/main.rs", false, false),
             ("yaml", false, false),

@@ -14,6 +14,7 @@ mod error;
 pub mod events;
 pub mod flags;
 pub mod freezes;
+pub mod incident_feeds;
 pub mod incidents;
 pub mod intents;
 pub mod invites;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use betagate::api::flags_cache::FlagsCache;
 use betagate::api::ofrep::Access;
-use betagate::api::{ApiState, Limits, Links, Rate, Rates, service, token_digest};
-use betagate::apply::processes::WithPeer;
+use betagate::api::{AlertHooks, ApiState, Limits, Links, Rate, Rates, service, token_digest};
+use betagate::apply::processes::{Program, WithPeer};
 use betagate::clock::Clock;
 use betagate::controller::{Controller, Settings};
 use betagate::keys::Keys;
@@ -25,6 +25,10 @@ use super::{TestDb, TestRepo};
 /// The administration token of a test.
 /// What signs `POST /hooks/git`.
 pub const HOOK_SECRET: &str = "a secret that the forge knows";
+/// The token of `POST /hooks/alertmanager`.
+pub const ALERTMANAGER_SECRET: &str = "a secret that Alertmanager knows";
+/// What signs `POST /hooks/pagerduty`.
+pub const PAGERDUTY_SECRET: &str = "a secret that PagerDuty knows";
 /// What signs `POST /hooks/mail`.
 pub const MAIL_HOOK_SECRET: &str = "a secret that the mail provider knows";
 pub const ADMIN: &str = "a-token-for-tests-only";
@@ -84,6 +88,10 @@ impl Beta {
             admin_token: Some(token_digest(ADMIN)),
             hook_secret: Some(HOOK_SECRET.to_owned().into()),
             mail_hook_secret: Some(MAIL_HOOK_SECRET.to_owned().into()),
+            alert_hooks: AlertHooks {
+                alertmanager: Some(ALERTMANAGER_SECRET.to_owned().into()),
+                pagerduty: Some(PAGERDUTY_SECRET.to_owned().into()),
+            },
             flag_access: Access::Open,
             ending: tokio::sync::watch::Sender::new(false).subscribe(),
             metrics: Arc::default(),
@@ -263,6 +271,7 @@ fn settings(
         keys,
         environment: None,
         supervisor: None,
+        jobs: Some(Program::at(env!("CARGO_BIN_EXE_betagate"))),
         probe: Some(format!("http://{address}")),
         holder: "test".to_owned(),
         child_env: BTreeMap::new(),

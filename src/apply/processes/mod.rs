@@ -12,6 +12,7 @@
 //! - [`shim`] is the staying parent of each process. It notices the end of `up` by two means (its control socket closes; the
 //!   kernel's process handle of `up` becomes readable), neither bound to a thread, and both work after a SIGKILL.
 //! - [`listener`] binds the one listening socket and takes it up again in a child; [`graceful`] is a child's side of being replaced.
+//! - [`Once`] is a command that runs to its end under a shim, once.
 //! - [`folder`] is the data folder's lock and `server.json`.
 //!
 //! Must not know: resources, the database, or why a process is wanted.
@@ -24,6 +25,7 @@ pub mod folder;
 pub mod graceful;
 mod keeper;
 pub mod listener;
+mod once;
 mod output;
 mod peer;
 mod probe;
@@ -37,6 +39,7 @@ pub use error::ProcessError;
 pub use folder::{FolderLock, ServerFile};
 pub use graceful::{announce_ready, serve};
 pub use listener::{SharedListener, listener_from_stdin};
+pub use once::{Ended, Once};
 pub use peer::WithPeer;
 pub use roll::{Exit, ProcessState, ProcessStatus};
 pub use spec::{CommandLine, Listens, ProcessSpec, Ready};

@@ -16,7 +16,7 @@ mod shape_scalar;
 
 pub use build::{BuildOptions, Built, build};
 pub use model::*;
-pub use rules::KPIS;
+pub use rules::{KPIS, LONGEST_JOB};
 
 #[cfg(test)]
 mod build_tests;

@@ -1,5 +1,7 @@
 //! `Gate`: checks with thresholds, when they are measured and when they are reviewed.
 
+use std::collections::BTreeMap;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -125,6 +127,9 @@ pub struct Check {
     /// A PromQL query that answers one number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<String>,
+    /// A second PromQL query that answers the count below the line: the check is about the ratio of both, and keeps both counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per: Option<String>,
     /// The name of the Prometheus source; the only one when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -137,7 +142,8 @@ pub struct Check {
     /// Another gate's verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateCheck>,
-    /// A job's exit code: 0 met, 2 unknown, else missed.
+    /// A command. Without `pass` its exit code is the answer: 0 met, 2 unknown, else missed. With `pass`, what it writes on its last line is: a
+    /// number, or JSON with `value`, or `numerator` and `denominator`; any exit code but 0 reads unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobCheck>,
     /// Something betagate itself knows, by name.
@@ -225,6 +231,9 @@ pub struct HttpCheck {
     /// A JSON pointer to the value; left out: the answer's status, 1 for 2xx and else 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
+    /// A JSON pointer to the count below the line: the check is about the ratio of both, and keeps both counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per: Option<String>,
     /// The value that counts as 1 (anything else as 0), for strings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::kind::anything")]
@@ -276,16 +285,27 @@ pub enum GateIs {
     NoMiss,
 }
 
-/// A command whose exit code is the answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// A command that answers: by its exit code, or with a number on the last line of its output.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JobCheck {
-    /// The program and its arguments.
+    /// The program and its arguments, no shell between. On one machine it runs in the folder of the documents.
     #[schemars(length(min = 1))]
     pub command: Vec<String>,
     /// The image it runs in, on a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// How long it may take; 60s when left out, 10m at most. Then it is ended, and reads unknown (terminated).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// Its environment. Of betagate's own it sees PATH, HOME, USER, LANG, TZ and TMPDIR, and nothing else.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 100))]
+    pub env: BTreeMap<String, String>,
+    /// Variables whose values are secrets, by the secrets' names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 100))]
+    pub secret_env: BTreeMap<String, String>,
 }
 
 /// A person's word.

@@ -71,6 +71,9 @@ pub struct ProgramSpec {
     /// How addresses are compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<AddressRules>,
+    /// What incidents from alerting systems are (`POST /hooks/alertmanager`, `/hooks/pagerduty`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhooks: Option<Webhooks>,
     /// The share of a cohort (per cent) that one change may revoke without a sign-off; 20 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
@@ -223,6 +226,17 @@ pub enum Verified {
     Optional,
     /// Only verified words count.
     Required,
+}
+
+/// What incidents from alerting systems are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Webhooks {
+    /// What their severities, priorities and urgencies are here: sev-1 to sev-4, or `ignore`. Without it `critical`, `page`, P1 are sev-1; `error`, `high`, P2
+    /// sev-2; `warning`, `low`, P3 sev-3; `info`, P4, P5 sev-4; `none` is ignored; everything else is sev-3.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 100))]
+    pub severities: BTreeMap<String, String>,
 }
 
 /// How addresses are compared.

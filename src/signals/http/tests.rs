@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::RawQuery;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -19,7 +20,30 @@ use super::super::net::{Endpoint, Net};
 use super::super::{Outcome, Why};
 use super::{measure, value_at};
 
-const HEALTH: &str = r#"{"status":"ok","up":true,"drives":{"online":4},"open":[1,2],"none":null}"#;
+const HEALTH: &str = r#"{"status":"ok","up":true,"drives":{"online":4},"open":[1,2],"zero":0,"none":null}"#;
+
+/// Answers as Sentry does: a list of issues, for this query.
+async fn sentry(headers: HeaderMap, RawQuery(query): RawQuery) -> impl IntoResponse {
+    let asked = query.as_deref() == Some("query=is%3Aunresolved%20priority%3Ahigh&limit=100");
+    if headers.get("authorization").is_none() || !asked {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    json!([{ "id": "1", "level": "error", "status": "unresolved" }, { "id": "2", "level": "fatal", "status": "unresolved" }])
+        .to_string()
+        .into_response()
+}
+
+/// Answers as PagerDuty does: one page of incidents, and how many there are.
+async fn pagerduty(headers: HeaderMap, RawQuery(query): RawQuery) -> impl IntoResponse {
+    let query = query.unwrap_or_default();
+    let asked = query.contains("total=true") && query.contains("triggered") && query.contains("acknowledged");
+    if headers.get("authorization").is_none() || !asked {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    json!({ "incidents": [{ "id": "PT4KHLK" }], "limit": 1, "offset": 0, "total": 3, "more": true })
+        .to_string()
+        .into_response()
+}
 
 async fn serve() -> (SocketAddr, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
@@ -45,6 +69,8 @@ async fn serve() -> (SocketAddr, Arc<AtomicUsize>) {
         .route("/api/broken", get(|| async { (StatusCode::INTERNAL_SERVER_ERROR, HEALTH) }))
         .route("/api/flaky", get(flaky))
         .route("/api/who", get(who))
+        .route("/api/0/organizations/ORG/issues/", get(sentry))
+        .route("/incidents", get(pagerduty))
         .route("/secret", get(|| async { "1" }));
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     (address, calls)
@@ -56,7 +82,7 @@ fn net(deadline: Duration) -> Net {
 }
 
 fn check(path: &str, pointer: Option<&str>, is: Option<Value>) -> HttpCheck {
-    HttpCheck { source: "health".into(), path: path.into(), pointer: pointer.map(String::from), is }
+    HttpCheck { source: "health".into(), path: path.into(), pointer: pointer.map(String::from), per: None, is }
 }
 
 fn value(value: f64) -> Outcome {
@@ -92,6 +118,40 @@ async fn a_pointer_reads_a_value_and_no_pointer_the_status() {
     says(&ask(check("/health", Some("/status"), None)).await, "is:");
     says(&ask(check("/broken", Some("/up"), None)).await, "answered 500");
     says(&ask(check("/health", Some("up"), None)).await, "JSON pointer");
+}
+
+#[tokio::test]
+async fn two_pointers_are_a_ratio_that_keeps_its_counts() {
+    let (address, _) = serve().await;
+    let net = net(Duration::from_secs(10));
+    let source = Endpoint::new("health", &format!("http://{address}/api"), None).unwrap();
+    let ask = async |pointer: &str, per: &str| {
+        let check = HttpCheck { per: Some(per.into()), ..check("/health", Some(pointer), None) };
+        measure(&net, &source, &check, Timestamp::UNIX_EPOCH).await.outcome
+    };
+    let half = Outcome::Value { value: 0.5, numerator: Some(2.0), denominator: Some(4.0), samples: None };
+    assert_eq!(ask("/open", "/drives/online").await, half);
+    assert_eq!(ask("/nothing", "/drives/online").await, Outcome::Unknown(Why::NoData));
+    assert_eq!(ask("/open", "/nothing").await, Outcome::Unknown(Why::NoData));
+    assert_eq!(ask("/open", "/zero").await, Outcome::Unknown(Why::NoData));
+    says(&ask("/open", "/status").await, "is:");
+}
+
+#[tokio::test]
+async fn the_presets_for_sentry_and_pagerduty_count_what_is_open() {
+    let (address, _) = serve().await;
+    let net = net(Duration::from_secs(10));
+    let token = Some(SecretString::from("abc".to_owned()));
+    let source = Endpoint::new("saas", &format!("http://{address}"), token).unwrap();
+    let issues = "/api/0/organizations/ORG/issues/?query=is%3Aunresolved%20priority%3Ahigh&limit=100";
+    let pages = "/incidents?statuses[]=triggered&statuses[]=acknowledged&total=true&limit=1";
+    for (path, pointer, open) in [(issues, "", 2.0), (pages, "/total", 3.0)] {
+        let outcome = measure(&net, &source, &check(path, Some(pointer), None), Timestamp::UNIX_EPOCH).await.outcome;
+        assert_eq!(outcome, value(open), "{path}");
+    }
+    let stranger = Endpoint::new("saas", &format!("http://{address}"), None).unwrap();
+    let outcome = measure(&net, &stranger, &check(pages, Some("/total"), None), Timestamp::UNIX_EPOCH).await.outcome;
+    says(&outcome, "answered 401");
 }
 
 #[tokio::test]

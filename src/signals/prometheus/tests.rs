@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 
 use super::super::net::{Answer, Endpoint, Net};
 use super::super::{Outcome, Why};
-use super::{measure, read};
+use super::{measure, ratio, read};
 
 fn answered(status: StatusCode, body: &str) -> Result<Option<f64>, String> {
     read(&Answer { status, body: body.as_bytes().to_vec() })
@@ -68,6 +68,16 @@ async fn a_real_server_is_read_as_it_answers() {
             other => panic!("{query}: {other:?}"),
         }
     }
+    let both = ratio(&net, &source, ("sum(vector(949))", "sum(vector(1000))"), Timestamp::now()).await;
+    let counts = Outcome::Value { value: 0.949, numerator: Some(949.0), denominator: Some(1000.0), samples: None };
+    assert_eq!(both.outcome, counts);
+    for (above, below) in [("vector(1)", "vector(0)"), ("vector(1)", "no_such_metric"), ("no_such_metric", "vector(1)")]
+    {
+        let nothing = ratio(&net, &source, (above, below), Timestamp::now()).await;
+        assert_eq!(nothing.outcome, Outcome::Unknown(Why::NoData), "{above} per {below}");
+    }
+    let broken = ratio(&net, &source, ("vector(1)", "sum("), Timestamp::now()).await;
+    assert!(matches!(broken.outcome, Outcome::Unknown(Why::SourceError(_))));
     let past = measure(&net, &source, "time()", Some("2026-03-13T17:00:00Z".parse().unwrap()), at).await;
     assert_eq!(past.outcome, plain(1_773_421_200.0));
 }

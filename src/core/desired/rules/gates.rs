@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Rules;
+use super::{Rules, is_variable, token};
 use crate::{
     desired::{ProgramDesired, build::Documents, circles::circles, error::Problem},
-    resources::{Check, FunnelStep, Kind, Unit},
+    resources::{Check, FunnelStep, Kind, Span, Unit},
 };
 
 /// The KPIs of seed 002, section 2.
@@ -42,6 +42,9 @@ pub const FACTS: &[&str] = &[
     "rehearsal.age",
     "workload.ready",
 ];
+
+/// How long a job may take at most: longer ones are no checks.
+pub const LONGEST_JOB: Span = Span::seconds(600);
 
 /// Gates in the order in which they seal: one that reads another comes after it. Cycles are named.
 pub(super) fn order(program: &ProgramDesired, documents: &Documents, problems: &mut Vec<Problem>) -> Vec<String> {
@@ -144,6 +147,8 @@ impl Rules<'_> {
             self.problem(document, &format!("{pointer}/of"), "`of` is only for facts");
         }
         self.funnel(gate, check, pointer);
+        self.counts(gate, check, pointer);
+        self.job(gate, check, pointer);
         if let Some(severity) = check.incidents.as_ref().and_then(|incidents| incidents.severity.as_ref()) {
             self.severity(document, &format!("{pointer}/incidents/severity"), severity);
         }
@@ -168,6 +173,63 @@ impl Rules<'_> {
         }
         for (place, person) in check.signoff.iter().flat_map(|signoff| signoff.from.iter().enumerate()) {
             self.person(document, &format!("{pointer}/signoff/from/{place}"), person);
+        }
+    }
+
+    /// Where there are two counts, and whether samples can be counted at all.
+    fn counts(&mut self, gate: &str, check: &Check, pointer: &str) {
+        let document = self.document(Kind::Gate, gate);
+        if check.per.is_some() && check.prometheus.is_none() {
+            self.problem(document, &format!("{pointer}/per"), "`per` here is only for prometheus checks");
+        }
+        if let Some(http) = check.http.as_ref().filter(|http| http.per.is_some()) {
+            let at = format!("{pointer}/http/per");
+            if http.pointer.is_none() {
+                self.problem(document, &at, "`per` needs `pointer`: what is above the line");
+            } else if http.is.is_some() {
+                self.problem(
+                    document,
+                    &at,
+                    "`per` makes a ratio of two numbers, `is` compares one value: give one of them",
+                );
+            }
+        }
+        let counted = check.kpi.is_some()
+            || check.sql.is_some()
+            || check.job.is_some()
+            || check.out_of.is_some()
+            || check.per.is_some()
+            || check.http.as_ref().is_some_and(|http| http.per.is_some());
+        if check.min_samples.is_some() && !counted {
+            let message = "nothing tells how many samples the value rests on: `minSamples` is for ratios (kpi, sql with numerator and \
+                denominator, prometheus and http with `per`, funnels with `outOf`, jobs)";
+            self.problem(document, &format!("{pointer}/minSamples"), message);
+        }
+    }
+
+    fn job(&mut self, gate: &str, check: &Check, pointer: &str) {
+        let document = self.document(Kind::Gate, gate);
+        let Some(job) = &check.job else { return };
+        if job.command.first().is_none_or(|program| program.trim().is_empty()) {
+            self.problem(document, &format!("{pointer}/job/command"), "the command is empty");
+        }
+        let timeout = format!("{pointer}/job/timeout");
+        self.lasting(document, &timeout, job.timeout);
+        if job.timeout.is_some_and(|timeout| timeout > LONGEST_JOB) {
+            self.problem(document, &timeout, format!("a job may take {LONGEST_JOB} at most"));
+        }
+        for (field, names) in [("env", job.env.keys()), ("secretEnv", job.secret_env.keys())] {
+            for variable in names {
+                let place = format!("{pointer}/job/{field}/{}", token(variable));
+                let message = if !is_variable(variable) {
+                    format!("'{variable}' is no name for an environment variable")
+                } else if field == "secretEnv" && job.env.contains_key(variable) {
+                    format!("'{variable}' stands in env too")
+                } else {
+                    continue;
+                };
+                self.problems.extend(document.map(|document| document.problem_at_key(&place, message)));
+            }
         }
     }
 

@@ -14,7 +14,7 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
-pub use gates::KPIS;
+pub use gates::{KPIS, LONGEST_JOB};
 
 use super::{
     BuildOptions, Desired, ProgramDesired,

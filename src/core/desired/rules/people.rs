@@ -46,6 +46,11 @@ impl Rules<'_> {
                 ROUTE_GROUPS.iter().copied(),
             );
         }
+        for (theirs, ours) in spec.webhooks.iter().flat_map(|webhooks| &webhooks.severities) {
+            if ours != "ignore" {
+                self.severity(document, &format!("/spec/webhooks/severities/{}", token(theirs)), ours);
+            }
+        }
         for (name, source) in &spec.sources {
             for (kind, address) in
                 [("database", &source.database), ("prometheus", &source.prometheus), ("http", &source.http)]

@@ -1,0 +1,11 @@
+-- What alerting systems told of an incident, each under its own key there (an alert's fingerprint, an incident's id).
+CREATE TABLE incident_feeds (
+    program TEXT NOT NULL,
+    source TEXT NOT NULL,
+    key TEXT NOT NULL,
+    -- The incident that it is now; an alert that fires again after a while is another one.
+    incident TEXT NOT NULL,
+    -- The moment of the newest thing that was told: what comes late and is older changes nothing.
+    changed_at INTEGER NOT NULL,
+    PRIMARY KEY (program, source, key)
+) STRICT;
