@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use betagate_core::cohort::Outcome;
-use betagate_core::desired::error::{Position, Problem};
+use betagate_core::desired::error::{Position, Problem, sorted};
 use betagate_core::desired::{Built, nearest::nearest};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{ATTENTION, CliError, FAILED, Format, common::print_value};
 use crate::clock::Clock;
-use crate::controller::{Acknowledgement, CheckedList, build_snapshot, check_list};
+use crate::controller::{Acknowledgement, CheckedList, check_list, survey_snapshot};
 use crate::source::{Snapshot, read_folder};
 
 /// Checks every document and every list of a folder: all problems in one run, each with its file, line and column.
@@ -41,21 +41,10 @@ impl Validate {
     pub fn run(self) -> Result<ExitCode, CliError> {
         let snapshot = read_folder(&self.dir).map_err(CliError::failed)?;
         let default_prometheus = std::env::var("PROM_URL").is_ok();
-        let built = match build_snapshot(&snapshot, self.environment.as_deref(), default_prometheus) {
-            Ok(built) => built,
-            Err(problems) => {
-                if self.output == Format::Table {
-                    for problem in &problems {
-                        complain!("{problem}");
-                    }
-                    let errors = problems.iter().filter(|problem| problem.is_error()).count();
-                    complain!("{errors} error(s), {} warning(s)", problems.len() - errors);
-                } else {
-                    print_value(&problems, self.output)?;
-                }
-                return Ok(ExitCode::from(FAILED));
-            }
-        };
+        let built = survey_snapshot(&snapshot, self.environment.as_deref(), default_prometheus);
+        if built.warnings.iter().any(Problem::is_error) {
+            return self.refused(&snapshot, &built);
+        }
         if let Some(name) = &self.cohort {
             return self.list(&snapshot, &built, name);
         }
@@ -75,6 +64,23 @@ impl Validate {
             (false, false) => ExitCode::from(ATTENTION),
             (false, true) => ExitCode::from(FAILED),
         })
+    }
+
+    /// Everything that is wrong, the lists' errors included as far as the documents say where lists are.
+    fn refused(&self, snapshot: &Snapshot, built: &Built) -> Result<ExitCode, CliError> {
+        let mut problems = built.warnings.clone();
+        problems.extend(self.lists(snapshot, built).into_iter().filter(Problem::is_error));
+        let problems = sorted(problems);
+        if self.output == Format::Table {
+            for problem in &problems {
+                complain!("{problem}");
+            }
+            let errors = problems.iter().filter(|problem| problem.is_error()).count();
+            complain!("{errors} error(s), {} warning(s)", problems.len() - errors);
+        } else {
+            print_value(&problems, self.output)?;
+        }
+        Ok(ExitCode::from(FAILED))
     }
 
     /// What is wrong with the lists of all cohorts; warnings that somebody has acknowledged are left out, and so is a secret that is elsewhere.

@@ -50,7 +50,7 @@ pub use preview::{Preview, preview};
 pub use program::ProgramState;
 pub use pull::{Side, pull};
 pub use requests::{MEASURE_GATE, SEND_TEST, SET_FLAG, START_ROLLBACK, TRIGGER_SOURCE};
-pub use revision::{build_snapshot, secret_in};
+pub use revision::{build_snapshot, secret_in, survey_snapshot};
 
 /// A settling program is passed over at most so often before the rest gets its turn.
 const MOST_PASSES: usize = 100;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use betagate_core::desired::error::Position;
-use betagate_core::desired::{BuildOptions, Built, Revision, build, error::Problem};
+use betagate_core::desired::error::{Position, Problem, sorted};
+use betagate_core::desired::{BuildOptions, Built, Revision, survey};
 use secrecy::SecretString;
 use serde_json::json;
 
@@ -27,16 +27,25 @@ pub fn build_snapshot(
     environment: Option<&str>,
     default_prometheus: bool,
 ) -> Result<Built, Vec<Problem>> {
+    let built = survey_snapshot(snapshot, environment, default_prometheus);
+    if built.warnings.iter().any(Problem::is_error) { Err(built.warnings) } else { Ok(built) }
+}
+
+/// The same, as far as can be: with errors among its problems it is only for looking at what else is wrong.
+pub fn survey_snapshot(snapshot: &Snapshot, environment: Option<&str>, default_prometheus: bool) -> Built {
     let mut texts = Vec::new();
     let mut unreadable = Vec::new();
     for (path, bytes) in snapshot.documents() {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => texts.push((path, text)),
-            Err(_) => unreadable.push(Problem::new(path, Position::START, "", "the file is not UTF-8 text")),
+        // What can be read of a file keeps the names in it from being unknown too.
+        let text = String::from_utf8_lossy(bytes);
+        if let Err(error) = std::str::from_utf8(bytes) {
+            let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            let line = u32::try_from(before.matches('\n').count()).unwrap_or(u32::MAX - 1) + 1;
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
+            let at = Position::new(line, u32::try_from(column).unwrap_or(u32::MAX - 1) + 1);
+            unreadable.push(Problem::new(path, at, "", "the file is not UTF-8 text"));
         }
-    }
-    if !unreadable.is_empty() {
-        return Err(unreadable);
+        texts.push((path, text));
     }
     let file_exists = |path: &str| snapshot.files.contains_key(path);
     let options = BuildOptions { environment, default_prometheus, file_exists: &file_exists };
@@ -47,7 +56,10 @@ pub fn build_snapshot(
         verified: about.author.as_ref().is_some_and(|author| author.verified),
         at: about.committed_at,
     };
-    build(texts, revision, &options)
+    let texts = texts.iter().map(|(path, text)| (*path, text.as_ref()));
+    let (desired, problems) = survey(texts, revision, &options);
+    unreadable.extend(problems);
+    Built { desired, warnings: sorted(unreadable) }
 }
 
 /// A secret by its name: `secrets/NAME` in the data folder, or `BETAGATE_SECRET_NAME` in the environment.

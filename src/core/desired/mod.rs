@@ -4,7 +4,9 @@
 
 mod build;
 pub mod circles;
+mod documents;
 pub mod error;
+mod mend;
 mod model;
 pub mod nearest;
 pub mod parse;
@@ -14,7 +16,7 @@ pub mod shape;
 mod shape_choice;
 mod shape_scalar;
 
-pub use build::{BuildOptions, Built, build};
+pub use build::{BuildOptions, Built, build, survey};
 pub use model::*;
 pub use rules::{KPIS, LONGEST_JOB};
 

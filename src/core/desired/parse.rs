@@ -13,6 +13,7 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{Error as YamlError, MessageFormatter, UserMessageFormatter};
 
 use super::error::{Position, Problem};
+use super::mend::Damage;
 pub use super::parse_node::{Entry, Node, Value, dotted};
 use super::parse_node::{push_index, push_key};
 
@@ -29,6 +30,8 @@ pub struct Document {
     pub name: String,
     /// The whole document.
     pub root: Node,
+    /// Where it was mended, for what else is to be found in it.
+    pub(super) damage: Vec<Damage>,
 }
 
 impl Document {
@@ -231,6 +234,7 @@ fn document(file: &Arc<str>, root: Node) -> Result<Document, Box<Problem>> {
         kind: kind.to_owned(),
         name: root.at("/metadata/name").and_then(Node::text).unwrap_or_default().to_owned(),
         root,
+        damage: Vec::new(),
     })
 }
 

@@ -116,6 +116,28 @@ impl Node {
         }
     }
 
+    /// A value that stands nowhere, as if it stood at this place.
+    pub(super) fn from_json(value: &serde_json::Value, at: Position) -> Self {
+        use serde_json::Value as Json;
+        let value = match value {
+            Json::Null => Value::Null,
+            Json::Bool(b) => Value::Bool(*b),
+            Json::Number(n) => Value::Number(n.clone()),
+            Json::String(text) => Value::Text(text.clone()),
+            Json::Array(items) => Value::List(items.iter().map(|item| Self::from_json(item, at)).collect()),
+            Json::Object(fields) => {
+                let entry = |(key, value): (&String, &Json)| Entry {
+                    key: key.clone(),
+                    at,
+                    offset: None,
+                    value: Self::from_json(value, at),
+                };
+                Value::Map(fields.iter().map(entry).collect())
+            }
+        };
+        Self { at, offset: None, value }
+    }
+
     /// The value as JSON, without places.
     pub fn to_json(&self) -> serde_json::Value {
         match &self.value {
@@ -179,7 +201,8 @@ pub(super) fn push_index(path: &mut String, index: impl fmt::Display) {
     let _ = write!(path, "[{index}]");
 }
 
-fn tokens(pointer: &str) -> impl Iterator<Item = String> {
+/// The names and numbers of a JSON pointer.
+pub(super) fn tokens(pointer: &str) -> impl Iterator<Item = String> {
     pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~"))
 }
 

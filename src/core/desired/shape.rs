@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value as Json, json};
 
 use super::error::{Position, Problem};
+use super::mend::Faults;
 use super::nearest::{nearest, one_of};
 use super::parse::{Document, Node, Value};
 use super::parse_node::{push_index, push_key};
@@ -22,14 +23,24 @@ pub type Format = (&'static str, fn(&str) -> Result<(), String>);
 /// Checks the whole document: its envelope (`apiVersion`, `kind`, `metadata`) and its `spec` against `spec_schema`.
 /// Gives every problem, in the order of the schema's walk.
 pub fn check(document: &Document, spec_schema: &Json, formats: &[Format]) -> Vec<Problem> {
-    let mut walk = Walk { file: &document.file, top: spec_schema, formats, path: String::new(), problems: Vec::new() };
-    walk.document(&document.root);
-    walk.problems
+    inspect(&document.file, &document.root, spec_schema, formats).0
+}
+
+/// The same, with what mending needs to know.
+pub(super) fn inspect<'s>(
+    file: &'s str,
+    root: &Node,
+    spec_schema: &'s Json,
+    formats: &'s [Format],
+) -> (Vec<Problem>, Faults<'s>) {
+    let mut walk = Walk::new(file, spec_schema, formats, String::new());
+    walk.document(root);
+    (walk.problems, walk.faults)
 }
 
 /// Checks one value against a schema of its own; `field` is the dotted path that problems start with.
 pub fn check_value(file: &str, field: &str, node: &Node, schema: &Json, formats: &[Format]) -> Vec<Problem> {
-    let mut walk = Walk { file, top: schema, formats, path: field.to_owned(), problems: Vec::new() };
+    let mut walk = Walk::new(file, schema, formats, field.to_owned());
     walk.value(schema, node, node.at, Unknown::Refused);
     walk.problems
 }
@@ -63,9 +74,14 @@ pub(super) struct Walk<'a> {
     pub(super) formats: &'a [Format],
     path: String,
     pub(super) problems: Vec<Problem>,
+    faults: Faults<'a>,
 }
 
 impl<'a> Walk<'a> {
+    fn new(file: &'a str, top: &'a Json, formats: &'a [Format], path: String) -> Self {
+        Self { file, top, formats, path, problems: Vec::new(), faults: Faults::default() }
+    }
+
     fn document(&mut self, root: &Node) {
         const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
         for entry in root.entries() {
@@ -93,6 +109,14 @@ impl<'a> Walk<'a> {
 
     /// Checks a value; `named` is where it is named (its key or list item), for what is missing inside.
     pub(super) fn value(&mut self, schema: &'a Json, node: &Node, named: Position, unknown: Unknown<'_>) {
+        let before = self.problems.len();
+        self.look(schema, node, named, unknown);
+        if self.problems.iter().skip(before).any(|problem| problem.field == self.path) {
+            self.faults.bad.insert(self.path.clone(), schema);
+        }
+    }
+
+    fn look(&mut self, schema: &'a Json, node: &Node, named: Position, unknown: Unknown<'_>) {
         let schema = self.resolved(schema);
         let Some(rules) = schema.as_object() else { return };
         if node.value == Value::Null {
@@ -238,10 +262,12 @@ impl<'a> Walk<'a> {
         let near = nearest(name, valid.iter().copied());
         let problem = Problem::new(self.file, at, "", format!("unknown field `{name}`"));
         self.push(problem.expected(one_of(valid)).nearest(near));
+        self.faults.unknown.insert(self.path.clone(), near.map(str::to_owned));
         self.path.truncate(length);
     }
 
     fn missing(&mut self, name: &str, schema: &'a Json, named: Position) {
+        self.faults.missing.entry(self.path.clone()).or_default().push((name.to_owned(), schema));
         let length = self.path.len();
         push_key(&mut self.path, name);
         let mut problem = Problem::new(self.file, named, "", format!("the field `{name}` is missing"));

@@ -9,7 +9,7 @@ use regex::Regex;
 use serde_json::{Map, Value as Json};
 
 use super::parse::{Node, Value};
-use super::shape::{Walk, int_or_string, rule};
+use super::shape::{Format, Walk, int_or_string, rule};
 
 /// The format of Kubernetes names.
 pub(super) const NAME: &str = "kubernetes-name";
@@ -52,13 +52,7 @@ impl Walk<'_> {
     /// Reads the text by its format's parser; false if there is none (then the pattern counts).
     fn format(&mut self, format: Option<&str>, text: &str, node: &Node) -> bool {
         let Some(format) = format else { return false };
-        let given = self.formats.iter().find(|(name, _)| *name == format).map(|(_, read)| *read);
-        let read = given.or(match format {
-            NAME => Some(kubernetes_name),
-            "date-time" => Some(instant),
-            _ => None,
-        });
-        let Some(read) = read else { return false };
+        let Some(read) = reader(format, self.formats) else { return false };
         if let Err(message) = read(text) {
             self.push(self.problem(node.at, message));
         }
@@ -79,6 +73,16 @@ impl Walk<'_> {
         };
         self.push(self.problem(node.at, format!("out of range: {}", node.described())).expected(said));
     }
+}
+
+/// The parser of a format, if it has one.
+pub(super) fn reader(format: &str, formats: &[Format]) -> Option<fn(&str) -> Result<(), String>> {
+    let given = formats.iter().find(|(name, _)| *name == format).map(|(_, read)| *read);
+    given.or(match format {
+        NAME => Some(kubernetes_name),
+        "date-time" => Some(instant),
+        _ => None,
+    })
 }
 
 /// The range of a fixed-width integer (64-bit ones are bounded by the parser).

@@ -18,7 +18,7 @@ pub use gates::{KPIS, LONGEST_JOB};
 
 use super::{
     BuildOptions, Desired, ProgramDesired,
-    build::Documents,
+    documents::{Documents, written},
     error::Problem,
     nearest::{nearest, one_of},
     parse::Document,
@@ -125,7 +125,7 @@ impl<'a> Rules<'a> {
         if there {
             return true;
         }
-        let names: Vec<&'a str> = match kind {
+        let mut names: Vec<&'a str> = match kind {
             Kind::Cohort => self.program.cohorts.keys().map(String::as_str).collect(),
             Kind::Flag => self.program.flags.keys().map(String::as_str).collect(),
             Kind::Gate => self.program.gates.keys().map(String::as_str).collect(),
@@ -135,22 +135,30 @@ impl<'a> Rules<'a> {
             Kind::Dataset => self.program.datasets.keys().map(String::as_str).collect(),
             _ => Vec::new(),
         };
-        // One of another program is there, but not for this one.
-        if self.documents.seen(kind, name) && !self.documents.sound(kind, name) {
+        names.retain(|name| written(name));
+        // One of another program is there, but not for this one; nobody knows what belongs to a program that could not be read.
+        let own = self.program.name();
+        let loose = self.documents.get(Kind::Program, own).is_none() || self.documents.given(Kind::Program, own);
+        if self.documents.seen(kind, name) && (loose || !self.documents.sound(kind, name)) {
+            return false;
+        }
+        // A flag whose key can't be made out may be this one, unless another is near.
+        let keyless = kind == Kind::Flag && self.documents.any_doubtful(kind, &["/spec/key"]);
+        if keyless && nearest(name, names.iter().copied()).is_none() {
             return false;
         }
         let what = kind.name().to_lowercase();
-        let message = format!("there is no {what} '{name}' in program '{}'", self.program.name());
+        let message = format!("there is no {what} '{name}' in program '{own}'");
         self.unknown(document, pointer, message, name, names)
     }
 
-    /// Whether the program's own document could be read; if not, nobody knows which people, sources and channels it names.
-    fn whole(&self) -> bool {
-        self.documents.get(Kind::Program, self.program.name()).is_some()
+    /// Whether nobody knows what was meant at a place of the program's own document.
+    fn doubted(&self, pattern: &str) -> bool {
+        self.documents.doubtful(Kind::Program, self.program.name(), pattern)
     }
 
     fn person(&mut self, document: Option<&Document>, pointer: &str, name: &str) {
-        if !self.whole() {
+        if self.doubted("/spec/people") {
             return;
         }
         let people = &self.program.program.spec.people;
@@ -216,8 +224,9 @@ impl<'a> Rules<'a> {
         let sources = &self.program.program.spec.sources;
         match sources.get(name) {
             Some(source) if is(source) => {}
+            Some(_) if self.doubted(&format!("/spec/sources/{}/*", token(name))) => {}
             Some(_) => self.problem(document, pointer, format!("source '{name}' is not {wanted}")),
-            None if !self.whole() => {}
+            None if self.doubted("/spec/sources") => {}
             None => {
                 let fitting = sources.iter().filter(|(_, source)| is(source)).map(|(name, _)| name.as_str());
                 self.known(document, pointer, "source", name, fitting);

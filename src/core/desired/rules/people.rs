@@ -142,7 +142,10 @@ impl Rules<'_> {
             let document = self.document(Kind::Invite, name);
             self.resource(document, "/spec/cohort", Kind::Cohort, &invite.spec.cohort);
             self.mail_address(document, "/spec/email", &invite.spec.email);
-            let address = normalise(&invite.spec.email, AddressRules::default()).unwrap_or_default();
+            let Ok(address) = normalise(&invite.spec.email, AddressRules::default()) else { continue };
+            if self.documents.given(Kind::Invite, name) {
+                continue;
+            }
             let other = invited.entry((&invite.spec.cohort, address)).or_insert(name);
             if other != name {
                 let message = format!("invite '{other}' is for the same address and cohort");

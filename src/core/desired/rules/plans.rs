@@ -27,7 +27,8 @@ impl Rules<'_> {
                     .gates
                     .get(&gate.name)
                     .is_none_or(|gate| gate.spec.checks.iter().any(|check| check.critical));
-                if gate.critical && !has {
+                if gate.critical && !has && !self.documents.doubtful(Kind::Gate, &gate.name, "/spec/checks/*/critical")
+                {
                     self.problem(
                         document,
                         &format!("{pointer}/gate/critical"),
@@ -90,7 +91,7 @@ impl Rules<'_> {
                     .flags
                     .values()
                     .filter(|flag| flag.spec.risk >= route.risk && flag.spec.fallback.is_some());
-                if routed.count() == 0 {
+                if routed.count() == 0 && !self.documents.any_doubtful(Kind::Flag, &["/spec/risk", "/spec/fallback"]) {
                     let message = format!("no flag of risk {:?} or more has a fallback", route.risk).to_lowercase();
                     self.problem(document, &format!("{pointer}/routeToFallback/risk"), message);
                 }
@@ -98,8 +99,8 @@ impl Rules<'_> {
             }
             Some(Action::PublishNote(note)) => {
                 let channels: Vec<&str> = self.program.program.spec.channels.keys().map(String::as_str).collect();
-                let whole = self.whole();
-                for (place, channel) in note.to.iter().enumerate().filter(|_| whole) {
+                let doubted = self.doubted("/spec/channels");
+                for (place, channel) in note.to.iter().enumerate().filter(|_| !doubted) {
                     self.known(
                         document,
                         &format!("{pointer}/publishNote/to/{place}"),
@@ -126,6 +127,10 @@ impl Rules<'_> {
             return;
         }
         let Some(flag) = self.program.flags.get(key) else { return };
+        if ["/spec/safeVariant", "/spec/variants"].iter().any(|it| self.documents.doubtful(Kind::Flag, &flag.name, it))
+        {
+            return;
+        }
         let Some(safe) = &flag.spec.safe_variant else {
             self.problem(document, pointer, format!("flag '{key}' has no safeVariant, so it cannot be disabled"));
             return;

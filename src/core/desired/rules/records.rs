@@ -75,6 +75,7 @@ impl Rules<'_> {
         if let Some(gate) = &spec.gate
             && self.resource(document, "/spec/gate", Kind::Gate, gate)
             && let (Some(check), Some(gate)) = (&spec.check, self.program.gates.get(gate))
+            && !self.documents.doubtful(Kind::Gate, &gate.name, "/spec/checks/*/name")
         {
             self.known(
                 document,
@@ -87,6 +88,7 @@ impl Rules<'_> {
         if let Some(rollout) = &spec.rollout
             && self.resource(document, "/spec/rollout", Kind::Rollout, rollout)
             && let (Some(stage), Some(rollout)) = (&spec.stage, self.program.rollouts.get(rollout))
+            && !self.documents.doubtful(Kind::Rollout, &rollout.name, "/spec/stages/*/name")
         {
             self.known(
                 document,
@@ -106,6 +108,13 @@ impl Rules<'_> {
             let check =
                 gate.and_then(|gate| gate.spec.checks.iter().find(|check| Some(&check.name) == spec.check.as_ref()));
             let Some(check) = check else { continue };
+            if self.documents.doubtful(
+                Kind::Gate,
+                spec.gate.as_deref().unwrap_or_default(),
+                "/spec/checks/*/signoff/from/*",
+            ) {
+                continue;
+            }
             let document = self.document(Kind::Signoff, name);
             match &check.signoff {
                 None => {
@@ -157,7 +166,7 @@ impl Rules<'_> {
                     );
                 }
             }
-            if let Some(port) = spec.port {
+            if let Some(port) = spec.port.filter(|_| !self.documents.given(Kind::Workload, name)) {
                 let other = ports.entry(port).or_insert(name);
                 if other != name {
                     self.problem(document, "/spec/port", format!("workload '{other}' has port {port} already"));

@@ -15,6 +15,9 @@ impl Rules<'_> {
                 continue;
             }
             let Some(other) = self.program.flags.get(&required.flag) else { continue };
+            if self.documents.doubtful(Kind::Flag, &other.name, "/spec/variants") {
+                continue;
+            }
             let variants = other.spec.variants.keys().map(String::as_str);
             self.known(document, &format!("{pointer}/variant"), "variant", &required.variant, variants);
         }

@@ -29,7 +29,8 @@ impl Rules<'_> {
                     }
                     before = Some((&stage.name, from));
                 }
-                for key in stage.flags.keys() {
+                // A document that is there twice sets nothing twice.
+                for key in stage.flags.keys().filter(|_| !self.documents.given(Kind::Rollout, name)) {
                     let other = set_by.entry(key).or_insert(name);
                     if other != name {
                         let message = format!(
@@ -64,7 +65,8 @@ impl Rules<'_> {
             let at = format!("{pointer}/enter/gates/{place}");
             self.resource(document, &format!("{at}/name"), Kind::Gate, &gate.name);
             let reviewed = self.program.gates.get(&gate.name).is_none_or(|gate| gate.spec.review.is_some());
-            if gate.passes.is_some() && !reviewed {
+            let doubtful = self.documents.doubtful(Kind::Gate, &gate.name, "/spec/review");
+            if gate.passes.is_some() && !reviewed && !doubtful {
                 self.problem(document, &format!("{at}/passes"), format!("gate '{}' has no review to pass", gate.name));
             }
         }
@@ -79,6 +81,9 @@ impl Rules<'_> {
             return;
         }
         let Some(flag) = self.program.flags.get(key) else { return };
+        if self.documents.doubtful(Kind::Flag, &flag.name, "/spec/variants") {
+            return;
+        }
         if !self.known(document, pointer, "variant", variant, flag.spec.variants.keys().map(String::as_str)) {
             return;
         }

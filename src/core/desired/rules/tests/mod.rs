@@ -4,6 +4,7 @@
 
 mod gates_and_stages;
 mod plans_and_records;
+mod several;
 
 use crate::desired::{
     BuildOptions, Built, Revision, build,
@@ -131,8 +132,15 @@ fn a_problem_says_file_line_column_field_what_was_expected_and_the_nearest_name(
 #[test]
 fn envelopes_and_names() {
     added(&[
-        ("apiVersion: ¦betagate.dev/v2\nkind: Cohort\nmetadata: { name: c }\n", &["expected betagate.dev/v1alpha1"]),
-        ("kind: ¦Cohrt\nmetadata: { name: c }\n", &["did you mean Cohort?"]),
+        (
+            "apiVersion: ¦betagate.dev/v2\nkind: Incident\nmetadata: { name: c }\nspec: { program: p, severity: sev-1, title: t, startedAt: 2026-03-10T09:00:00Z }\n",
+            &["expected betagate.dev/v1alpha1"],
+        ),
+        (
+            "kind: ¦Cohrt\nmetadata: { name: c }\nspec: { program: p, members: { csv: ¦nobody.csv } }\n",
+            &["did you mean Cohort?", "there is no file"],
+        ),
+        ("kind: ¦Whatever\nmetadata: { name: c }\nspec: { program: q }\n", &["there is no kind 'Whatever'"]),
         ("kind: ¦Rollback\nmetadata: { name: c }\n", &["written by the controller"]),
         (
             "{ kind: Incident, metadata: { name: i }, spec: { program: ¦q, severity: sev-1, title: t, startedAt: 2026-03-10T09:00:00Z } }",
@@ -175,7 +183,7 @@ fn what_a_broken_document_would_give_is_not_missed_twice() {
 fn what_belongs_to_a_broken_program_is_checked_in_the_same_run() {
     let text = "{ kind: Program, metadata: { name: q }, spec: { ¦timezone: UTC, people: { ana: {} } } }\n---\n\
         { kind: Gate, metadata: { name: h }, spec: { program: q, owner: ana, checks: [ { name: a, kpi: ¦retention, pass: \"> 1\" } ] } }\n---\n\
-        { kind: Gate, metadata: { name: k }, spec: { program: q, checks: [ { name: a, prometheus: up, source: s, pass: \"> 1\" } ] } }\n---\n\
+        { kind: Gate, metadata: { name: k }, spec: { program: q, checks: [ { name: a, prometheus: up, source: ¦s, pass: \"> 1\" } ] } }\n---\n\
         { kind: Invite, metadata: { name: i }, spec: { program: q, cohort: ¦rome, email: a@b.example } }";
     let (text, marks) = unmarked(text);
     let found = problems(&[("m/base.yaml", BASE), ("m/x.yaml", &text)]);
