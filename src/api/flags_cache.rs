@@ -35,8 +35,8 @@ pub struct Served {
     pub revision: i64,
     /// The source's revision that it came from.
     pub source_revision: String,
-    /// The digest of its definitions and holds.
-    pub digest: String,
+    /// Its name in ETags: its number, and a part of the digest of its definitions and holds.
+    pub name: String,
     /// The flags.
     pub flags: FlagSet,
     /// Their answers, written out.
@@ -73,7 +73,7 @@ impl FlagsCache {
         let empty = Served {
             revision: 0,
             source_revision: String::new(),
-            digest: String::new(),
+            name: String::new(),
             flags: FlagSet::default(),
             answers: Answers::default(),
             environment: 0,
@@ -165,7 +165,7 @@ impl FlagsCache {
             answers: Answers::new(&flags, &snapshot.source_revision),
             environment: environment.digest(),
             source_revision: snapshot.source_revision,
-            digest: snapshot.digest,
+            name: format!("{}-{}", snapshot.revision, snapshot.digest.chars().take(8).collect::<String>()),
             flags,
             published_at: snapshot.created_at,
             loaded_at: self.clock.now(),

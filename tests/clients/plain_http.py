@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -155,4 +156,46 @@ def events(http_, _):
     yield "the freshness that an event names is answered", None if status == 200 else f"{status} {text}"
 
 
-ALL = (cases, requests, all_flags, browser, events, freshness)
+def patience(http_, _):
+    """Clients that send without end, never end, or never read: each is answered or closed, and the others are answered meanwhile."""
+    port = http_.connection.port
+    head = f"POST {FLAGS}/boolean-on HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+    slow = socket.create_connection(("127.0.0.1", port), timeout=60)
+    slow.sendall(f"{head}content-length: 40\r\n\r\n{{".encode())
+    silent = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(50)]
+    for stream in silent:
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stream.sendall(b"GET /ofrep/v1/events?since=0 HTTP/1.1\r\nhost: a\r\n\r\n")
+    statuses = {http_.ask(f"{FLAGS}/boolean-on", b'{"context":{}}')[0] for _ in range(300)}
+    yield "others are answered beside a slow client and fifty that never read", None if statuses == {200} else f"{statuses}"
+    told = b"".join(iter(lambda: slow.recv(4096), b"")).decode()
+    right = told.startswith("HTTP/1.1 408 ") and "connection: close" in told and '"errorDetails"' in told
+    yield "a body that does not arrive is given up", None if right else told
+    for stream in silent:
+        stream.close()
+
+    endless = socket.create_connection(("127.0.0.1", port), timeout=60)
+    told = b""
+    try:
+        endless.sendall(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
+        for _ in range(1000):
+            endless.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+    except OSError:
+        pass
+    try:
+        told = endless.recv(4096)
+    except OSError:
+        pass
+    # What the kernel still held of the body when the server closed may cost the client the answer, but never the server.
+    yield "a body without end is refused", None if told == b"" or told.startswith(b"HTTP/1.1 413 ") else told.decode()
+    for name, body, status, error in (
+        ("a context 1,000 deep", '{"context":' + '{"a":' * 1000 + "1" + "}" * 1001, 400, "PARSE_ERROR"),
+        ("a list of a quarter million", '{"context":{"targetingKey":"u1","list":[' + "1," * 250_000 + "1]}}", 200, None),
+        ("a list of a million", '{"context":{"targetingKey":"u1","list":[' + "1," * 1_000_000 + "1]}}", 413, "GENERAL"),
+    ):
+        got, _, text = http_.ask(f"{FLAGS}/plan", body)
+        answer = json.loads(text) if text else {}
+        yield name, None if got == status and answer.get("errorCode") == error else f"{got} {text[:300]}"
+
+
+ALL = (cases, requests, all_flags, browser, events, freshness, patience)

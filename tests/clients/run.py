@@ -85,8 +85,23 @@ def compare(case, told, bugs):
 
 def run_client(name, words, recorder, table, server, report):
     """One client through the whole table."""
-    words = [*map(str, words), recorder.base, str(HERE / "cases.json")]
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    ask_all(name, words, recorder, HERE / "cases.json", table["cases"], table, server, report, os.environ)
+
+
+def run_access(name, words, base, table, server, report, scratch):
+    """One client with a token that may read flags, one that may not, and none, against a server that asks for them."""
+    for entry in table["access"]:
+        file = scratch / "access.json"
+        file.write_text(json.dumps({"cases": entry["cases"]}))
+        env = {name: value for name, value in os.environ.items() if name != "BETAGATE_TOKEN"}
+        if entry["token"]:
+            env["BETAGATE_TOKEN"] = server.token(entry["token"])
+        ask_all(name, words, base, file, entry["cases"], table, server, report, env)
+
+
+def ask_all(name, words, recorder, file, cases, table, server, report, env):
+    words = [*map(str, words), recorder.base, str(file)]
+    process = subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     errors = ThreadPoolExecutor(1).submit(process.stderr.read)
     told, bugs = {}, table["clients"][name]["bugs"]
     for line in process.stdout:
@@ -99,7 +114,7 @@ def run_client(name, words, recorder, table, server, report):
             told[said["name"]] = said
     ended = process.wait()
     report.say(name, "runs to its end", None if ended == 0 else f"exit code {ended}: {errors.result()[-800:]}")
-    for case in table["cases"]:
+    for case in cases:
         wrong = compare(case, told[case["name"]], bugs) if case["name"] in told else "not told"
         report.say(name, case["name"], wrong, open_fault(table, case["name"], name))
 
@@ -135,7 +150,7 @@ def check_wire(recorders, table, report):
     for recorder in recorders:
         exchanges = recorder.exchanges()
         # The web provider asks for all flags at once, but for each context anew.
-        report.say("protocol", f"{recorder.client} was heard", None if len(exchanges) > 10 else f"{len(exchanges)} answers")
+        report.say("protocol", f"{recorder.client} was heard", None if len(exchanges) >= (4 if recorder.client.endswith("tokens") else 11) else f"{len(exchanges)} answers")
         for exchange in exchanges:
             seen += 1
             short = exchange.path.removeprefix("/ofrep/v1/evaluate/flags")
@@ -206,6 +221,11 @@ def main(binary, cache, wanted):
                 print(f"{name}: {report.passed - before[0]} passed, {report.failed - before[1]} failed", flush=True)
                 for bug in table["clients"].get(name, {}).get("bugs", []):
                     print(f"    known of this client: {bug['bug']}")
+            guarded = server.guarded_port()
+            # The web provider's core is the JavaScript one's.
+            for name in [name for name in wanted if name in commands and name != "javascript-web"]:
+                recorders.append(Recorder(f"{name} with tokens", guarded))
+                run_access(name, commands[name], recorders[-1], table, server, report, Path(scratch))
             check_wire(recorders, table, report)
         finally:
             server.stop()

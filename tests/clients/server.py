@@ -36,6 +36,7 @@ class Server:
         shutil.copytree(HERE / "program", self.folder)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
+        self.tokens, self.guarded = {}, None
         self.env = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
         self.log = open(scratch / "up.log", "wb")  # noqa: SIM115
         up = [binary, "up", "--listen", f"127.0.0.1:{self.port}", "--data", self.data, self.folder]
@@ -69,6 +70,24 @@ class Server:
         subprocess.run(hold, check=True, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         until("the flag held", lambda: "betagate.hold" in self.flag("held").get("metadata", {}))
 
+    def token(self, scope):
+        """A token with this scope, made once."""
+        if scope not in self.tokens:
+            make = [self.binary, "admin", "token", scope.replace(":", "-"), "--scope", scope, "--data", self.data]
+            made = subprocess.run(make, check=True, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+            self.tokens[scope] = made.stdout.split()[-1]
+        return self.tokens[scope]
+
+    def guarded_port(self):
+        """The port of an API process beside, which listens for more than this machine and so asks for tokens."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        database = f"sqlite:{self.data / 'betagate.db'}"
+        api = [self.binary, "api", "--listen", f"0.0.0.0:{port}", "--data", self.data, "--database", database]
+        self.guarded = subprocess.Popen(api, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=self.env)
+        until("the server that asks for tokens", lambda: socket.create_connection(("127.0.0.1", port), timeout=10).close() is None)
+        return port
+
     def change(self):
         """Another default for the flag `changing`, as an editor saves it."""
         file = self.folder / "flags/flags.yaml"
@@ -77,10 +96,11 @@ class Server:
         (self.folder / "flags/.new").rename(file)
 
     def stop(self):
-        self.process.send_signal(signal.SIGINT)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        for process in filter(None, (self.guarded, self.process)):
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         self.log.close()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use betagate::api::flags_cache::FlagsCache;
 use betagate::api::ofrep::Access;
 use betagate::api::{AlertHooks, ApiState, Limits, Links, Rate, Rates, service, token_digest};
-use betagate::apply::processes::{Program, WithPeer};
+use betagate::apply::processes::{Program, serve};
 use betagate::clock::Clock;
 use betagate::controller::{Controller, Settings};
 use betagate::keys::Keys;
@@ -97,9 +97,9 @@ impl Beta {
             metrics: Arc::default(),
             hashing: Arc::new(Semaphore::new(2)),
         };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, WithPeer(service(state))).await });
+        tokio::spawn(serve(listener, service(state), std::future::pending()));
         let settings = settings(&store, &db.url, &clock, &repo, &data, keys, address);
         let controller = Controller::new(settings).await.unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -27,10 +27,10 @@ pub(super) async fn bulk(
     let (served, members, now) = (state.cache.served(), state.cache.members(), state.clock.now());
     let context = request::context(body, served.flags.all_reads())?;
     let asker = Asker::new(&context, &members);
-    let stream = events::address(state, &served, now);
+    let period = events::period(state, now);
     // A rule that reads the clock may answer otherwise by now, so the tag follows from the answer.
-    let tag = (!served.flags.reads_clock())
-        .then(|| etag::of_person(&served, &context, asker, served.flags.era(now), stream.period));
+    let tag =
+        (!served.flags.reads_clock()).then(|| etag::of_person(&served, &context, asker, served.flags.era(now), period));
     if let Some(tag) = &tag
         && is_known(headers, tag)
     {
@@ -52,7 +52,7 @@ pub(super) async fn bulk(
     whole.extend_from_slice(b",\"metadata\":");
     whole.extend_from_slice(metadata.to_string().as_bytes());
     whole.extend_from_slice(b",\"eventStreams\":");
-    whole.extend_from_slice(stream.described().to_string().as_bytes());
+    whole.extend_from_slice(events::described(state, &served, now).to_string().as_bytes());
     whole.push(b'}');
     Ok(tagged(json_response(StatusCode::OK, whole), &tag))
 }

@@ -3,6 +3,7 @@
 //! Must not know: HTTP requests, how a flag is evaluated.
 
 use betagate_core::flags::{Asker, Context};
+use data_encoding::HEXLOWER;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -10,8 +11,7 @@ use crate::api::flags_cache::Served;
 
 /// The configuration's own tag: it names a revision, so that a client can ask for one at least as new.
 pub(super) fn of_configuration(served: &Served) -> String {
-    let digest: String = served.digest.chars().take(8).collect();
-    format!("\"{}-{digest}\"", served.revision)
+    format!("\"{}\"", served.name)
 }
 
 /// The revision in a configuration's tag; none when it is not one of ours.
@@ -26,9 +26,15 @@ pub(super) fn of_person(served: &Served, context: &Context, asker: Asker<'_>, er
         asker.cohorts().iter().fold(1, |sum: u128, name| sum.wrapping_mul(31).wrapping_add(xxh3_128(name.as_bytes())));
     let context = value(context.fields());
     let parts = [cohorts, context, served.environment, u128::from(era), u128::from(more)];
-    let bytes: Vec<u8> = parts.iter().flat_map(|part| part.to_le_bytes()).collect();
-    let digest: String = served.digest.chars().take(8).collect();
-    format!("\"{}-{digest}-{:032x}\"", served.revision, xxh3_128(&bytes))
+    let mut bytes = [0; 5 * 16];
+    for (bytes, part) in bytes.chunks_exact_mut(16).zip(parts) {
+        bytes.copy_from_slice(&part.to_le_bytes());
+    }
+    let mut tag = String::with_capacity(served.name.len() + 35);
+    tag.extend(["\"", &served.name, "-"]);
+    HEXLOWER.encode_append(&xxh3_128(&bytes).to_be_bytes(), &mut tag);
+    tag.push('"');
+    tag
 }
 
 /// A hash in which the order of an object's fields does not count: a sum over its fields.

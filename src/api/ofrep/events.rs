@@ -53,29 +53,20 @@ impl Streams {
     }
 }
 
-/// Where a client hears of changes.
-pub(super) struct Address {
-    uri: String,
-    /// Changes with the signature, so that a client with an old address is given a new one; 0 where none is needed.
-    pub period: u64,
+/// The period for which an address is signed now: it changes with the signature, so that a client with an old address is given a new one;
+/// 0 where none is needed.
+pub(super) fn period(state: &OfrepState, now: Timestamp) -> u64 {
+    if state.access.is_open() { 0 } else { now.as_second().div_euclid(PERIOD_SECONDS).unsigned_abs() }
 }
 
-impl Address {
-    pub(super) fn described(&self) -> Value {
-        json!([{ "type": "sse", "endpoint": { "requestUri": self.uri }, "inactivityDelaySec": INACTIVITY_SECONDS }])
+/// Where whoever was just answered from `served` hears of changes. The address says from what, so that a change in between is told at once.
+pub(super) fn described(state: &OfrepState, served: &Served, now: Timestamp) -> Value {
+    let mut uri = format!("/ofrep/v1/events?since={}", served.revision);
+    if !state.access.is_open() {
+        let until = (now.as_second().div_euclid(PERIOD_SECONDS) + 2) * PERIOD_SECONDS;
+        uri.push_str(&format!("&until={until}&signature={}", signature(&state.keys, until)));
     }
-}
-
-/// The address for whoever was just answered from `served`: it says so, so that a change in between is told at once.
-pub(super) fn address(state: &OfrepState, served: &Served, now: Timestamp) -> Address {
-    let since = served.revision;
-    if state.access.is_open() {
-        return Address { uri: format!("/ofrep/v1/events?since={since}"), period: 0 };
-    }
-    let period = now.as_second().div_euclid(PERIOD_SECONDS);
-    let until = (period + 2) * PERIOD_SECONDS;
-    let uri = format!("/ofrep/v1/events?since={since}&until={until}&signature={}", signature(&state.keys, until));
-    Address { uri, period: period.unsigned_abs() }
+    json!([{ "type": "sse", "endpoint": { "requestUri": uri }, "inactivityDelaySec": INACTIVITY_SECONDS }])
 }
 
 fn signature(keys: &Keys, until: i64) -> String {

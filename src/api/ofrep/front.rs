@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::BoxError;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::Response;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -40,10 +40,11 @@ impl<S> Front<S> {
     }
 }
 
-impl<S> Service<Request> for Front<S>
+impl<S, B> Service<Request<B>> for Front<S>
 where
-    S: Service<Request, Response = Response, Error = Infallible>,
+    S: Service<Request<Body>, Response = Response, Error = Infallible>,
     S::Future: Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
@@ -54,10 +55,10 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let asked = request.uri().path().strip_prefix(EVALUATE);
         if request.method() != Method::POST || !asked.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-            return Box::pin(self.rest.call(request));
+            return Box::pin(self.rest.call(request.map(Body::new)));
         }
         let state = self.state.clone();
         Box::pin(async move {
@@ -76,7 +77,10 @@ where
     }
 }
 
-async fn answer(state: &OfrepState, request: Request) -> Response {
+async fn answer<B>(state: &OfrepState, request: Request<B>) -> Response
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
+{
     let (parts, body) = request.into_parts();
     let key = parts.uri.path()[EVALUATE.len()..].strip_prefix('/').map(key);
     let body = match received(body).await {
@@ -103,7 +107,10 @@ fn key(path: &str) -> Option<Cow<'_, str>> {
     percent_encoding::percent_decode_str(path).decode_utf8().ok()
 }
 
-async fn received(body: axum::body::Body) -> Result<Bytes, Refusal> {
+async fn received<B>(body: B) -> Result<Bytes, Refusal>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
+{
     let mut collecting = std::pin::pin!(Limited::new(body, MAX_BODY).collect());
     // Most bodies are there already: only one that is not needs a timer.
     let collected = match futures_util::poll!(&mut collecting) {
@@ -112,7 +119,7 @@ async fn received(body: axum::body::Body) -> Result<Bytes, Refusal> {
             Refusal::new(StatusCode::REQUEST_TIMEOUT, "GENERAL", "the request did not arrive in time".to_owned())
         })?,
     };
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+    let failed = |error: BoxError| {
         if error.is::<LengthLimitError>() {
             let details = format!("the request is larger than {MAX_BODY} bytes");
             return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "GENERAL", details);

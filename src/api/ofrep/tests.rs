@@ -33,15 +33,14 @@ async fn serve(cache: Arc<FlagsCache>) -> String {
 
 async fn serve_to(cache: Arc<FlagsCache>, clock: Clock, access: Access, patience: Duration) -> String {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}/ofrep/v1/evaluate/flags", listener.local_addr().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let keys = Arc::new(Keys::load_or_create(folder.path()).unwrap());
     let streams = Streams::new(tokio::sync::watch::Sender::new(false).subscribe());
     let state = OfrepState { cache, clock, access, keys, streams, patience };
-    tokio::spawn(async move {
-        axum::serve(listener, tower::make::Shared::new(Front::new(state.clone(), router(state)))).await
-    });
+    let app = Front::new(state.clone(), router(state));
+    tokio::spawn(crate::apply::processes::serve(listener, app, std::future::pending()));
     base
 }
 

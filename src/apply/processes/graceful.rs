@@ -7,23 +7,22 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write};
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::http::{HeaderValue, header};
+use axum::http::Request;
 use axum::response::Response;
-use axum::serve::Listener;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tower::{Service, ServiceExt as _};
+use tokio_util::task::TaskTracker;
+use tower::Service;
 
-use super::peer::WithPeer;
+use super::connection::{self, Ending, LOOK_EVERY};
 
 /// How long connections are kept for their next request before idle ones are closed.
 const LAST_ROUND: Duration = Duration::from_millis(500);
@@ -41,22 +40,40 @@ pub async fn serve<S>(
     end: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()>
 where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
 {
     listener.set_nonblocking(true)?;
-    let (ending, is_ending) = watch::channel(false);
-    let (open, is_open) = watch::channel(0_usize);
-    let accepting = Accepting { listener: TcpListener::from_std(listener)?, ending: is_ending.clone(), open };
-    let app = app.map_response(move |response| say_goodbye(*is_ending.borrow(), response));
-    let close = async move {
-        end.await;
-        let _ = ending.send(true);
-        let mut open = is_open;
-        // Nobody left, or the time is over; either way it is time to close.
-        let _ = timeout(LAST_ROUND, open.wait_for(|count| *count == 0)).await;
-    };
-    axum::serve(accepting, WithPeer(app)).with_graceful_shutdown(close).await
+    let listener = TcpListener::from_std(listener)?;
+    let (close, closing) = watch::channel(false);
+    let ending = Ending { goodbye: Arc::new(AtomicBool::new(false)), close: closing };
+    let open = TaskTracker::new();
+    let mut end = pin!(end);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut end => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let pause = async || sleep(LOOK_EVERY).await;
+                open.spawn(connection::answer(stream, peer, app.clone(), ending.clone(), pause));
+            }
+            Err(error) if connection_failed(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    ending.goodbye.store(true, Ordering::Relaxed);
+    open.close();
+    // Nobody left, or the time is over; either way it is time to close.
+    let _ = timeout(LAST_ROUND, open.wait()).await;
+    close.send_replace(true);
+    open.wait().await;
+    Ok(())
 }
 
 /// Resolves when this process is asked to end: SIGTERM (the supervisor, a service manager) or SIGINT (a terminal).
@@ -84,99 +101,8 @@ pub fn announce_ready() -> io::Result<()> {
     output.flush()
 }
 
-fn say_goodbye(ending: bool, mut response: Response) -> Response {
-    if ending {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-/// A listener that stops accepting when the process is to end, and counts what it has accepted.
-struct Accepting {
-    listener: TcpListener,
-    ending: watch::Receiver<bool>,
-    open: watch::Sender<usize>,
-}
-
-impl Listener for Accepting {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        loop {
-            let ending = async { drop(self.ending.wait_for(|ending| *ending).await) };
-            let accepted = tokio::select! {
-                biased;
-                () = ending => std::future::pending().await,
-                accepted = self.listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    // Answers are small and whole: waiting to fill a packet only delays them.
-                    let _ = stream.set_nodelay(true);
-                    self.open.send_modify(|count| *count += 1);
-                    return (Connection { stream, open: self.open.clone() }, peer);
-                }
-                Err(error) if connection_failed(&error) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
 /// Whether an error of `accept` is about the one connection and not about the listener.
 fn connection_failed(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-/// An accepted connection, counted as long as it lives.
-struct Connection {
-    stream: TcpStream,
-    open: watch::Sender<usize>,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.open.send_modify(|count| *count -= 1);
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }

@@ -11,7 +11,8 @@
 //!   one goes), restarts with backoff, stops with grace.
 //! - [`shim`] is the staying parent of each process. It notices the end of `up` by two means (its control socket closes; the
 //!   kernel's process handle of `up` becomes readable), neither bound to a thread, and both work after a SIGKILL.
-//! - [`listener`] binds the one listening socket and takes it up again in a child; [`graceful`] is a child's side of being replaced.
+//! - [`listener`] binds the one listening socket and takes it up again in a child; [`graceful`] is a child's side of being replaced,
+//!   [`connection`] one client's.
 //! - [`Once`] is a command that runs to its end under a shim, once.
 //! - [`folder`] is the data folder's lock and `server.json`.
 //!
@@ -19,6 +20,7 @@
 
 mod backoff;
 mod child;
+mod connection;
 mod control;
 mod error;
 pub mod folder;
@@ -27,7 +29,6 @@ mod keeper;
 pub mod listener;
 mod once;
 mod output;
-mod peer;
 mod probe;
 mod roll;
 pub mod shim;
@@ -40,7 +41,6 @@ pub use folder::{FolderLock, ServerFile};
 pub use graceful::{announce_ready, serve};
 pub use listener::{SharedListener, listener_from_stdin};
 pub use once::{Ended, Once};
-pub use peer::WithPeer;
 pub use roll::{Exit, ProcessState, ProcessStatus};
 pub use spec::{CommandLine, Listens, ProcessSpec, Ready};
 pub use supervisor::{Program, Supervisor, SupervisorOptions};

@@ -74,7 +74,11 @@ func main() {
 	if err := json.Unmarshal(text, &table); err != nil {
 		log.Fatal(err)
 	}
-	if err := openfeature.SetProviderAndWait(ofrep.NewProvider(os.Args[1])); err != nil {
+	var options []ofrep.Option
+	if token := os.Getenv("BETAGATE_TOKEN"); token != "" {
+		options = append(options, ofrep.WithBearerToken(token))
+	}
+	if err := openfeature.SetProviderAndWait(ofrep.NewProvider(os.Args[1], options...)); err != nil {
 		log.Fatal(err)
 	}
 	client := openfeature.NewClient("cases")

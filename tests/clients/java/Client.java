@@ -1,6 +1,8 @@
 // Asks every case of the table through OpenFeature's Java SDK; a line of JSON for each.
 
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.google.common.collect.ImmutableList;
+import com.google.common.collect.ImmutableMap;
 import dev.openfeature.contrib.providers.ofrep.OfrepProvider;
 import dev.openfeature.contrib.providers.ofrep.OfrepProviderOptions;
 import dev.openfeature.sdk.FlagEvaluationDetails;
@@ -18,8 +20,12 @@ public final class Client {
     private static final ObjectMapper JSON = new ObjectMapper();
 
     public static void main(String[] arguments) throws Exception {
-        var options = OfrepProviderOptions.builder().baseUrl(arguments[0]).build();
-        OpenFeatureAPI.getInstance().setProviderAndWait(OfrepProvider.constructProvider(options));
+        var options = OfrepProviderOptions.builder().baseUrl(arguments[0]);
+        var token = System.getenv("BETAGATE_TOKEN");
+        if (token != null) {
+            options.headers(ImmutableMap.of("Authorization", ImmutableList.of("Bearer " + token)));
+        }
+        OpenFeatureAPI.getInstance().setProviderAndWait(OfrepProvider.constructProvider(options.build()));
         var table = (Map<?, ?>) JSON.readValue(new File(arguments[1]), Map.class);
         for (Object asked : (List<?>) table.get("cases")) {
             System.out.println(JSON.writeValueAsString(answer((Map<?, ?>) asked)));

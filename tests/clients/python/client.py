@@ -1,6 +1,7 @@
 """Asks every case of the table through OpenFeature's Python SDK; a line of JSON for each."""
 
 import json
+import os
 import sys
 
 from openfeature import api
@@ -17,7 +18,9 @@ def context_of(fields):
 
 
 def main(base, table):
-    api.set_provider(OFREPProvider(base))
+    token = os.environ.get("BETAGATE_TOKEN")
+    headers = (lambda: {"Authorization": f"Bearer {token}"}) if token else None
+    api.set_provider(OFREPProvider(base, headers_factory=headers))
     client = api.get_client()
     ask = {
         "boolean": client.get_boolean_details,

@@ -15,8 +15,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let base_url = arguments.next().ok_or("the server's address is missing")?;
     let table = std::fs::read_to_string(arguments.next().ok_or("the table is missing")?)?;
     let table: Value = serde_json::from_str(&table)?;
-    let provider =
-        OfrepProvider::new(OfrepOptions { base_url, ..Default::default() }).await.map_err(|why| format!("{why:?}"))?;
+    let mut options = OfrepOptions { base_url, ..Default::default() };
+    if let Ok(token) = std::env::var("BETAGATE_TOKEN") {
+        options.headers.insert("authorization", format!("Bearer {token}").parse()?);
+    }
+    let provider = OfrepProvider::new(options).await.map_err(|why| format!("{why:?}"))?;
     let mut api = OpenFeature::default();
     api.set_provider(provider).await;
     let client = api.create_client();
