@@ -125,10 +125,10 @@ def open_fault(table, what, client):
     return entry["why"] if entry and client in entry["seen_by"] else None
 
 
-def run_http(port, table, report):
+def run_http(port, server_port, table, report):
     import plain_http
 
-    http = plain_http.Http(port)
+    http = plain_http.Http(port, server_port)
     for group in plain_http.ALL:
         for what, wrong in group(http, table):
             if isinstance(what, dict):
@@ -151,6 +151,9 @@ def check_wire(recorders, table, report):
         exchanges = recorder.exchanges()
         # The web provider asks for all flags at once, but for each context anew.
         report.say("protocol", f"{recorder.client} was heard", None if len(exchanges) >= (4 if recorder.client.endswith("tokens") else 11) else f"{len(exchanges)} answers")
+        if recorder.client.endswith("tokens"):
+            statuses = {exchange.status for exchange in exchanges}
+            report.say("protocol", f"{recorder.client}: let in, not let in, not known", None if statuses == {200, 401, 403} else f"{statuses}")
         for exchange in exchanges:
             seen += 1
             short = exchange.path.removeprefix("/ofrep/v1/evaluate/flags")
@@ -215,7 +218,7 @@ def main(binary, cache, wanted):
                 before = report.passed, report.failed
                 recorders.append(Recorder(name, server.port))
                 if name == "http":
-                    run_http(int(recorders[-1].base.rsplit(":", 1)[1]), table, report)
+                    run_http(int(recorders[-1].base.rsplit(":", 1)[1]), server.port, table, report)
                 else:
                     run_client(name, commands[name], recorders[-1], table, server, report)
                 print(f"{name}: {report.passed - before[0]} passed, {report.failed - before[1]} failed", flush=True)

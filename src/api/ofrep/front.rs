@@ -82,10 +82,11 @@ where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
 {
     let (parts, body) = request.into_parts();
-    let key = parts.uri.path()[EVALUATE.len()..].strip_prefix('/').map(key);
+    let asked = parts.uri.path()[EVALUATE.len()..].strip_prefix('/');
+    let key = asked.map(key);
     let body = match received(body).await {
         Ok(body) => body,
-        Err(refusal) => return refusal.counted(&state.cache.counts).respond(key.flatten().as_deref()),
+        Err(refusal) => return refusal.counted(&state.cache.counts).respond(key.flatten().as_deref().or(asked)),
     };
     match key {
         None => match bulk::bulk(state, &parts.uri, &parts.headers, &body).await {
@@ -94,7 +95,7 @@ where
         },
         Some(None) => Refusal::new(StatusCode::BAD_REQUEST, "PARSE_ERROR", "the flag's key is not readable".to_owned())
             .counted(&state.cache.counts)
-            .respond(None),
+            .respond(asked),
         Some(Some(key)) => match single(state, &key, &parts.headers, &body).await {
             Ok(answer) => json_response(StatusCode::OK, answer),
             Err(refusal) => refusal.counted(&state.cache.counts).respond(Some(&key)),

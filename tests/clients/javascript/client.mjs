@@ -6,7 +6,7 @@ import { OFREPApi, OFREPApiError, handleEvaluationError, isEvaluationFailureResp
 const [base, table] = process.argv.slice(2);
 const { cases } = JSON.parse(readFileSync(table, 'utf8'));
 const token = process.env.BETAGATE_TOKEN;
-const api = new OFREPApi({ baseUrl: base, headers: token ? { Authorization: `Bearer ${token}` } : {} });
+const api = new OFREPApi({ baseUrl: base, headers: token ? [['Authorization', `Bearer ${token}`]] : [] });
 const kinds = { boolean: 'boolean', string: 'string', integer: 'number', float: 'number', object: 'object' };
 
 async function ask(asked) {
