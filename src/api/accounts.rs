@@ -182,7 +182,8 @@ struct Address {
     email: String,
 }
 
-/// Asks for a new link: if the address is invited, its invite is sent again, with a new code. Everybody gets the same answer.
+/// Asks for a link: if the address is invited, its invite is sent again, with the code that works, or a new one when it ran out. Everybody gets
+/// the same answer.
 #[utoipa::path(post, path = "/v1/auth/invite-link", tag = "accounts", request_body = Address,
     responses((status = 202, description = "If the address is invited, a link is on its way"), (status = 429, description = "Too often")))]
 async fn invite_link(
@@ -251,6 +252,7 @@ fn refusal_code(refusal: Refusal) -> (StatusCode, &'static str) {
         Refusal::Full => (StatusCode::FORBIDDEN, "full"),
         Refusal::AccountExists => (StatusCode::CONFLICT, "account-exists"),
         Refusal::InviteRequired => (StatusCode::FORBIDDEN, "invite-required"),
+        Refusal::AddressUnavailable => (StatusCode::CONFLICT, "address-unavailable"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! New links for those who ask, in the background: the answer to asking never waits for what becomes of it, so it tells nobody anything.
 //!
-//! Must not know: HTTP, mail. A link is an invite sent again; the sender finds that it is due.
+//! Must not know: HTTP, mail. A link is an invite sent again; the sender finds that it is due. Nobody has shown
+//! that the address is theirs: what they can do by asking is to have a message sent to it.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::clock::Clock;
 use crate::desk::good_until;
 use crate::keys::Keys;
 use crate::store::invites::{self, Filter, Invite, InviteError, State};
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{Store, StoreError};
 
 /// How many may wait; more are forgotten, and ask again.
 const MOST_WAITING: usize = 1024;
@@ -63,14 +64,15 @@ impl Links {
     }
 }
 
-/// Sends again every invite of an address that can let it in or ran out. One that waits for a place, was used or taken back stays as it is; so
+/// Sends again every invite of an address that can let it in or ran out: with the code that works, while one does. One that waits for a place, was used or taken back stays as it is; so
 /// does one that has not been sent yet, which is on its way.
 async fn send_again(store: &Store, keys: &Keys, email: &str, now: Timestamp) -> Result<(), StoreError> {
     // Someone whom a list knows by a keyed hash only is sent a first message, now that the address is known.
     let mut tx = store.begin().await?;
     let hashed = invites::find_hashed(&mut tx, keys, email).await?;
     for id in &hashed {
-        resend(store, &mut tx, *id, now).await?;
+        let until = good_until_of(store, *id, now).await?;
+        settled(invites::resend(&mut tx, *id, until, ACTOR, now).await)?;
     }
     tx.commit().await?;
     let filter = Filter { email: Some(email.to_owned()), limit: 1000, ..Filter::default() };
@@ -78,17 +80,21 @@ async fn send_again(store: &Store, keys: &Keys, email: &str, now: Timestamp) -> 
     // The order in which everyone locks cohorts.
     found.sort_by(|one, other| (&one.program, &one.cohort).cmp(&(&other.program, &other.cohort)));
     for invite in found.iter().filter(|invite| !hashed.contains(&invite.id)) {
+        let until = good_until(store, &invite.cohort, now).await?;
         let mut tx = store.begin().await?;
-        resend(store, &mut tx, invite.id, now).await?;
+        settled(invites::send_once_more(&mut tx, invite.id, until, ACTOR, now).await)?;
         tx.commit().await?;
     }
     Ok(())
 }
 
-async fn resend(store: &Store, tx: &mut Tx, id: Uuid, now: Timestamp) -> Result<(), StoreError> {
-    let Some(invite) = invites::get(store, id).await? else { return Ok(()) };
-    let until = good_until(store, &invite.cohort, now).await?;
-    match invites::resend(tx, id, until, ACTOR, now).await {
+async fn good_until_of(store: &Store, id: Uuid, now: Timestamp) -> Result<Timestamp, StoreError> {
+    let cohort = invites::get(store, id).await?.map(|invite| invite.cohort);
+    good_until(store, &cohort.unwrap_or_default(), now).await
+}
+
+fn settled(sent: Result<Invite, InviteError>) -> Result<(), StoreError> {
+    match sent {
         // Used, taken back or erased meanwhile.
         Ok(_) | Err(InviteError::Settled(_) | InviteError::Missing) => Ok(()),
         Err(InviteError::Store(error)) => Err(error),

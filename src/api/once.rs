@@ -144,7 +144,7 @@ async fn told_again(state: &ApiState, kept: &Value) -> Result<Option<Value>, Pro
     let Some(id) = kept[INVITE].as_str().and_then(|id| id.parse::<Uuid>().ok()) else { return Ok(None) };
     let Some(invite) = invites::get(&state.store, id).await? else { return Ok(None) };
     let mut body = shown_invite(&invite);
-    if kept["code"] == true && kept["generation"] == invite.generation && invite.state.is_active() {
+    if kept["code"] == true && kept["generation"] == invite.code_generation && invite.state.is_active() {
         body["code"] = json!(invite.code(&state.keys).reveal());
     }
     Ok(Some(body))

@@ -98,6 +98,21 @@ async fn who_unsubscribes_or_complains_gets_no_more_and_the_invite_stays_good() 
         for (method, path) in [("GET", wrong.as_str()), ("POST", &wrong), ("POST", "/unsubscribe")] {
             assert_eq!(beta.page(method, path, "").await.0, 404, "{path}");
         }
+        // In the language of the browser, where the invite names none; and of the invite, where it does.
+        for (locale, asked, button) in
+            [("", "it-CH, en;q=0.5", "Non mandarmene più"), ("fr", "it", "Ne plus m’en envoyer")]
+        {
+            let sql = "UPDATE beta_invites SET locale = $1";
+            assert_eq!(beta.store.execute(sql, &[locale.into()]).await.unwrap(), 3);
+            let page = beta.request("GET", path).header("accept-language", asked).send().await.unwrap();
+            let page = page.text().await.unwrap();
+            assert!(
+                page.contains(button)
+                    && page.contains(&format!("lang=\"{}\"", if locale.is_empty() { "it" } else { locale })),
+                "{page}"
+            );
+        }
+        beta.store.execute("UPDATE beta_invites SET locale = ''", &[]).await.unwrap();
         assert!(!actions(&beta).await.contains(&"mail.unsubscribed".to_owned()), "looking at it changes nothing");
         for _ in 0..2 {
             let (status, page) = beta.page("POST", path, "List-Unsubscribe=One-Click").await;

@@ -71,12 +71,26 @@ texts! {
     used_up,
     /// They have an account.
     account_exists,
+    /// They need no code, and can't register with this address.
+    unavailable,
     /// The password is too short or too long.
     password_rule,
     /// It was tried too often.
     too_many,
     /// Something else went wrong.
     other,
+    /// Heads the page that ends mail.
+    unsubscribe_heading,
+    /// Says what its button does.
+    unsubscribe_words,
+    /// Its button.
+    unsubscribe_button,
+    /// It is done.
+    unsubscribed,
+    /// The link is none of ours.
+    unsubscribe_unknown,
+    /// It could not be recorded.
+    unsubscribe_later,
 }
 
 impl Texts {
@@ -94,6 +108,7 @@ impl Texts {
             "no-place" => self.no_place,
             "code-used-up" => self.used_up,
             "account-exists" => self.account_exists,
+            "address-unavailable" => self.unavailable,
             "password" => self.password_rule,
             "too-many" | "busy" => self.too_many,
             _ => return None,

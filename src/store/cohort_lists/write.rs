@@ -39,6 +39,7 @@ const ON_CONFLICT: &str = "ON CONFLICT (email_norm, program, cohort) DO UPDATE S
     state = CASE WHEN BACK THEN excluded.state ELSE beta_invites.state END,
     position = CASE WHEN BACK THEN excluded.position ELSE beta_invites.position END,
     generation = CASE WHEN BACK THEN beta_invites.generation + 1 ELSE beta_invites.generation END,
+    code_generation = CASE WHEN BACK THEN beta_invites.generation + 1 ELSE beta_invites.code_generation END,
     code_digest = CASE WHEN BACK THEN NULL ELSE beta_invites.code_digest END,
     rendered_at = CASE WHEN BACK THEN NULL ELSE beta_invites.rendered_at END,
     mail_generation = CASE WHEN BACK AND HASHED THEN beta_invites.generation + 1 ELSE beta_invites.mail_generation END,

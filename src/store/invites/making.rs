@@ -157,7 +157,7 @@ async fn insert(
 async fn reinstate(tx: &mut Tx, id: Uuid, new: &NewInvite<'_>, seat: State, position: i64) -> Result<Uuid, StoreError> {
     tx.execute(
         "UPDATE beta_invites SET state = $2, position = $3, source = $4, note = $5, generation = generation + 1,
-            code_digest = NULL, rendered_at = NULL, sent_at = NULL, opened_at = NULL, expires_at = NULL, revoked_at = NULL,
+            code_generation = generation + 1, code_digest = NULL, rendered_at = NULL, sent_at = NULL, opened_at = NULL, expires_at = NULL, revoked_at = NULL,
             revoke_reason = NULL, used_at = NULL, used_by = NULL
          WHERE id = $1",
         args![id, seat.as_str(), position, new.source.as_str(), new.note],
@@ -209,12 +209,44 @@ pub async fn resend(
     };
     let seat = if free { State::Pending } else { State::Waiting };
     tx.execute(
-        "UPDATE beta_invites SET generation = generation + 1, state = $2, expires_at = $3, code_digest = NULL,
-            rendered_at = NULL WHERE id = $1",
+        "UPDATE beta_invites SET generation = generation + 1, code_generation = generation + 1, state = $2, expires_at = $3,
+            code_digest = NULL, rendered_at = NULL WHERE id = $1",
         args![id, seat.as_str(), expires_at],
     )
     .await?;
     let detail = json!({ "generation": found.generation + 1, "state": seat.as_str() });
+    audit::append(tx, entry(&found.program, actor, "invite.resent", found.object(), detail, now)).await?;
+    super::locked(tx, id).await?.ok_or(InviteError::Missing)
+}
+
+/// Lets an invite's message leave once more, for someone who has shown nothing but that they know its address. While its code is good it stays the
+/// one that works, good until `expires_at` at least: else whoever knows the address could take the code away from its owner. One that ran out
+/// gets a new code, as by [`resend`].
+///
+/// # Errors
+/// As [`resend`].
+pub async fn send_once_more(
+    tx: &mut Tx,
+    id: Uuid,
+    expires_at: Timestamp,
+    actor: &str,
+    now: Timestamp,
+) -> Result<Invite, InviteError> {
+    let (_, found) = locked_with_cohort(tx, id).await?.ok_or(InviteError::Missing)?;
+    let is_good = matches!(found.state, State::Pending | State::Sent | State::Opened)
+        && found.email.is_some()
+        && found.expires_at.is_some_and(|until| until > now);
+    if !is_good {
+        return resend(tx, id, expires_at, actor, now).await;
+    }
+    let until = found.expires_at.map_or(expires_at, |had| had.max(expires_at));
+    tx.execute(
+        "UPDATE beta_invites SET generation = generation + 1, state = 'pending', expires_at = $2, rendered_at = NULL
+         WHERE id = $1",
+        args![id, until],
+    )
+    .await?;
+    let detail = json!({ "generation": found.generation + 1, "code": "the same" });
     audit::append(tx, entry(&found.program, actor, "invite.resent", found.object(), detail, now)).await?;
     super::locked(tx, id).await?.ok_or(InviteError::Missing)
 }

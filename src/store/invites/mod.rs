@@ -44,7 +44,7 @@ pub use mails::{
 };
 pub use making::{
     InviteError, Made, NewInvite, Revocation, Revoked, create, expire_due, hand_over, resend, revoke, revoke_address,
-    revoke_unused,
+    revoke_unused, send_once_more,
 };
 pub use redeem::{
     RedeemError, Redeemed, Refusal, Registered, Registration, always_required, join, open_invites, redeem, register,
@@ -169,8 +169,10 @@ pub struct Invite {
     pub note: String,
     /// How far it got.
     pub state: State,
-    /// Counts up with each resending; only the newest generation's code works.
+    /// Counts up with each message; only the newest one's leaves.
     pub generation: u32,
+    /// The generation from which the code that works is made.
+    pub(crate) code_generation: u32,
     /// `list`, `resource`, `admin` or `code`.
     pub source: String,
     /// Since when there is a row.
@@ -207,7 +209,7 @@ impl std::fmt::Debug for Invite {
 impl Invite {
     /// The code that works now. Made anew each time; hand it to the person and keep it nowhere.
     pub fn code(&self, keys: &Keys) -> InviteCode {
-        InviteCode::make(keys.invite.expose(), *self.id.as_bytes(), self.generation)
+        InviteCode::make(keys.invite.expose(), *self.id.as_bytes(), self.code_generation)
     }
 
     /// How it is named in the audit log.
@@ -217,8 +219,8 @@ impl Invite {
 }
 
 const COLUMNS: &str =
-    "id, program, cohort, email, email_norm, label, role, invited_by, locale, note, state, generation, source,
-    created_at, rendered_at, sent_at, opened_at, used_at, used_by, expires_at, revoked_at, revoke_reason";
+    "id, program, cohort, email, email_norm, label, role, invited_by, locale, note, state, generation, code_generation,
+    source, created_at, rendered_at, sent_at, opened_at, used_at, used_by, expires_at, revoked_at, revoke_reason";
 
 /// An invite by its id.
 pub async fn get(store: &Store, id: Uuid) -> Result<Option<Invite>, StoreError> {
@@ -257,6 +259,7 @@ fn invite(row: &Row) -> Result<Invite, StoreError> {
         note: row.get("note")?,
         state: State::read(&row.get::<String>("state")?)?,
         generation: u32::try_from(row.get::<i64>("generation")?).unwrap_or(u32::MAX),
+        code_generation: u32::try_from(row.get::<i64>("code_generation")?).unwrap_or(u32::MAX),
         source: row.get("source")?,
         created_at: row.get("created_at")?,
         rendered_at: row.get("rendered_at")?,

@@ -53,11 +53,15 @@ pub enum Refusal {
     /// No code, and one is needed.
     #[error("an invite is needed to register")]
     InviteRequired,
+    /// No code, and none is needed: the address has an account, or was taken back. Which of both is nobody's business who has not shown that
+    /// the address is theirs.
+    #[error("nobody can register with this address: if it is yours, sign in, or ask those who run this")]
+    AddressUnavailable,
 }
 
 impl Refusal {
     /// Every one of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Invalid,
         Self::Used,
         Self::Revoked,
@@ -69,6 +73,7 @@ impl Refusal {
         Self::Full,
         Self::AccountExists,
         Self::InviteRequired,
+        Self::AddressUnavailable,
     ];
 }
 
@@ -183,9 +188,12 @@ pub async fn register_in(
                 return Err(Refusal::InviteRequired.into());
             }
             if is_revoked(tx, None, person.email).await? {
-                return Err(Refusal::Revoked.into());
+                return Err(Refusal::AddressUnavailable.into());
             }
-            let user = make_account(tx, person, now).await?;
+            let user = make_account(tx, person, now).await.map_err(|error| match error {
+                RedeemError::Refused(Refusal::AccountExists) => Refusal::AddressUnavailable.into(),
+                other => other,
+            })?;
             let by = format!("person/{}", user.id);
             let detail = json!({ "invite": false });
             audit::append(tx, entry("", &by, "people.registered", by.clone(), detail, now)).await?;
