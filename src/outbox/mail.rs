@@ -113,12 +113,13 @@ impl Mailer {
         Self { folder: data.to_owned(), way: Way::File }
     }
 
-    /// Hands messages to the server of an `smtp://` or `smtps://` address (`?tls=required` asks for STARTTLS).
+    /// Hands messages to the server of an `smtp://` or `smtps://` address (`?tls=required` asks for STARTTLS); `authority` is the certificate
+    /// of who vouches for it, where that is none whom everybody believes.
     ///
     /// # Errors
     /// [`DeliveryError::Never`] when the address is none. It is not repeated: it holds a password.
-    pub fn smtp(data: &Path, url: &SecretString) -> Result<Self, DeliveryError> {
-        Ok(Self { folder: data.to_owned(), way: Way::Smtp(Box::new(Smtp::at(url)?)) })
+    pub fn smtp(data: &Path, url: &SecretString, authority: Option<&SecretString>) -> Result<Self, DeliveryError> {
+        Ok(Self { folder: data.to_owned(), way: Way::Smtp(Box::new(Smtp::at(url, authority)?)) })
     }
 
     /// Pipes messages to a program such as `msmtp -t` (words by spaces, no shell).

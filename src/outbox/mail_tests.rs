@@ -121,14 +121,14 @@ async fn server(
 async fn sent_to(to_recipient: &'static str, to_message: Option<&'static str>) -> Result<Receipt, DeliveryError> {
     let data = tempfile::tempdir().unwrap();
     let (url, _heard) = server(to_recipient, to_message).await;
-    Mailer::smtp(data.path(), &url).unwrap().deliver(&mail("ada@example.com", "a")).await
+    Mailer::smtp(data.path(), &url, None).unwrap().deliver(&mail("ada@example.com", "a")).await
 }
 
 #[tokio::test]
 async fn smtp_takes_a_message_and_its_receipt_is_the_message_id() {
     let data = tempfile::tempdir().unwrap();
     let (url, mut heard) = server("250 ok", Some("250 queued")).await;
-    let receipt = Mailer::smtp(data.path(), &url).unwrap().deliver(&mail("ada@example.com", "a")).await.unwrap();
+    let receipt = Mailer::smtp(data.path(), &url, None).unwrap().deliver(&mail("ada@example.com", "a")).await.unwrap();
     assert_eq!(
         (receipt.way.as_str(), receipt.reference.as_str()),
         ("smtp", &*format!("<{}@kruxt.example>", effect_digest("a")))
@@ -163,10 +163,10 @@ async fn a_server_that_is_not_there_is_tried_later_and_its_password_is_not_told(
     let data = tempfile::tempdir().unwrap();
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let url = SecretString::from(format!("smtp://user:hunter2@127.0.0.1:{closed}"));
-    let said = Mailer::smtp(data.path(), &url).unwrap().deliver(&mail("ada@example.com", "a")).await.unwrap_err();
+    let said = Mailer::smtp(data.path(), &url, None).unwrap().deliver(&mail("ada@example.com", "a")).await.unwrap_err();
     assert!(said.retryable(), "{said}");
     assert!(!format!("{said} {said:?}").contains("hunter2"));
-    let none = Mailer::smtp(data.path(), &SecretString::from("hunter2")).err().unwrap();
+    let none = Mailer::smtp(data.path(), &SecretString::from("hunter2"), None).err().unwrap();
     assert!(!none.retryable() && !none.to_string().contains("hunter2"));
 }
 
@@ -221,7 +221,7 @@ async fn one_connection_carries_what_is_taken_and_what_is_refused_and_an_address
         taken
     });
     let data = tempfile::tempdir().unwrap();
-    let mailer = Mailer::smtp(data.path(), &url).unwrap();
+    let mailer = Mailer::smtp(data.path(), &url, None).unwrap();
     mailer.ready().await.unwrap();
     mailer.deliver(&mail("ada@example.com", "a")).await.unwrap();
     let refused = mailer.deliver(&mail("gone@example.com", "b")).await.unwrap_err();
@@ -251,14 +251,14 @@ async fn a_server_that_hangs_up_before_the_content_has_surely_not_sent_it_and_on
             write.write_all(b"250 ok\r\n").await.unwrap();
         }
     });
-    let lost = Mailer::smtp(data.path(), &url).unwrap().deliver(&mail("ada@example.com", "a")).await.unwrap_err();
+    let lost = Mailer::smtp(data.path(), &url, None).unwrap().deliver(&mail("ada@example.com", "a")).await.unwrap_err();
     assert!(lost.retryable() && !lost.uncertain(), "{lost}");
     let wants_password = sent_to("530 sign in first", None).await.unwrap_err();
     assert!(matches!(wants_password, DeliveryError::Away { .. }), "{wants_password}");
     let offers_no_encryption = async {
         let (url, _heard) = server("250 ok", Some("250 queued")).await;
         let url = SecretString::from(format!("{}?tls=required", secrecy::ExposeSecret::expose_secret(&url)));
-        Mailer::smtp(data.path(), &url).unwrap().ready().await.unwrap_err()
+        Mailer::smtp(data.path(), &url, None).unwrap().ready().await.unwrap_err()
     };
     assert!(matches!(offers_no_encryption.await, DeliveryError::Away { .. }));
 }

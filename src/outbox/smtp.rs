@@ -2,13 +2,13 @@
 //!
 //! It knows how far each message got: what breaks before the content has surely not sent it, what breaks after may have. Small packets leave
 //! at once: the client library writes the end of a message by itself, and waiting for the other side's acknowledgement would cost 40 ms a
-//! message. Must not know: what a message says.
+//! message. A password leaves over an encrypted connection only. Must not know: what a message says.
 
 use std::time::Duration;
 
 use lettre::address::Envelope;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::{self, SMTP_PORT, SUBMISSION_PORT, SUBMISSIONS_PORT};
@@ -35,6 +35,8 @@ pub(super) struct Smtp {
     host: String,
     port: u16,
     tls: Tls,
+    /// Whom to believe about the server's certificate, beside the authorities that everybody believes.
+    authority: Option<Certificate>,
     credentials: Option<Credentials>,
     open: Mutex<Option<Open>>,
 }
@@ -56,8 +58,9 @@ struct Open {
 }
 
 impl Smtp {
-    /// From `smtp://` (`?tls=required` or `?tls=opportunistic` for STARTTLS) or `smtps://`.
-    pub(super) fn at(url: &SecretString) -> Result<Self, DeliveryError> {
+    /// From `smtp://` (`?tls=required` or `?tls=opportunistic` for STARTTLS) or `smtps://`; `authority` is the certificate (PEM) of who vouches
+    /// for the server's.
+    pub(super) fn at(url: &SecretString, authority: Option<&SecretString>) -> Result<Self, DeliveryError> {
         let wrong =
             || DeliveryError::never("the mail server's address must be smtp:// or smtps://, a host and perhaps a port");
         let url = Url::parse(url.expose_secret()).map_err(|_| wrong())?;
@@ -72,7 +75,18 @@ impl Smtp {
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(wrong)?.to_owned();
         let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let credentials = url.password().map(|password| Credentials::new(plain(url.username()), plain(password)));
-        Ok(Self { host, port: url.port().unwrap_or(usual), tls, credentials, open: Mutex::default() })
+        if credentials.is_some() && tls == Tls::Never {
+            return Err(DeliveryError::never(
+                "the mail server's address has a password, which leaves encrypted only: use smtps://, or smtp:// with ?tls=required",
+            ));
+        }
+        let none = || DeliveryError::never("what should vouch for the mail server is no certificate in PEM form");
+        let authority = match authority.map(|pem| pem.expose_secret()) {
+            Some(pem) if !pem.contains("-----BEGIN CERTIFICATE-----") => return Err(none()),
+            Some(pem) => Some(Certificate::from_pem(pem.as_bytes()).map_err(|_| none())?),
+            None => None,
+        };
+        Ok(Self { host, port: url.port().unwrap_or(usual), tls, authority, credentials, open: Mutex::default() })
     }
 
     /// Whether the server is there and lets this sender in.
@@ -122,10 +136,16 @@ impl Smtp {
         let away = |_| DeliveryError::away("the mail server cannot be reached");
         let hello = ClientId::default();
         let address = (self.host.as_str(), self.port);
-        let tls = || TlsParameters::new(self.host.clone()).map_err(|error| not_let_in(&error));
+        let tls = || {
+            let mut parameters = TlsParameters::builder(self.host.clone());
+            if let Some(authority) = &self.authority {
+                parameters = parameters.add_root_certificate(authority.clone());
+            }
+            parameters.build().map_err(|error| not_encrypted(&error))
+        };
         let mut connection = if self.tls == Tls::Always {
             let connected = AsyncSmtpConnection::connect_tokio1(address, Some(PATIENCE), &hello, Some(tls()?), None);
-            connected.await.map_err(|error| not_let_in(&error))?
+            connected.await.map_err(|error| not_encrypted(&error))?
         } else {
             let stream = TcpStream::connect(address).await.map_err(away)?;
             stream.set_nodelay(true).map_err(away)?;
@@ -133,9 +153,15 @@ impl Smtp {
             connected.await.map_err(|error| not_let_in(&error))?
         };
         if self.tls == Tls::Required || (self.tls == Tls::Offered && connection.can_starttls()) {
-            connection.starttls(tls()?, &hello).await.map_err(|error| not_let_in(&error))?;
+            connection.starttls(tls()?, &hello).await.map_err(|error| not_encrypted(&error))?;
         }
         if let Some(credentials) = &self.credentials {
+            // Whoever stands between may have taken the offer of STARTTLS out.
+            if !connection.is_encrypted() {
+                return Err(DeliveryError::away(
+                    "the mail server offers no encryption, and the password is not sent without",
+                ));
+            }
             let signed_in = connection.auth(DEFAULT_MECHANISMS, credentials).await;
             signed_in.map_err(|error| not_let_in(&error))?;
         }
@@ -201,6 +227,16 @@ fn refusal(error: &smtp::Error) -> Option<DeliveryError> {
     } else {
         DeliveryError::later(format!("the mail server says later ({code})"))
     })
+}
+
+/// Why there is no encrypted conversation. The library does not tell a certificate that nobody vouches for from a server that is gone.
+fn not_encrypted(error: &smtp::Error) -> DeliveryError {
+    if error.status().is_some() || error.is_client() || error.is_timeout() {
+        return not_let_in(error);
+    }
+    DeliveryError::away(
+        "no encrypted connection to the mail server came about: it can't be reached, or nobody vouches for its certificate (caRef)",
+    )
 }
 
 /// Why there is no conversation: nobody's message can leave.

@@ -25,6 +25,7 @@ mod bad_documents_are_named_all_at_once;
 mod each_test_has_a_database_of_its_own;
 mod flags_of_another_server_are_taken_over;
 mod invites_are_looked_after_by_hand;
+mod mail_leaves_encrypted_and_signed_in;
 mod mail_that_comes_back_or_is_not_wanted_is_not_sent_again;
 mod messages_are_tried_before_they_are_sent;
 mod the_api_lets_in_only_who_may;

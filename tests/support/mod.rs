@@ -16,7 +16,7 @@ mod smtp;
 pub use database::{TestDb, databases, postgres, sqlite};
 pub use process::{Betagate, Outcome, Running, free_port, wait_for};
 pub use repository::{TestRepo, repository_root};
-pub use smtp::{SmtpServer, Taken};
+pub use smtp::{Certificate, Guarded, SmtpServer, Taken};
 
 /// The URL of the throw-away Prometheus of this run, if there is one.
 pub fn prometheus() -> Option<String> {

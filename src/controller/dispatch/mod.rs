@@ -124,7 +124,10 @@ impl Post {
         let mailer = match (&mail.smtp_ref, command) {
             (Some(secret), _) => {
                 let url = secret_in(data, secret)?;
-                Mailer::smtp(data, &url).map(|mailer| (mailer, format!("smtp {}", url.expose_secret())))
+                let authority = mail.ca_ref.as_ref().map(|secret| secret_in(data, secret)).transpose()?;
+                let way =
+                    [Some(&url), authority.as_ref()].map(|secret| secret.map_or("", |secret| secret.expose_secret()));
+                Mailer::smtp(data, &url, authority.as_ref()).map(|mailer| (mailer, format!("smtp {}", way.join(" "))))
             }
             (None, Some(command)) => Mailer::command(data, &command).map(|mailer| (mailer, format!("pipe {command}"))),
             (None, None) => return Err("neither smtpRef nor sendCommand says how mail is sent".to_owned()),

@@ -197,6 +197,9 @@ pub struct Mail {
     /// The name of a secret that holds an `smtp://` or `smtps://` address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smtp_ref: Option<String>,
+    /// The name of a secret that holds the certificate (PEM) of who vouches for the mail server, where that is none of the public authorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_ref: Option<String>,
     /// A program that takes a message on standard input, such as msmtp -t.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_command: Option<String>,
