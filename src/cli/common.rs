@@ -185,7 +185,8 @@ fn read_token(file: &Path) -> Result<SecretString, CliError> {
     Ok(text.trim().to_owned().into())
 }
 
-const DATABASE_FILE: &str = "betagate.db";
+/// The record of one machine, in its data folder.
+pub const DATABASE_FILE: &str = "betagate.db";
 
 /// The address of the database: as given, or SQLite in the data folder.
 pub fn database_url(given: Option<&str>, data: &Path) -> SecretString {

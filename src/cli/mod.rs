@@ -142,7 +142,7 @@ pub fn main() -> ExitCode {
 async fn run(command: Command) -> Result<ExitCode, CliError> {
     match command {
         Command::Up(up) => up.run().await,
-        Command::Validate(validate) => validate.run(),
+        Command::Validate(validate) => validate.run().await,
         Command::Plan(plan) => plan.run().await,
         Command::Report(report) => report.run().await,
         Command::Apply(apply) => apply.run().await,

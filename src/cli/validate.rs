@@ -7,12 +7,17 @@ use betagate_core::cohort::Outcome;
 use betagate_core::desired::error::{Position, Problem, sorted};
 use betagate_core::desired::{Built, nearest::nearest};
 use clap::Args;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::{ATTENTION, CliError, FAILED, Format, common::print_value};
+use super::common::{DATABASE_FILE, database_url, print_value};
+use super::{ATTENTION, CliError, FAILED, Format};
 use crate::clock::Clock;
-use crate::controller::{Acknowledgement, CheckedList, check_list, survey_snapshot};
-use crate::source::{Snapshot, read_folder};
+use crate::controller::{
+    Acknowledgement, CheckedList, Known, build_snapshot, check_list, survey_list, survey_snapshot,
+};
+use crate::source::{Snapshot, at, parted_from, read_folder};
+use crate::store::Store;
 
 /// Checks every document and every list of a folder: all problems in one run, each with its file, line and column.
 #[derive(Args)]
@@ -26,9 +31,15 @@ pub struct Validate {
     /// Checks this cohort's list alone, with its counts, its digest, and what acknowledges its warnings.
     #[arg(long, value_name = "NAME")]
     cohort: Option<String>,
-    /// The data folder, for lists that are secrets; .betagate in the folder when left out.
+    /// The data folder, for lists that are secrets and for what was acknowledged to a running controller; .betagate in the folder when left out.
     #[arg(long, env = "BETAGATE_DATA")]
     data: Option<PathBuf>,
+    /// The database, for what was acknowledged; the data folder's own when left out, if there is one.
+    #[arg(long)]
+    database: Option<String>,
+    /// Counts acknowledgements of the changes from this Git revision on, too: what a pull request asks for.
+    #[arg(long, value_name = "REV")]
+    base: Option<String>,
     /// The environment whose differences count.
     #[arg(long)]
     environment: Option<String>,
@@ -38,18 +49,18 @@ pub struct Validate {
 }
 
 impl Validate {
-    pub fn run(self) -> Result<ExitCode, CliError> {
+    pub async fn run(self) -> Result<ExitCode, CliError> {
         let snapshot = read_folder(&self.dir).map_err(CliError::failed)?;
         let default_prometheus = std::env::var("PROM_URL").is_ok();
         let built = survey_snapshot(&snapshot, self.environment.as_deref(), default_prometheus);
         if built.warnings.iter().any(Problem::is_error) {
-            return self.refused(&snapshot, &built);
+            return self.refused(&snapshot, &built).await;
         }
         if let Some(name) = &self.cohort {
-            return self.list(&snapshot, &built, name);
+            return self.list(&snapshot, &built, name).await;
         }
         let mut problems = built.warnings.clone();
-        problems.extend(self.lists(&snapshot, &built));
+        problems.extend(self.lists(&snapshot, &built).await?);
         if self.output == Format::Table {
             for problem in &problems {
                 complain!("{problem}");
@@ -67,9 +78,9 @@ impl Validate {
     }
 
     /// Everything that is wrong, the lists' errors included as far as the documents say where lists are.
-    fn refused(&self, snapshot: &Snapshot, built: &Built) -> Result<ExitCode, CliError> {
+    async fn refused(&self, snapshot: &Snapshot, built: &Built) -> Result<ExitCode, CliError> {
         let mut problems = built.warnings.clone();
-        problems.extend(self.lists(snapshot, built).into_iter().filter(Problem::is_error));
+        problems.extend(self.lists(snapshot, built).await?.into_iter().filter(Problem::is_error));
         let problems = sorted(problems);
         if self.output == Format::Table {
             for problem in &problems {
@@ -84,12 +95,13 @@ impl Validate {
     }
 
     /// What is wrong with the lists of all cohorts; warnings that somebody has acknowledged are left out, and so is a secret that is elsewhere.
-    fn lists(&self, snapshot: &Snapshot, built: &Built) -> Vec<Problem> {
+    async fn lists(&self, snapshot: &Snapshot, built: &Built) -> Result<Vec<Problem>, CliError> {
         let (data, now) = (self.data(), Clock::system().now());
-        let mut problems = Vec::new();
+        let (mut problems, beside) = (Vec::new(), self.beside(snapshot).await?);
         for program in built.desired.programs.values() {
             for name in program.cohorts.keys() {
-                let Ok(list) = check_list(snapshot, built, program, name, (&data, now)) else { continue };
+                let known = self.known(&beside, program.name(), name).await?;
+                let Ok(list) = check_list(snapshot, built, (program, name), &known, (&data, now)) else { continue };
                 let heard = list.outcome() == Outcome::Clean;
                 problems.extend(list.problems().filter(|_| !heard).map(|problem| {
                     let line = problem.line.and_then(|line| u32::try_from(line).ok()).unwrap_or(1);
@@ -98,17 +110,58 @@ impl Validate {
                 }));
             }
         }
-        problems
+        Ok(problems)
     }
 
-    fn list(&self, snapshot: &Snapshot, built: &Built, name: &str) -> Result<ExitCode, CliError> {
+    /// What acknowledgements may have been said to, and from where: the record, and the revision that this one is compared with.
+    async fn beside(&self, snapshot: &Snapshot) -> Result<Beside, CliError> {
+        let record = match &self.database {
+            Some(url) => Some(Store::open(url).await?),
+            // One of another version says nothing to this: the documents are checked all the same.
+            None if self.data().join(DATABASE_FILE).exists() => {
+                Store::open(database_url(None, &self.data()).expose_secret()).await.ok()
+            }
+            None => None,
+        };
+        let record = match record {
+            Some(store) if store.is_current().await? => Some(store),
+            _ => None,
+        };
+        let base = match &self.base {
+            Some(base) => {
+                let parted = parted_from(&self.dir, base).map_err(CliError::failed)?;
+                let before =
+                    at(&self.dir, parted.as_deref().unwrap_or(base), &snapshot.prefix).map_err(CliError::failed)?;
+                let built = build_snapshot(&before, self.environment.as_deref(), std::env::var("PROM_URL").is_ok());
+                // A base that is broken has no lists.
+                built.ok().map(|built| (before, built))
+            }
+            None => None,
+        };
+        Ok(Beside { record, base })
+    }
+
+    async fn known(&self, beside: &Beside, program: &str, cohort: &str) -> Result<Known, CliError> {
+        let known = match &beside.record {
+            Some(store) => Known::of_record(store, program, cohort).await?,
+            None => Known::default(),
+        };
+        let at_base = beside.base.as_ref().and_then(|(snapshot, built)| {
+            let program = built.desired.programs.get(program)?;
+            survey_list(snapshot, program, cohort, &self.data()).ok()
+        });
+        Ok(known.compared_with(at_base.map(|survey| survey.digest_hex())))
+    }
+
+    async fn list(&self, snapshot: &Snapshot, built: &Built, name: &str) -> Result<ExitCode, CliError> {
         let programs = &built.desired.programs;
         let Some(program) = programs.values().find(|program| program.cohorts.contains_key(name)) else {
             let all = programs.values().flat_map(|program| program.cohorts.keys()).map(String::as_str);
             let near = nearest(name, all).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
             return Err(CliError::Failed(format!("there is no cohort '{name}'{near}")));
         };
-        let checked = check_list(snapshot, built, program, name, (&self.data(), Clock::system().now()));
+        let known = self.known(&self.beside(snapshot).await?, program.name(), name).await?;
+        let checked = check_list(snapshot, built, (program, name), &known, (&self.data(), Clock::system().now()));
         let list = checked.map_err(|reason| CliError::Failed(format!("the list of cohort {name}: {reason}")))?;
         let asked = list.acknowledgement();
         if self.output == Format::Table {
@@ -127,6 +180,12 @@ impl Validate {
     fn data(&self) -> PathBuf {
         self.data.clone().unwrap_or_else(|| self.dir.join(".betagate"))
     }
+}
+
+/// What may know more of a list than its snapshot.
+struct Beside {
+    record: Option<Store>,
+    base: Option<(Snapshot, Built)>,
 }
 
 /// A checked list, for people: problems to standard error, the answer and what lets it through to standard output.

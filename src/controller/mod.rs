@@ -44,7 +44,9 @@ use measure::MeasuredCheck;
 
 pub use calendar::in_its_calendar;
 pub use dispatch::{Sample, sample_letter};
-pub use lists::{Acknowledgement, CheckedList, FoundList, ListProblem, Place, check_list, find_list, survey_list};
+pub use lists::{
+    Acknowledgement, CheckedList, FoundList, Known, ListProblem, Place, check_list, find_list, survey_list,
+};
 pub use observe::REPORT_STALE_AFTER;
 pub use preview::{Preview, preview};
 pub use program::ProgramState;

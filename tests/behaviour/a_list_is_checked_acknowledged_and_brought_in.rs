@@ -196,6 +196,52 @@ async fn a_change_that_revokes_many_waits_for_a_word_about_that_change_and_no_ot
     }
 }
 
+/// Whoever acknowledged the change by which a list came in has acknowledged its warnings: every check of it says so from then on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_word_about_the_change_is_heard_by_every_check_of_the_list() {
+    for db in databases() {
+        let repo = repo(&people(60, 6).concat());
+        repo.write("manifests/readiness.yaml", READINESS);
+        let before = repo.commit("sixty people");
+        let mut beta = Beta::start(&db, repo, "2026-03-02T08:00:00Z").await;
+        for _ in 0..3 {
+            beta.pass().await;
+        }
+        let first = fields(&beta.repo, 0)["digest"].as_str().unwrap().to_owned();
+        beta.repo.write("cohorts/pavia.csv", &people(30, 6).concat());
+        let found = fields(&beta.repo, 2);
+        let change = betagate::core::cohort::change_digest(Some(&first), found["digest"].as_str().unwrap());
+        // Said in the same commit, by the digest that the pull request printed.
+        let mut document = found["acknowledge"]["document"].clone();
+        document["spec"]["digest"] = change.as_str().into();
+        beta.repo.write("cohorts/acknowledge.yaml", &document.to_string());
+        validate(&beta.repo, &[]).expect_code(2);
+        validate(&beta.repo, &["--base", &before]).expect_code(0);
+        Betagate::new(["validate", "--base", &before]).within(beta.repo.path()).run().expect_code(0);
+        for database in [true, false] {
+            // Before it is brought in, and after.
+            validate(&beta.repo, &["--database", &db.url]).expect_code(0);
+            if database {
+                for _ in 0..3 {
+                    beta.pass().await;
+                }
+            }
+        }
+        assert_eq!(rows(&beta).await.iter().filter(|row| row.state.is_active()).count(), 30, "{}", db.name);
+        // And the gate hears it, also once another revision has come.
+        beta.repo.write("manifests/readme.yaml", "# nothing\n");
+        let later = beta.clock.now().checked_add(jiff::SignedDuration::from_mins(10)).unwrap();
+        beta.clock.set(later);
+        for _ in 0..4 {
+            beta.pass().await;
+        }
+        let decision = beta.controller.programs()["kruxt"].decision.as_ref().unwrap();
+        let reading = &decision.verdicts["readiness"].checks[0].reading.as_ref().unwrap().outcome;
+        assert!(format!("{reading:?}").contains("value: 0.0"), "{}: {reading:?}", db.name);
+        beta.store.close().await;
+    }
+}
+
 const READINESS: &str = "
 ---
 apiVersion: betagate.dev/v1alpha1

@@ -1,21 +1,24 @@
 //! A cohort's list as it lies in a snapshot, before anything is live: what is wrong with it, who has acknowledged that, and what a person has to
 //! say who does.
 //!
-//! Must not know: the database, how an answer is printed.
+//! Must not know: SQL text, how an answer is printed.
 
 use std::path::Path;
 
 use betagate_core::cohort::{Fault, Outcome, Problem, Severity, Survey, change_digest};
+use betagate_core::decide::SignoffFact;
 use betagate_core::desired::{Built, ProgramDesired};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::super::observe::signoff_fact;
 use super::guard::Words;
 use super::options;
 use super::place::{Place, find_list, lists_beside};
 use crate::source::Snapshot;
-use crate::store::cohort_lists::survey_beside;
+use crate::store::cohort_lists::{ListInForce, in_force, survey_beside};
+use crate::store::{Store, StoreError, signoffs};
 
 /// How many characters of a digest are enough to tell two sign-offs apart by their names.
 const SHORT_DIGEST: usize = 12;
@@ -75,27 +78,69 @@ pub struct Acknowledgement {
     pub command: String,
 }
 
-/// Looks at a cohort's list; the words that acknowledge it are those of the same snapshot.
+/// What is known of a cohort beside the snapshot: from which lists the one in it may come, and what people said to the record.
+#[derive(Clone, Default)]
+pub struct Known {
+    /// The list that is in force.
+    in_force: Option<ListInForce>,
+    /// The digest of the list at the revision with which this one is compared.
+    at_base: Option<String>,
+    words: Vec<SignoffFact>,
+}
+
+impl Known {
+    /// What the record knows.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn of_record(store: &Store, program: &str, cohort: &str) -> Result<Self, StoreError> {
+        let words = signoffs::list(store, program).await?.into_iter().filter_map(signoff_fact).collect();
+        Ok(Self { in_force: in_force(store, program, cohort).await?, at_base: None, words })
+    }
+
+    /// The list of another revision counts as one that it may come from.
+    #[must_use]
+    pub fn compared_with(mut self, list: Option<String>) -> Self {
+        self.at_base = list;
+        self
+    }
+
+    /// The digests by which a list may have been acknowledged: its own, and those of the changes by which it comes or came in.
+    fn digests(&self, list: &str) -> Vec<String> {
+        let mut digests = vec![list.to_owned(), change_digest(None, list)];
+        match &self.in_force {
+            Some(known) if known.digest == list => digests.extend(known.change.clone()),
+            Some(known) => digests.push(change_digest(Some(&known.digest), list)),
+            None => {}
+        }
+        digests.extend(self.at_base.as_deref().map(|base| change_digest(Some(base), list)));
+        digests
+    }
+}
+
+/// Looks at a cohort's list; the words that acknowledge it are those of the same snapshot, and those that are known beside it.
 ///
 /// # Errors
 /// When the list can't be found or read.
 pub fn check_list(
     snapshot: &Snapshot,
     built: &Built,
-    program: &ProgramDesired,
-    name: &str,
+    (program, name): (&ProgramDesired, &str),
+    known: &Known,
     (data, now): (&Path, Timestamp),
 ) -> Result<CheckedList, String> {
     let verified = built.desired.revision.verified;
-    let said = program.signoffs.iter().map(|(name, word)| (name.as_str(), &word.spec, verified)).collect();
-    check(snapshot, program, name, data, &Words::new(program, said, program.program.spec.starts_on, now))
+    let recorded = known.words.iter().map(|word| (word.name.as_str(), &word.spec, word.verified));
+    let said = program.signoffs.iter().map(|(name, word)| (name.as_str(), &word.spec, verified)).chain(recorded);
+    let words = Words::new(program, said.collect(), program.program.spec.starts_on, now);
+    check(snapshot, (program, name), known, data, &words)
 }
 
 /// The same, hearing these words.
 pub(super) fn check(
     snapshot: &Snapshot,
-    program: &ProgramDesired,
-    name: &str,
+    (program, name): (&ProgramDesired, &str),
+    known: &Known,
     data: &Path,
     words: &Words<'_>,
 ) -> Result<CheckedList, String> {
@@ -104,8 +149,9 @@ pub(super) fn check(
     let beside = lists_beside(snapshot, program, name, data);
     let survey =
         survey_beside(&found.source, &options(program, &cohort.spec), &beside).map_err(|error| error.to_string())?;
-    let list = survey.digest_hex();
-    let acknowledged_by = words.acknowledging(name, &[&list, &change_digest(None, &list)]).map(str::to_owned);
+    let digests = known.digests(&survey.digest_hex());
+    let digests: Vec<&str> = digests.iter().map(String::as_str).collect();
+    let acknowledged_by = words.acknowledging(name, &digests).map(str::to_owned);
     Ok(CheckedList {
         program: program.name().to_owned(),
         cohort: name.to_owned(),

@@ -11,7 +11,7 @@ use betagate_core::cohort::{AddressRules, ListOptions, Needs};
 use betagate_core::desired::ProgramDesired;
 use betagate_core::resources::CohortSpec;
 
-pub use check::{Acknowledgement, CheckedList, ListProblem, check_list, survey_list};
+pub use check::{Acknowledgement, CheckedList, Known, ListProblem, check_list, survey_list};
 pub use gone::GoneList;
 pub(super) use gone::look as look_at_gone;
 pub(super) use guard::Words;

@@ -14,7 +14,7 @@ use jiff::civil::Date;
 
 use super::super::observe::signoff_fact;
 use super::super::{Controller, ControllerError, commit::ACTOR};
-use super::check::check;
+use super::check::{Known, check};
 use super::look::suspended;
 use super::place::{find_list, read_as};
 use super::{FoundList, LookAt, Looked, Words};
@@ -199,10 +199,11 @@ impl Controller {
             }
             let (snapshot, program, said) = (snapshot.clone(), program.clone(), said.clone());
             let (data, now, of) = (self.settings.data.clone(), self.settings.clock.now(), cohort.clone());
+            let known = Known::of_record(&self.settings.store, name, &cohort).await?;
             let checked = tokio::task::spawn_blocking(move || {
                 let said = said.iter().map(|word| (word.name.as_str(), &word.spec, word.verified)).collect();
                 let words = Words::new(&program, said, program.program.spec.starts_on, now);
-                check(&snapshot, &program, &of, &data, &words).map(|checked| checked.outcome())
+                check(&snapshot, (&program, &of), &known, &data, &words).map(|checked| checked.outcome())
             });
             if let Ok(Ok(outcome)) = checked.await {
                 let state = self.programs.entry(name.to_owned()).or_default();

@@ -164,7 +164,7 @@ async fn remove(tx: &mut Tx, gone: &[Uuid], now: Timestamp) -> Result<(u64, u64)
 
 async fn remember(tx: &mut Tx, list: &CohortList, prepared: &Prepared, now: Timestamp) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE cohort_state SET list_digest = $3, list_buckets = $4, rows = $5, updated_at = $6
+        "UPDATE cohort_state SET list_digest = $3, list_buckets = $4, rows = $5, updated_at = $6, list_change = $7
          WHERE program = $1 AND cohort = $2",
         args![
             &list.program,
@@ -172,7 +172,8 @@ async fn remember(tx: &mut Tx, list: &CohortList, prepared: &Prepared, now: Time
             &prepared.delta.to,
             prepared.buckets.to_bytes(),
             i64::try_from(prepared.delta.rows).unwrap_or(i64::MAX),
-            now
+            now,
+            &prepared.delta.digest
         ],
     )
     .await?;

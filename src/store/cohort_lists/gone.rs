@@ -117,7 +117,7 @@ pub async fn take_back(
     let forget =
         "UPDATE beta_invites SET row_digest = NULL WHERE program = $1 AND cohort = $2 AND row_digest IS NOT NULL";
     tx.execute(forget, args![program, cohort]).await?;
-    let sql = "UPDATE cohort_state SET open = $3, list_digest = NULL, list_buckets = NULL, rows = 0, gone_at = $4, updated_at = $4
+    let sql = "UPDATE cohort_state SET open = $3, list_digest = NULL, list_change = NULL, list_buckets = NULL, rows = 0, gone_at = $4, updated_at = $4
         WHERE program = $1 AND cohort = $2";
     tx.execute(sql, args![program, cohort, false, now]).await?;
     let detail = json!({ "revoked": revoked, "codes": codes, "stayIn": gone.members, "list": gone.list });

@@ -27,7 +27,8 @@ pub use carry::{Brought, Writer, bring_in};
 pub use gone::{GoneCohort, is_back, known_cohorts, look_at_gone, take_back};
 pub use prepare::{prepare, prepare_beside};
 
-use super::StoreError;
+use super::{Store, StoreError};
+use crate::args;
 use crate::core::cohort::{Buckets, ListOptions, ReadAs, RowDigest, Survey, hash_of_norm, survey};
 
 /// People shown of a change.
@@ -94,6 +95,26 @@ pub fn survey_beside(source: &ListSource, options: &ListOptions, beside: &[Besid
         }
     }
     Ok(found)
+}
+
+/// The list that a cohort's rows are from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListInForce {
+    /// Its digest.
+    pub digest: String,
+    /// The digest of the change by which it came in, where that is known.
+    pub change: Option<String>,
+}
+
+/// The list that a cohort's rows are from; `None` before the first.
+///
+/// # Errors
+/// The database's.
+pub async fn in_force(store: &Store, program: &str, cohort: &str) -> Result<Option<ListInForce>, StoreError> {
+    let sql = "SELECT list_digest, list_change FROM cohort_state
+        WHERE program = $1 AND cohort = $2 AND list_digest IS NOT NULL";
+    let Some(row) = store.opt(sql, args![program, cohort]).await? else { return Ok(None) };
+    Ok(Some(ListInForce { digest: row.get("list_digest")?, change: row.get("list_change")? }))
 }
 
 /// What happens to a person of a list.
