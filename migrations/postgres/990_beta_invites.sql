@@ -16,6 +16,8 @@ CREATE TABLE beta_invites (
     state text NOT NULL CHECK (state IN ('waiting', 'pending', 'sent', 'opened', 'used', 'expired', 'revoked')),
     code_digest text,
     generation bigint NOT NULL DEFAULT 1,
+    -- The generation from which the code is made: a message that is sent again on request carries the same one while that is good.
+    code_generation bigint NOT NULL DEFAULT 1,
     position bigint NOT NULL,
     source text NOT NULL CHECK (source IN ('list', 'resource', 'admin', 'code')),
     -- The code for several people with which the person came in, if it was one: see invite_codes.

@@ -10,6 +10,7 @@ mod alert_hooks;
 mod auth;
 mod codes;
 mod desk;
+mod doors;
 mod events;
 mod explain;
 pub mod flags_cache;
@@ -23,6 +24,7 @@ pub mod ofrep;
 mod once;
 mod privacy;
 mod problem;
+mod repeatable;
 mod serve;
 mod service;
 
@@ -43,10 +45,11 @@ use crate::store::Store;
 use flags_cache::FlagsCache;
 use ofrep::Front;
 
-#[cfg(test)]
-pub use accounts::refusal_word;
-pub use accounts::{Entered, Register, ask_for_link, hash, let_in};
+pub use accounts::hash;
 pub use auth::token_digest;
+#[cfg(test)]
+pub use doors::refusal_word;
+pub use doors::{Entered, Register, ask_for_link, let_in};
 pub use limits::{Limits, Rate, Rates, Source};
 pub use links::Links;
 pub use problem::Problem;
@@ -120,12 +123,13 @@ pub fn service(state: ApiState) -> Front<Router> {
         .merge(invites::routes())
         .merge(mail_hooks::routes())
         .merge(codes::routes())
+        .merge(desk::routes())
         .route_layer(axum::middleware::from_fn_with_state(state.clone(), once::once));
     let described = OpenApiRouter::with_openapi(Description::openapi())
         .merge(accounts::routes())
         .merge(alert_hooks::routes())
+        .merge(doors::routes())
         .merge(administration)
-        .merge(desk::routes())
         .merge(events::routes())
         .merge(explain::routes())
         .merge(hooks::routes())

@@ -37,7 +37,7 @@ impl Controller {
     }
 }
 
-/// What API processes and the desk know of a program: its settings, its first day, its gates and rollouts.
+/// What API processes and the desk know of a program: its settings, its first day, its gates, rollouts and cohorts.
 async fn record_program(
     tx: &mut Tx,
     program: &ProgramDesired,
@@ -60,7 +60,9 @@ async fn record_program(
     let gates = program.gates.iter().map(|(gate, resource)| ("Gate", gate, serde_json::to_value(&resource.spec)));
     let rollouts =
         program.rollouts.iter().map(|(rollout, resource)| ("Rollout", rollout, serde_json::to_value(&resource.spec)));
-    for (kind, own_name, body) in gates.chain(rollouts) {
+    let cohorts =
+        program.cohorts.iter().map(|(cohort, resource)| ("Cohort", cohort, serde_json::to_value(&resource.spec)));
+    for (kind, own_name, body) in gates.chain(rollouts).chain(cohorts) {
         let good = status::LastGood {
             kind: kind.to_owned(),
             name: own_name.clone(),

@@ -158,7 +158,7 @@ impl Desk<'_> {
 /// The database's.
 pub async fn good_until(store: &Store, cohort: &str, now: Timestamp) -> Result<Timestamp, StoreError> {
     let good = status::good(store, Kind::Cohort.name(), cohort).await?;
-    let said = good.and_then(|good| good.body["spec"]["invites"]["expireAfter"].as_str()?.parse::<Span>().ok());
+    let said = good.and_then(|good| good.body["invites"]["expireAfter"].as_str()?.parse::<Span>().ok());
     Ok(said.unwrap_or(GOOD_FOR).after(now))
 }
 

@@ -124,6 +124,28 @@ pub enum Request {
     Apply,
 }
 
+impl Request {
+    /// Whether anything is other than before once it is answered, beside a line in the log of who looked.
+    pub fn writes(&self) -> bool {
+        !matches!(
+            self,
+            Self::Status
+                | Self::Get { .. }
+                | Self::Board { .. }
+                | Self::ReadingHistory { .. }
+                | Self::ListInvites { .. }
+                | Self::ListCodes { .. }
+                | Self::ShowCode { .. }
+                | Self::GetFlag { .. }
+                | Self::ExplainFlag { .. }
+                | Self::ListFlags
+                | Self::Intent { .. }
+                | Self::ListAudit { .. }
+                | Self::VerifyAudit
+        )
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum DeskError {

@@ -112,7 +112,7 @@ async fn sign_up(
         return html(StatusCode::UNPROCESSABLE_ENTITY, &form(texts.need_code));
     }
     let request = Register { email: email.clone(), password: filled.password, invite: Some(code.clone()) };
-    match let_in(&state, &request).await {
+    match let_in(&state, &request, None).await {
         Ok(Entered::In(_)) => html(StatusCode::CREATED, &Signup::done(texts, &email, Done::In)),
         Ok(Entered::LinkAsked) => html(StatusCode::ACCEPTED, &Signup::done(texts, &email, Done::LinkAsked)),
         Err(problem) => refused(&problem, form("")),

@@ -31,6 +31,7 @@ mod pool;
 pub mod privacy;
 pub mod push;
 pub mod readings;
+pub mod repeated;
 mod row;
 pub mod sessions;
 pub mod signoffs;

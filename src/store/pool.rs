@@ -251,8 +251,9 @@ impl Tx {
         }
     }
 
-    /// Makes it so.
-    pub async fn commit(self) -> Result<(), StoreError> {
+    /// Makes it so; and, where this is part of a request that may be repeated, that the request was carried out.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        super::repeated::carried_out(&mut self).await?;
         match self.0 {
             Open::Postgres(tx) => tx.commit().await?,
             Open::Sqlite(tx) => tx.commit().await?,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
-use crate::store::{Store, StoreError, invites, members, sessions, tokens};
+use crate::store::{Store, StoreError, invites, members, repeated, sessions};
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ pub async fn once(store: &Store, now: Timestamp) -> Result<(), StoreError> {
     }
     let mut tx = store.begin().await?;
     sessions::forget(&mut tx, now).await?;
-    tokens::forget_answers(&mut tx, now.checked_sub(ANSWERS_KEPT).unwrap_or(Timestamp::MIN)).await?;
+    repeated::forget(&mut tx, now.checked_sub(ANSWERS_KEPT).unwrap_or(Timestamp::MIN)).await?;
     tx.commit().await?;
     members::forget_old_changes(store).await?;
     Ok(())

@@ -43,9 +43,11 @@ async fn a_resent_invite_has_a_new_code_and_the_older_one_stops_working() {
         let id = found[0]["id"].as_str().unwrap().to_owned();
         assert_eq!((found.len(), &found[0]["generation"]), (1, &json!(1)));
         beta.at("2026-03-10T08:00:00Z");
+        beta.repo.replace("cohorts/pavia.yaml", "expireAfter: 14d", "expireAfter: 9d");
+        beta.pass().await;
         let (status, resent) = beta.post(&format!("/v1/admin/invites/{id}/resend"), Some(ADMIN), &json!({})).await;
         assert_eq!((status, &resent["generation"], &resent["state"]), (200, &json!(2), &json!("pending")), "{resent}");
-        assert_eq!(resent["expiresAt"], "2026-03-24T08:00:00Z", "as long as its cohort's invites are good");
+        assert_eq!(resent["expiresAt"], "2026-03-19T08:00:00Z", "as long as its cohort's invites are good");
         assert_eq!(beta.register(&email, &old).await.1["type"], "urn:betagate:problem:invite-invalid");
         beta.pass().await;
         let fresh = beta.invitations().into_iter().find(|(to, code)| *to == email && *code != old).unwrap().1;
@@ -158,6 +160,65 @@ async fn a_write_with_an_idempotency_key_is_carried_out_once() {
         assert!(answers.iter().all(|status| matches!(status, 200 | 409)) && answers.contains(&200), "{answers:?}");
         let (_, now, _) = beta.post_keyed(&resend, "k5", &json!({})).await;
         assert_eq!(now["generation"], 4, "{}: of twenty at once, one", db.name);
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keyed_write_whose_process_dies_is_neither_lost_nor_carried_out_twice() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let path = "/v1/admin/invites";
+        let (before, after) = (
+            json!({ "email": "a@example.com", "cohort": "pavia" }),
+            json!({ "email": "b@example.com", "cohort": "pavia" }),
+        );
+        for (key, word) in [("before", &before), ("after", &after)] {
+            assert_eq!(beta.post_keyed(path, key, word).await.0, 201);
+        }
+        // As processes leave them that die before their write, and after it but before its answer was kept.
+        let sql = "UPDATE idempotency_keys SET status = $1, response = NULL WHERE key = $2";
+        for (key, status) in [("before", 0_i64), ("after", 1)] {
+            assert_eq!(beta.store.execute(sql, &[status.into(), key.into()]).await.unwrap(), 1);
+        }
+        let undo = "DELETE FROM beta_invites WHERE email_norm = 'a@example.com'";
+        assert_eq!(beta.store.execute(undo, &[]).await.unwrap(), 1);
+        for (key, word) in [("before", &before), ("after", &after)] {
+            assert_eq!(beta.post_keyed(path, key, word).await.1["type"], "urn:betagate:problem:under-way");
+        }
+        beta.clock.advance(jiff::SignedDuration::from_secs(61));
+        let (status, made, again) = beta.post_keyed(path, "before", &before).await;
+        assert_eq!((status, made["code"].is_string(), again), (201, true, false), "{}: {made}", db.name);
+        assert!(beta.post_keyed(path, "before", &before).await.2);
+        let (status, told, _) = beta.post_keyed(path, "after", &after).await;
+        assert_eq!((status, told["type"].as_str()), (409, Some("urn:betagate:problem:carried-out")), "{}", db.name);
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_lines_route_carries_a_keyed_word_out_once_and_answers_questions_anew() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let desk = "/v1/admin/desk";
+        let add = json!({ "request": "addInvite", "cohort": "pavia", "email": "ada@example.com", "note": "", "by": "founder" });
+        let (_, first, _) = beta.post_keyed(desk, "k1", &add).await;
+        let (status, second, again) = beta.post_keyed(desk, "k1", &add).await;
+        assert_eq!((status, again, second["code"].as_str()), (200, true, first["code"].as_str()), "{second}");
+        let resend = json!({ "request": "resendInvites", "email": "ada@example.com", "by": "founder" });
+        for again in [false, true] {
+            let (status, resent, replayed) = beta.post_keyed(desk, "k2", &resend).await;
+            assert_eq!((status, replayed, &resent["invites"][0]["generation"]), (200, again, &json!(2)), "{resent}");
+            assert_eq!(resent["invites"][0]["email"], "ada@example.com");
+        }
+        let list = json!({ "request": "listInvites", "email": "ada@example.com", "limit": 10 });
+        assert_eq!(beta.post_keyed(desk, "k3", &list).await.1[0]["state"], "pending");
+        let out = json!({ "request": "revokeInvites", "email": "ada@example.com", "reason": "r", "by": "founder" });
+        assert_eq!(beta.post_keyed(desk, "k4", &out).await.0, 200);
+        assert_eq!(beta.post_keyed(desk, "k3", &list).await.1[0]["state"], "revoked", "a question is asked anew");
+        let kept = beta.store.all("SELECT CAST(response AS text) AS kept FROM idempotency_keys", &[]).await.unwrap();
+        assert_eq!(kept.len(), 3);
+        assert!(kept.iter().all(|row| !row.get::<String>("kept").unwrap().contains("ada@")));
         beta.store.close().await;
     }
 }

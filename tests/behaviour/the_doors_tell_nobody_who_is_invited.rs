@@ -236,6 +236,52 @@ async fn someone_with_an_account_joins_another_cohort_with_a_code() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_registers_again_with_the_same_key_is_let_in_again_and_nobody_else_is() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let (email, code) = beta.invitations().remove(0);
+        let word = json!({ "email": email, "password": "a long enough password", "invite": code });
+        let register = async |key: &str, word: &Value| {
+            let request = beta.request("POST", "/v1/auth/register").header("idempotency-key", key).json(word);
+            let answer = request.send().await.unwrap();
+            let again = answer.headers().contains_key("idempotent-replayed");
+            (answer.status().as_u16(), again, answer.json::<Value>().await.unwrap())
+        };
+        // Twenty at once, as of somebody whose connection is bad: one account, and each answer lets in.
+        let answers = futures_util::future::join_all((0..20).map(|_| register("k1", &word))).await;
+        assert!(answers.iter().all(|answer| answer.0 == 201), "{}: {answers:?}", db.name);
+        assert_eq!(answers.iter().filter(|answer| !answer.1).count(), 1, "{}", db.name);
+        for (_, _, tokens) in answers {
+            assert_eq!((tokens["cohort"].as_str(), tokens["program"].as_str()), (Some("pavia"), Some("kruxt")));
+            let (status, me) = beta.get("/me", tokens["accessToken"].as_str()).await;
+            assert_eq!((status, me["email"].as_str()), (200, Some(email.as_str())));
+        }
+        let used = "urn:betagate:problem:invite-used";
+        assert_eq!(register("k2", &word).await.2["type"], used, "another key is another request");
+        let mut guessed = word.clone();
+        guessed["password"] = json!("another long password");
+        assert_eq!(register("k1", &guessed).await.0, 422);
+        assert_eq!(register("", &word).await.0, 400);
+        // Nothing in the record that a password could be guessed from, and no address.
+        let kept = beta.store.all("SELECT scope, request_digest FROM idempotency_keys", &[]).await.unwrap();
+        assert_eq!(kept.len(), 1);
+        assert!(!kept[0].get::<String>("scope").unwrap().contains('@'));
+        // The same of somebody who joins another cohort.
+        need_invites(&beta, false).await;
+        let (other, code) = beta.invitations().remove(1);
+        let (_, tokens) = beta.post("/v1/auth/register", None, &no_code(&other)).await;
+        let token = tokens["accessToken"].as_str().unwrap();
+        for _ in 0..2 {
+            let request = beta.request("POST", "/v1/auth/join").header("idempotency-key", "k1").bearer_auth(token);
+            let answer = request.json(&json!({ "invite": code })).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), 200, "{}", db.name);
+            assert_eq!(answer.json::<Value>().await.unwrap()["cohort"], "pavia");
+        }
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_fifty_who_send_one_code_at_once_one_is_let_in() {
     for db in databases() {
         let beta = open(&db).await;
