@@ -8,9 +8,11 @@ use betagate_core::desired::{BuildOptions, Built, Revision, survey};
 use secrecy::SecretString;
 use serde_json::json;
 
+use super::commit::ACTOR;
 use super::{Controller, ControllerError};
 use crate::source::{Snapshot, is_document};
 use crate::store::status::{self, SourceState};
+use crate::store::{invites, leadership};
 
 /// The name of the one source of a controller, in the store.
 const SOURCE: &str = "main";
@@ -103,6 +105,7 @@ impl Controller {
             self.build(&snapshot);
             self.snapshot = Some(snapshot);
         }
+        self.close_gone_programs().await?;
         let revision = self.built.as_ref().map(|built| built.desired.revision.id.clone());
         self.record_source(revision).await
     }
@@ -111,6 +114,12 @@ impl Controller {
         debug_assert!(snapshot.files.keys().any(|path| is_document(path)) || snapshot.files.is_empty());
         let default_prometheus = std::env::var("PROM_URL").is_ok();
         match build_snapshot(snapshot, self.settings.environment.as_deref(), default_prometheus) {
+            // An emptied source is more often a mistake than a wish, and there is nobody left in it whose word could be asked.
+            Ok(built) if built.desired.programs.is_empty() && self.has_programs() => {
+                let words = "the source holds no program any more: what was there goes on";
+                tracing::warn!(revision = %snapshot.revision.short(), "{words}");
+                self.problems = vec![Problem::new("", Position::START, "", words)];
+            }
             Ok(built) => {
                 tracing::info!(revision = %snapshot.revision.short(), programs = built.desired.programs.len(), "took a revision");
                 self.built = Some(built);
@@ -123,6 +132,26 @@ impl Controller {
                 self.problems = problems;
             }
         }
+    }
+
+    fn has_programs(&self) -> bool {
+        self.built.as_ref().is_some_and(|built| !built.desired.programs.is_empty())
+    }
+
+    /// Closes the cohorts of programs that the revision has no more, while it has others: nobody comes in any more. What else they left stays as it
+    /// is, for their documents may come back, and there is nobody whose word could be asked.
+    async fn close_gone_programs(&mut self) -> Result<(), ControllerError> {
+        let Some(built) = self.built.as_ref().filter(|_| self.has_programs()) else { return Ok(()) };
+        let open = invites::open_programs(&self.settings.store).await?;
+        for program in open.into_iter().filter(|program| !built.desired.programs.contains_key(program)) {
+            let now = self.settings.clock.now();
+            let mut tx = self.settings.store.begin().await?;
+            leadership::fence(&mut tx, self.epoch).await?;
+            let closed = invites::close_all(&mut tx, &program, ACTOR, now).await?;
+            tx.commit().await?;
+            tracing::warn!(%program, closed, "the program's documents are gone: its cohorts were closed");
+        }
+        Ok(())
     }
 
     async fn record_source(&self, revision: Option<String>) -> Result<(), ControllerError> {

@@ -162,12 +162,20 @@ async fn a_throttled_recipient_comes_later_a_refused_one_never_and_a_lost_server
 async fn a_server_that_is_not_there_is_tried_later_and_its_password_is_not_told() {
     let data = tempfile::tempdir().unwrap();
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let url = SecretString::from(format!("smtp://user:hunter2@127.0.0.1:{closed}"));
+    let url = SecretString::from(format!("smtp://user:hunter2@127.0.0.1:{closed}?tls=required"));
     let said = Mailer::smtp(data.path(), &url, None).unwrap().deliver(&mail("ada@example.com", "a")).await.unwrap_err();
     assert!(said.retryable(), "{said}");
     assert!(!format!("{said} {said:?}").contains("hunter2"));
-    let none = Mailer::smtp(data.path(), &SecretString::from("hunter2"), None).err().unwrap();
-    assert!(!none.retryable() && !none.to_string().contains("hunter2"));
+    for wrong in ["hunter2", "smtp://user:hunter2@127.0.0.1"] {
+        let none = Mailer::smtp(data.path(), &SecretString::from(wrong), None).err().unwrap();
+        assert!(!none.retryable() && !none.to_string().contains("hunter2"));
+    }
+    let good = SecretString::from("smtps://127.0.0.1");
+    for wrong in ["", "hunter2", "-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----\n"] {
+        let wrong = SecretString::from(wrong);
+        let none = Mailer::smtp(data.path(), &good, Some(&wrong)).err().unwrap();
+        assert!(!none.retryable() && !none.to_string().contains("hunter2"));
+    }
 }
 
 #[tokio::test]

@@ -180,3 +180,42 @@ async fn a_cohort_that_lets_nobody_in_any_more_needs_no_word_and_a_program_may_a
         beta.store.close().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_goes_takes_nobody_in_and_a_source_that_is_emptied_changes_nothing() {
+    for db in databases() {
+        let repo = repo();
+        let other =
+            PROGRAM.replace("kruxt", "coach").replace("name: beta", "name: open").replace("[lyon, pavia]", "[torino]");
+        repo.write("manifests/coach.yaml", &other);
+        repo.write("cohorts/torino.yaml", &cohort("torino").replace("program: kruxt", "program: coach"));
+        repo.write("cohorts/torino.csv", "t@example.com,tester-torino\n");
+        let whole = repo.commit("two programs");
+        let mut beta = Beta::start(&db, repo, "2026-03-02T08:00:00Z").await;
+        passes(&mut beta).await;
+        let mut people = beta.invitations().into_iter();
+        let ((lyon, lyons), (torino, torinos)) = (people.next().unwrap(), people.next_back().unwrap());
+        assert!(lyon.starts_with("lyon") && torino.starts_with("t@"));
+
+        for file in ["manifests/program.yaml", "cohorts/lyon.yaml", "cohorts/pavia.yaml"] {
+            beta.repo.remove(file);
+        }
+        passes(&mut beta).await;
+        assert_eq!(beta.register(&lyon, &lyons).await.1["type"], "urn:betagate:problem:cohort-closed", "{}", db.name);
+        assert_eq!(states(&beta).await, BTreeMap::from([("pending", 5), ("waiting", 1)]), "nothing is taken back");
+
+        beta.repo.git(&["checkout", "--quiet", &whole, "--", "cohorts", "manifests"]);
+        passes(&mut beta).await;
+        assert!(beta.controller.problems().is_empty());
+        for folder in ["cohorts", "manifests"] {
+            std::fs::remove_dir_all(beta.repo.path().join(folder)).unwrap();
+        }
+        passes(&mut beta).await;
+        let said = beta.controller.problems().iter().map(ToString::to_string).collect::<String>();
+        assert!(said.contains("the source holds no program any more: what was there goes on"), "{said}");
+        for (email, code) in [(&lyon, &lyons), (&torino, &torinos)] {
+            assert_eq!(beta.register(email, code).await.0, 201, "{}", db.name);
+        }
+        beta.store.close().await;
+    }
+}

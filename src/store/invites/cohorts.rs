@@ -77,6 +77,23 @@ pub async fn open_cohorts(store: &Store, program: &str) -> Result<Vec<String>, S
     Ok(open.map(|state| state.cohort).collect())
 }
 
+/// The programs that have an open cohort.
+pub async fn open_programs(store: &Store) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT DISTINCT program FROM cohort_state WHERE open = $1 ORDER BY program";
+    store.all(sql, args![true]).await?.iter().map(|row| row.get("program")).collect()
+}
+
+/// Closes every cohort of a program; says how many were open.
+pub async fn close_all(tx: &mut Tx, program: &str, actor: &str, now: Timestamp) -> Result<u64, StoreError> {
+    let sql = "UPDATE cohort_state SET open = $2, updated_at = $3 WHERE program = $1 AND open = $4";
+    let closed = tx.execute(sql, args![program, false, now, true]).await?;
+    if closed > 0 {
+        let (object, detail) = (format!("program/{program}"), json!({ "closed": closed }));
+        audit::append(tx, entry(program, actor, "cohorts.closed", object, detail, now)).await?;
+    }
+    Ok(closed)
+}
+
 /// Gives free seats to those who wait, in order; says to how many.
 pub async fn promote(tx: &mut Tx, program: &str, cohort: &str, now: Timestamp) -> Result<u64, StoreError> {
     let state = lock_cohort(tx, program, cohort).await?;

@@ -31,7 +31,7 @@ mod shared_tests;
 mod tests;
 
 pub use bounces::{About, Returned, returned, unsubscribe};
-pub use cohorts::{CohortState, cohort_state, cohorts, open_cohorts, promote, set_cohort};
+pub use cohorts::{CohortState, close_all, cohort_state, cohorts, open_cohorts, open_programs, promote, set_cohort};
 pub use declared::declare;
 pub use funnel::{Arrival, Funnel, Funnels, arrival, funnels};
 pub use hashed::find_hashed;

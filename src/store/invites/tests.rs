@@ -137,12 +137,15 @@ async fn every_refusal_has_its_own_reason() {
         let person =
             Registration { email: "ada@example.com", password_hash: "h", code: None, invites_required: &|_| false };
         let refused = register(&store, &keys(), person, noon()).await.unwrap_err();
-        assert_eq!(refused, RedeemError::Refused(Refusal::Revoked));
+        assert_eq!(refused, RedeemError::Refused(Refusal::AddressUnavailable));
+        let refused_alike = refused;
         let refused =
             register(&store, &keys(), Registration { invites_required: &always_required, ..person }, noon()).await;
         assert_eq!(refused.unwrap_err(), RedeemError::Refused(Refusal::InviteRequired));
         let bob = Registration { email: "bob@example.com", ..person };
         assert!(register(&store, &keys(), bob, noon()).await.unwrap().redeemed.is_none());
+        let again = register(&store, &keys(), bob, noon()).await.unwrap_err();
+        assert_eq!(again, refused_alike, "one that was taken back and one that has an account");
         let (_, code) = invited(&store, "bob@example.com").await;
         assert_eq!(enter(&store, &code, "bob@example.com", noon()).await, Err(Refusal::AccountExists));
     })
