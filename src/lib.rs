@@ -31,6 +31,8 @@
 //! | where a reading comes from | `signals/` |
 //! | a process of this machine | `apply/processes/` |
 //! | a message on its way | `outbox/` |
+//! | the archive that shows what a rollback did | `evidence/` |
+//! | moments at which a test stops a controller | `controller/faults.rs` |
 //! | a route | `api/`, one file a resource; pages in `pages/` |
 //! | a command | `cli/`, one file a group: words in, text out; what it asks and says is answered at the `desk/`, also over HTTP |
 //!
@@ -49,6 +51,7 @@ pub mod clock;
 pub mod coach;
 pub mod controller;
 pub mod desk;
+pub mod evidence;
 pub mod keys;
 pub mod outbox;
 pub mod pages;

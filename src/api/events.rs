@@ -1,5 +1,7 @@
 //! Product events: the source of the KPIs. A person sends their own; a service with the scope `events:write` sends anybody's.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -13,10 +15,12 @@ use uuid::Uuid;
 use super::auth::{Admin, Caller};
 use super::{ApiState, Problem};
 use crate::store::events::{self, Event, IngestError, Staff};
-use crate::store::{people, status};
+use crate::store::{people, status, steps};
 
 /// At most so many events in one request.
 const MOST: usize = 1000;
+/// While nothing is taken in, a client tries again after this.
+const PAUSED: Duration = Duration::from_secs(60);
 
 pub fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(send)).routes(routes!(staff))
@@ -32,7 +36,8 @@ enum Sent {
 
 /// Takes events in; one that was taken before (by its id) changes nothing.
 #[utoipa::path(post, path = "/v1/events", tag = "events", request_body = Value,
-    responses((status = 202, description = "Accepted and repeated"), (status = 422, description = "Which one is wrong, and why")))]
+    responses((status = 202, description = "Accepted and repeated"), (status = 422, description = "Which one is wrong, and why"),
+        (status = 503, description = "Ingestion is paused: try again later, nothing was taken")))]
 async fn send(
     State(state): State<ApiState>,
     caller: Caller,
@@ -100,6 +105,13 @@ async fn take_in(state: &ApiState, parsed: Vec<(Option<String>, Event)>) -> Resu
     }
     let mut tx = state.store.begin().await?;
     for (zone, program, events) in zones {
+        if let Some(pause) = steps::paused(&mut tx, &program).await? {
+            return Err(Problem::later(
+                "ingestion-paused",
+                format!("no events are taken in: {}", pause.reason),
+                PAUSED,
+            ));
+        }
         let taken =
             events::ingest(&mut tx, &program, &zone, state.clock.now(), events).await.map_err(|error| match error {
                 IngestError::Store(error) => Problem::from(error),

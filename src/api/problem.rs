@@ -16,6 +16,12 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// It works again later.
+    pub fn later(code: &'static str, detail: impl Into<String>, wait: std::time::Duration) -> Self {
+        let retry_after = Some(wait.as_secs().max(1));
+        Self { retry_after, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
+    }
+
     /// A problem with a word for programs and a sentence for people.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self { status, code, detail: detail.into(), retry_after: None }

@@ -26,6 +26,7 @@ mod parts;
 mod people;
 mod plan;
 mod record;
+mod record_bundle;
 mod report;
 mod rollback;
 mod server;

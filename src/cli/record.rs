@@ -23,14 +23,31 @@ pub struct Audit {
 
 #[derive(Subcommand)]
 enum AuditWhat {
-    /// Recomputes the chain, and names the first entry that does not fit.
-    #[command(after_help = "Example: betagate audit verify    # 0: it fits, 1: it does not")]
+    /// Recomputes the chain, and names the first entry that does not fit; with an archive of `audit bundle`, checks that instead: no record is needed.
+    #[command(after_help = "Examples:\n  betagate audit verify    # 0: it fits, 1: it does not\n  \
+        betagate audit verify closed-beta-1.tar --head 214:9f2c…    # on any machine, with the end that was told when it was made")]
     Verify {
+        /// An archive of `betagate audit bundle`.
+        archive: Option<PathBuf>,
+        /// Where the archive's chain must end, as `audit bundle` told it.
+        #[arg(long, value_name = "LINK:HASH", requires = "archive")]
+        head: Option<String>,
         #[command(flatten)]
         place: Where,
         /// How the answer is printed.
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
+    },
+    /// Writes everything that shows what a rollback did and why into one archive: commit, readings, verdicts, words, steps, receipts, its part of the log.
+    #[command(after_help = "Example: betagate audit bundle closed-beta-1 --file closed-beta-1.tar")]
+    Bundle {
+        /// The run, such as closed-beta-1.
+        rollback: String,
+        /// The file; it must not exist. RUN.tar when left out.
+        #[arg(long)]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        place: Where,
     },
     /// Lists entries, newest first.
     #[command(after_help = "Example: betagate audit list --object cohort/pavia --limit 20")]
@@ -55,7 +72,11 @@ enum AuditWhat {
 impl Audit {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         match self.what {
-            AuditWhat::Verify { place, output } => verify(&place, output).await,
+            AuditWhat::Verify { archive: Some(archive), head, output, .. } => {
+                super::record_bundle::verify(&archive, head.as_deref(), output)
+            }
+            AuditWhat::Verify { place, output, .. } => verify(&place, output).await,
+            AuditWhat::Bundle { rollback, file, place } => super::record_bundle::bundle(&place, rollback, file).await,
             AuditWhat::List { program, object, limit, place, output } => {
                 let entries = place.ask(Request::ListAudit { program, object, limit }).await?;
                 if output == Format::Table {

@@ -8,13 +8,19 @@ use super::{Controller, ControllerError, remembered};
 use crate::store::memory;
 
 impl Controller {
-    /// Once through the flow. Says whether anything changed, and when to look again.
-    pub(super) async fn pass_program(&mut self, name: &str) -> Result<(bool, Option<Timestamp>), ControllerError> {
+    /// Reads back what is remembered of a program, once.
+    pub(super) async fn remember(&mut self, name: &str) -> Result<(), ControllerError> {
         if self.programs.get(name).is_none_or(|state| state.documents.is_none()) {
             let documents = memory::load(&self.settings.store, name).await?;
             self.programs.entry(name.to_owned()).or_default().documents = Some(documents);
             self.remember_readings(name).await?;
         }
+        Ok(())
+    }
+
+    /// Once through the flow. Says whether anything changed, and when to look again.
+    pub(super) async fn pass_program(&mut self, name: &str) -> Result<(bool, Option<Timestamp>), ControllerError> {
+        self.remember(name).await?;
         let documents = self.programs.get(name).and_then(|state| state.documents.clone()).unwrap_or_default();
         let remembered = remembered::read(name, &documents)?;
         let now = self.settings.clock.now();

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{Controller, ControllerError, program::ProgramState, remembered};
 use crate::store::audit::{self, Entry};
 use crate::store::memory::Document;
-use crate::store::{Tx, flags, freezes, invites, leadership, memory, outbox, readings};
+use crate::store::{Tx, flags, freezes, invites, leadership, memory, outbox, readings, steps};
 
 /// Who acts, in the record.
 pub const ACTOR: &str = "controller";
@@ -21,16 +21,20 @@ impl Controller {
     pub(super) async fn commit(&mut self, name: &str, decision: Decision, plan: &Plan) -> Result<(), ControllerError> {
         let now = self.settings.clock.now();
         let before = self.programs.get(name).and_then(|state| state.documents.clone()).unwrap_or_default();
+        let moment = |when: &str| format!("commit {}: {when}", about(&decision));
+        self.faults.at(|| moment("before")).await;
         let mut tx = self.settings.store.begin().await?;
         leadership::fence(&mut tx, self.epoch).await?;
         let documents = memory::save(&mut tx, name, &before, remembered::write(name, &decision.memory)?).await?;
         self.carry_out(&mut tx, name, &decision, plan, now).await?;
+        self.faults.at(|| moment("between effect and record")).await;
         self.send(&mut tx, name, &decision, now).await?;
         seal(&mut tx, name, &decision).await?;
         tell(&mut tx, name, &decision, now).await?;
         let state = self.programs.entry(name.to_owned()).or_default();
         let statuses = crate::status::write(&mut tx, name, &state.statuses, &decision, now).await?;
         tx.commit().await?;
+        self.faults.at(|| moment("after")).await;
         self.keep(name, documents, statuses, decision);
         Ok(())
     }
@@ -68,6 +72,17 @@ impl Controller {
                 }
                 Action::OpenCohort { cohort } => self.set_cohort(tx, name, cohort, true, now).await?,
                 Action::CloseCohort { cohort } => self.set_cohort(tx, name, cohort, false, now).await?,
+                Action::PauseIngestion { holder, reason } => {
+                    let pause = steps::Pause { holder: holder.clone(), reason: reason.clone(), since: now };
+                    steps::pause(tx, name, &pause).await?;
+                }
+                Action::ResumeIngestion { holder } => drop(steps::resume(tx, name, holder).await?),
+                Action::RevokeInvites { cohort, key, reason, .. } => {
+                    if steps::begin(tx, name, key, &serde_json::to_value(action).unwrap_or_default(), now).await? {
+                        let how = invites::Revocation { reason, actor: ACTOR, end_membership: false };
+                        invites::revoke_unused(tx, name, cohort.as_deref(), how, now).await?;
+                    }
+                }
                 Action::SetFlag { .. } => flags_change = true,
                 Action::SyncList { .. } | Action::SetWorkload { .. } | Action::StopWorkload { .. } => continue,
             }
@@ -166,6 +181,8 @@ impl Controller {
                 MessageKind::Note { .. } => "note",
                 MessageKind::Page { .. } => "page",
                 MessageKind::Document { .. } => "document",
+                MessageKind::Job { .. } => "job",
+                MessageKind::Call { .. } => "call",
             };
             let intent = outbox::Intent {
                 program: name.to_owned(),
@@ -182,6 +199,12 @@ impl Controller {
         }
         Ok(())
     }
+}
+
+/// What a decision moves, for the names of moments.
+fn about(decision: &Decision) -> String {
+    let moved = decision.events.iter().map(|event| format!("{} {}", event.reason, event.message));
+    moved.collect::<Vec<_>>().join(", ")
 }
 
 /// A flag whose document says what it said goes on naming the commit that made it so, whatever else the new revision brings.

@@ -6,6 +6,7 @@ mod calendar;
 mod carry;
 mod commit;
 mod dispatch;
+mod faults;
 mod jobs;
 mod lists;
 mod measure;
@@ -44,6 +45,7 @@ use measure::MeasuredCheck;
 
 pub use calendar::in_its_calendar;
 pub use dispatch::{Sample, sample_letter};
+pub use faults::Faults;
 pub use lists::{
     Acknowledgement, CheckedList, FoundList, Known, ListProblem, Place, check_list, find_list, survey_list,
 };
@@ -143,6 +145,8 @@ pub struct Controller {
     /// Whether a pass waits for its measurements.
     patient: bool,
     revisions: workloads::KnownRevisions,
+    /// The moments at which a test may stop it.
+    faults: Arc<Faults>,
     /// Wakes the loop: an outbox receipt, a request through the API of the same process.
     pub wake: Arc<Notify>,
 }
@@ -156,13 +160,16 @@ impl Controller {
         let epoch = leadership::take(&settings.store, &settings.holder, settings.clock.now()).await?;
         let mut tx = settings.store.begin().await?;
         leadership::fence(&mut tx, epoch).await?;
-        crate::store::outbox::take_over(&mut tx, dispatch::KINDS).await?;
+        for kinds in dispatch::KINDS {
+            crate::store::outbox::take_over(&mut tx, kinds).await?;
+        }
         crate::store::invites::doubt_claims(&mut tx, settings.clock.now()).await?;
         tx.commit().await?;
         let signals = Signals::new(settings.store.clone(), crate::signals::DEADLINE).map_err(ControllerError::Setup)?;
-        let wake = Arc::new(Notify::new());
+        let (wake, faults) = (Arc::new(Notify::new()), Arc::<Faults>::default());
         Ok(Self {
-            post: dispatch::Post::new(&settings, epoch, wake.clone()),
+            post: dispatch::Post::new(&settings, epoch, wake.clone(), faults.clone()),
+            faults,
             settings,
             signals,
             epoch,
@@ -177,6 +184,11 @@ impl Controller {
             revisions: workloads::KnownRevisions::default(),
             wake,
         })
+    }
+
+    /// The moments at which a test may stop this controller.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// What is wrong with the newest revision, if it could not be taken.
@@ -259,6 +271,7 @@ impl Controller {
             }
             wake = [wake, again].into_iter().flatten().min();
         }
+        self.faults.at(|| "chain: before".to_owned()).await;
         crate::store::audit::chain(&self.settings.store).await?;
         Ok(wake)
     }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use betagate_core::decide::{
-    ApiFact, CheckRef, DocumentFact, FreezeFact, IncidentFact, Memory, OnlineFact, Readings, Receipt, SignoffFact,
+    ApiFact, BY_HAND, CheckRef, DocumentFact, FreezeFact, IncidentFact, Memory, OnlineFact, Readings, Receipt,
+    SignoffFact,
 };
 use betagate_core::plan::{Observed, RunningWorkload};
 use betagate_core::resources::{Moment, SignoffSpec};
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 use super::{Controller, ControllerError};
 use crate::apply::processes::ProcessState;
-use crate::store::{flags, freezes, incidents, invites, outbox, signoffs};
+use crate::store::{flags, freezes, incidents, invites, outbox, signoffs, steps};
 
 /// An API process that has not reported for so long does not count as serving anything.
 pub const REPORT_STALE_AFTER: SignedDuration = SignedDuration::from_secs(15);
@@ -49,6 +50,9 @@ impl Controller {
             }
         }
         readings.requests = self.requests_for(name).await?;
+        readings.pauses = steps::pauses(&store, name).await?.into_iter().map(|pause| pause.holder).collect();
+        readings.effects = steps::effects(&store, name).await?;
+        readings.workloads = self.workload_facts(name);
         Ok(readings)
     }
 
@@ -140,7 +144,10 @@ impl Controller {
                     .replicas += 1;
             }
         }
-        Ok(Observed { open_cohorts, freezes, flags, lists: BTreeMap::new(), workloads })
+        let pauses = steps::pauses(store, name).await?.into_iter().map(|pause| pause.holder);
+        let pauses = pauses.filter(|holder| !holder.starts_with(BY_HAND)).collect();
+        let effects = steps::effects(store, name).await?;
+        Ok(Observed { open_cohorts, freezes, flags, lists: BTreeMap::new(), workloads, pauses, effects })
     }
 }
 

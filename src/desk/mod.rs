@@ -16,6 +16,8 @@ pub use mail::with_mail;
 pub use stand::number;
 mod words;
 
+use std::collections::BTreeMap;
+
 use betagate_core::resources::{SignoffSpec, Span};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -120,6 +122,8 @@ pub enum Request {
     ListAudit { program: Option<String>, object: Option<String>, limit: i64 },
     /// Recomputes the audit log's chain.
     VerifyAudit,
+    /// Gathers the evidence of a run, with the cause documents that the asker has at hand.
+    Bundle { run: String, documents: BTreeMap<String, String> },
     /// Has the source looked at now.
     Apply,
 }
@@ -249,6 +253,7 @@ impl Desk<'_> {
             Request::Intent { id } => self.intent(&id).await,
             Request::ListAudit { program, object, limit } => self.list_audit(program, object, limit).await,
             Request::VerifyAudit => self.verify_audit().await,
+            Request::Bundle { run, documents } => self.bundle(&run, documents).await,
             Request::Apply => self.apply().await,
         }
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::funnel::{self, zone};
 use super::{Desk, DeskError};
+use crate::evidence;
 use crate::store::status::{self, LastGood, ResourceStatus};
 use crate::store::{audit, kpi, readings};
 
@@ -139,6 +140,24 @@ impl Desk<'_> {
         let kept = readings::of_program(self.store, &program, gate.as_deref()).await?;
         let shown = kept.iter().map(|row| json!({ "gate": row.gate, "check": row.check, "reading": row.body }));
         Ok(shown.collect())
+    }
+
+    /// The evidence of a run: its files, and where the log ended.
+    pub(super) async fn bundle(
+        &self,
+        run: &str,
+        documents: std::collections::BTreeMap<String, String>,
+    ) -> Result<Value, DeskError> {
+        let program = self.one(Kind::Rollback, run).await?.program;
+        let actor = match &self.bringer {
+            super::Bringer::Record => "cli".to_owned(),
+            super::Bringer::Caller(caller) => caller.clone(),
+        };
+        match evidence::gather(self.store, (&program, run), documents, (&actor, self.now)).await {
+            Ok((files, head)) => Ok(json!({ "files": files, "head": head })),
+            Err(evidence::GatherError::Store(error)) => Err(error.into()),
+            Err(error) => Err(DeskError::Unknown(error.to_string())),
+        }
     }
 
     pub(super) async fn verify_audit(&self) -> Result<Value, DeskError> {

@@ -6,6 +6,7 @@
 //!
 //! Must not know: why a message is sent, or where it is queued.
 
+pub mod call;
 pub mod documents;
 mod files;
 pub mod forge;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use call::Call;
 pub use documents::{CauseDocument, Completeness, Documents};
 pub use mail::{Mail, Mailer};
 pub use template::Template;
@@ -30,7 +32,7 @@ pub use webhook::{Note, Webhook};
 /// Proof that something has left, as far as it can be known here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// By what way: `file`, `smtp`, `command`, `slack`, `discord`, `json`, `document`.
+    /// By what way: `file`, `smtp`, `command`, `slack`, `discord`, `json`, `document`, `http`.
     pub way: String,
     /// What it can be found by: a Message-ID, a file. Never an address of a webhook, which is a secret.
     pub reference: String,

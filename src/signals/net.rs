@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -57,6 +57,17 @@ impl Endpoint {
     /// The source's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// A request with what this source is told of who asks.
+    pub fn authorize(&self, mut request: RequestBuilder) -> RequestBuilder {
+        if let Some((user, password)) = &self.user {
+            request = request.basic_auth(user, Some(password.expose_secret()));
+        }
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose_secret());
+        }
+        request
     }
 
     /// The address of a path (with its query, if any) below this source's address.
@@ -143,13 +154,7 @@ impl Net {
     }
 
     async fn once(&self, endpoint: &Endpoint, url: &Url) -> Result<Answer, Failure> {
-        let mut request = self.client.get(url.clone()).header("accept", "application/json");
-        if let Some((user, password)) = &endpoint.user {
-            request = request.basic_auth(user, Some(password.expose_secret()));
-        }
-        if let Some(token) = &endpoint.token {
-            request = request.bearer_auth(token.expose_secret());
-        }
+        let request = endpoint.authorize(self.client.get(url.clone()).header("accept", "application/json"));
         let mut response = request.send().await.map_err(|error| failure(&error))?;
         let status = response.status();
         if status.is_redirection() {

@@ -223,6 +223,28 @@ pub async fn list(store: &Store, filter: &Filter) -> Result<Vec<Kept>, StoreErro
     store.all(&sql, &bound).await?.iter().map(kept).collect()
 }
 
+/// The part of the chain from the first entry about an object up to the entry with that number, in the chain's order.
+///
+/// # Errors
+/// The database's.
+pub async fn segment(store: &Store, object: &str, until: i64) -> Result<Vec<Kept>, StoreError> {
+    let first = store.one("SELECT min(link) AS link FROM audit_log WHERE object = $1", args![object]).await?;
+    let last = store.one("SELECT link FROM audit_log WHERE seq = $1", args![until]).await?;
+    let (mut link, last): (i64, Option<i64>) = (first.get::<Option<i64>>("link")?.unwrap_or(1) - 1, last.get("link")?);
+    let page = "SELECT * FROM audit_log WHERE link > $1 AND link <= $2 ORDER BY link LIMIT $3";
+    let mut segment = Vec::new();
+    loop {
+        let rows = store.all(page, args![link, last.unwrap_or_default(), READ_AT_ONCE]).await?;
+        if rows.is_empty() {
+            return Ok(segment);
+        }
+        link += i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        for row in &rows {
+            segment.push(kept(row)?);
+        }
+    }
+}
+
 fn kept(row: &Row) -> Result<Kept, StoreError> {
     Ok(Kept {
         seq: row.get("seq")?,
@@ -241,7 +263,7 @@ fn kept(row: &Row) -> Result<Kept, StoreError> {
 }
 
 /// sha256 of the hash before, then of the entry in canonical form; the same on either database.
-fn hash(prev: &[u8], link: i64, kept: &Kept) -> Vec<u8> {
+pub fn hash(prev: &[u8], link: i64, kept: &Kept) -> Vec<u8> {
     let Entry { at, program, actor, action, object, detail } = &kept.entry;
     let body = json!({
         "link": link, "seq": kept.seq, "at": at.as_microsecond(), "program": program,

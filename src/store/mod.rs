@@ -37,6 +37,7 @@ pub mod sessions;
 pub mod signoffs;
 mod states;
 pub mod status;
+pub mod steps;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use betagate::api::flags_cache::FlagsCache;
 use betagate::api::ofrep::Access;
 use betagate::api::{AlertHooks, ApiState, Limits, Links, Rate, Rates, service, token_digest};
-use betagate::apply::processes::{Program, serve};
+use betagate::apply::processes::{ProcessStatus, Program, SharedListener, Supervisor, SupervisorOptions, serve};
 use betagate::clock::Clock;
 use betagate::controller::{Controller, Settings};
 use betagate::keys::Keys;
@@ -44,6 +44,7 @@ pub struct Beta {
     address: SocketAddr,
     http: reqwest::Client,
     pub url: String,
+    supervisor: Option<Supervisor>,
     _folder: tempfile::TempDir,
     _going: tokio::sync::watch::Sender<bool>,
 }
@@ -56,8 +57,24 @@ impl Beta {
         Self::start_limited(db, repo, at, Rates { source: all, address: all, link: all }).await
     }
 
+    /// Starts one that runs workloads as real processes, the API that always runs among them.
+    pub async fn start_with_workloads(db: &TestDb, repo: TestRepo, at: &str) -> Beta {
+        let all = Rate { burst: 1_000_000, each: std::time::Duration::from_nanos(1) };
+        let supervisor = Supervisor::start(SupervisorOptions {
+            program: Program::at(env!("CARGO_BIN_EXE_betagate")),
+            listener: Some(SharedListener::bind("127.0.0.1:0".parse().unwrap()).unwrap()),
+            clock: Clock::system(),
+        });
+        let rates = Rates { source: all, address: all, link: all };
+        Self::start_as(db, repo, at, rates, Some(supervisor)).await
+    }
+
     /// Starts one whose doors may be tried so often.
     pub async fn start_limited(db: &TestDb, repo: TestRepo, at: &str, rates: Rates) -> Beta {
+        Self::start_as(db, repo, at, rates, None).await
+    }
+
+    async fn start_as(db: &TestDb, repo: TestRepo, at: &str, rates: Rates, supervisor: Option<Supervisor>) -> Beta {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
@@ -100,7 +117,10 @@ impl Beta {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve(listener, service(state), std::future::pending()));
-        let settings = settings(&store, &db.url, &clock, &repo, &data, keys, address);
+        let settings = Settings {
+            supervisor: supervisor.clone(),
+            ..settings(&store, &db.url, &clock, &repo, &data, keys, address)
+        };
         let controller = Controller::new(settings).await.unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Beta {
@@ -113,6 +133,7 @@ impl Beta {
             address,
             http,
             url: db.url.clone(),
+            supervisor,
             _folder: folder,
             _going: going,
         }
@@ -120,9 +141,20 @@ impl Beta {
 
     /// Goes on with a new controller, as after a crash.
     pub async fn restart_controller(&mut self) {
+        self.controller = self.new_controller().await;
+    }
+
+    /// Another controller, which takes the lead.
+    pub async fn new_controller(&self) -> Controller {
         let keys = Arc::new(Keys::load(&self.data.join("keys")).unwrap());
         let settings = settings(&self.store, &self.url, &self.clock, &self.repo, &self.data, keys, self.address);
-        self.controller = Controller::new(settings).await.unwrap();
+        Controller::new(Settings { supervisor: self.supervisor.clone(), ..settings }).await.unwrap()
+    }
+
+    /// The processes of a workload, where there are workloads.
+    pub fn processes(&self, workload: &str) -> Vec<ProcessStatus> {
+        let all = self.supervisor.as_ref().map(Supervisor::observed).unwrap_or_default();
+        all.into_iter().filter(|process| process.workload == workload).collect()
     }
 
     /// One pass of the controller; then the API takes over what it published.

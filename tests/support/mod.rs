@@ -10,8 +10,10 @@ pub mod beta;
 mod database;
 mod process;
 mod repository;
+pub mod sink;
 pub mod small;
 mod smtp;
+pub mod steps;
 
 pub use database::{TestDb, databases, postgres, sqlite};
 pub use process::{Betagate, Outcome, Running, free_port, wait_for};

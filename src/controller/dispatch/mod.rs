@@ -4,6 +4,7 @@
 //! | module | what it knows |
 //! |---|---|
 //! | `notes` | the outbox: notes, pages, documents |
+//! | `jobs` | the outbox: commands and calls of rollback steps |
 //! | `invites` | one program's invites: which is next, claimed, sent, settled |
 //! | `review` | the dry run: messages as files, and a summary |
 //! | `letters` | what an invite says |
@@ -13,6 +14,7 @@
 //! A sender is given its orders (which cohorts are open, with which revision) after every pass. Must not know: why a cohort is open.
 
 mod invites;
+mod jobs;
 mod letters;
 mod notes;
 mod pace;
@@ -25,13 +27,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use betagate_core::desired::ProgramDesired;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{Controller, ControllerError, Settings, secret_in};
+use super::{Controller, ControllerError, Faults, Settings, secret_in};
 use crate::clock::Clock;
 use crate::keys::Keys;
 use crate::outbox::{DeliveryError, Mailer};
@@ -39,7 +41,8 @@ use crate::source::Snapshot;
 use crate::store::{Store, StoreError};
 
 use invites::Lane;
-pub(super) use notes::KINDS;
+/// What only the leading controller sends, and its successor takes over.
+pub(super) const KINDS: [&[&str]; 2] = [notes::KINDS, jobs::KINDS];
 pub use samples::{Sample, sample_letter};
 
 /// How long a sender that has nothing to do sleeps at most: an invite may be resent by another process.
@@ -48,6 +51,16 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The shortest and longest wait of a sender whose round failed.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// Messages that are sent together: their kinds, how many are claimed at once, and for how long.
+pub(super) struct Batch {
+    kinds: &'static [&'static str],
+    limit: i64,
+    lease: SignedDuration,
+}
+
+const NOTES: Batch = Batch { kinds: notes::KINDS, limit: 50, lease: notes::LEASE };
+const JOBS: Batch = Batch { kinds: jobs::KINDS, limit: 1, lease: jobs::LEASE };
 
 /// What a sender does for one program.
 #[derive(Clone)]
@@ -73,7 +86,11 @@ pub(super) struct Post {
     epoch: i64,
     /// Wakes the controller: a receipt is there.
     wake: Arc<Notify>,
-    /// Wakes the sender of notes: a pass has written some.
+    /// Where commands run: the folder of the documents, else the data folder.
+    folder: PathBuf,
+    /// The moments of this controller.
+    faults: Arc<Faults>,
+    /// Wakes the senders of notes and jobs: a pass has written some.
     due: Notify,
     orders: watch::Sender<Orders>,
     /// Whether senders are to end after the message in their hands.
@@ -84,8 +101,10 @@ pub(super) struct Post {
 }
 
 impl Post {
-    pub(super) fn new(settings: &Settings, epoch: i64, wake: Arc<Notify>) -> Arc<Self> {
+    pub(super) fn new(settings: &Settings, epoch: i64, wake: Arc<Notify>, faults: Arc<Faults>) -> Arc<Self> {
         Arc::new(Self {
+            folder: settings.source.editable().unwrap_or(&settings.data).to_owned(),
+            faults,
             store: settings.store.clone(),
             clock: settings.clock.clone(),
             keys: settings.keys.clone(),
@@ -165,7 +184,8 @@ pub(super) struct Senders {
 impl Senders {
     pub(super) fn start(post: Arc<Post>) -> Self {
         let mut tasks = JoinSet::new();
-        tasks.spawn(send_notes(post.clone()));
+        tasks.spawn(send_messages(post.clone(), &NOTES));
+        tasks.spawn(send_messages(post.clone(), &JOBS));
         tasks.spawn(send_invites(post.clone()));
         Self { post, tasks }
     }
@@ -173,7 +193,7 @@ impl Senders {
     /// Lets each finish the message in its hands, within a bound: then it is settled and not in doubt.
     pub(super) async fn end(mut self) {
         self.post.ending.send_replace(true);
-        self.post.due.notify_one();
+        self.post.due.notify_waiters();
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_WORDS, all).await.is_err() {
             tracing::warn!("a message was still being handed over; it will be shown as uncertain");
@@ -181,10 +201,10 @@ impl Senders {
     }
 }
 
-async fn send_notes(post: Arc<Post>) {
+async fn send_messages(post: Arc<Post>, batch: &'static Batch) {
     let mut failures = 0;
     while !post.is_ending() {
-        let sleep = match post.deliver_notes().await {
+        let sleep = match post.deliver_messages(batch).await {
             Ok(()) => {
                 failures = 0;
                 LONGEST_SLEEP
@@ -282,10 +302,11 @@ impl Controller {
             true
         });
         if self.patient {
-            self.post.deliver_notes().await?;
+            self.post.deliver_messages(&NOTES).await?;
+            self.post.deliver_messages(&JOBS).await?;
             self.post.invite_all(name).await?;
         } else {
-            self.post.due.notify_one();
+            self.post.due.notify_waiters();
         }
         Ok(())
     }

@@ -13,23 +13,23 @@ use serde_json::json;
 
 use super::super::{ControllerError, secret_in};
 use super::letters::{sender, template_in};
-use super::{Order, Post, later, never};
+use super::{Batch, Order, Post, later, never};
 use crate::outbox::{CauseDocument, DeliveryError, Documents, Mail, Note, Template, Webhook};
 use crate::store::{leadership, outbox};
 
-const LEASE: SignedDuration = SignedDuration::from_secs(120);
+pub(super) const LEASE: SignedDuration = SignedDuration::from_secs(120);
 /// What only the leading controller sends.
 pub(in crate::controller) const KINDS: &[&str] = &["note", "page", "document"];
 
 impl Post {
     /// Delivers what is due, each message with its receipt.
-    pub(super) async fn deliver_notes(&self) -> Result<(), ControllerError> {
+    pub(super) async fn deliver_messages(&self, batch: &Batch) -> Result<(), ControllerError> {
         if self.orders.borrow().is_empty() {
             return Ok(());
         }
         let now = self.clock.now();
         let by = self.holder.clone();
-        let claim = outbox::Claim { kinds: KINDS, by: &by, limit: 50, lease: LEASE };
+        let claim = outbox::Claim { kinds: batch.kinds, by: &by, limit: batch.limit, lease: batch.lease };
         let mut tx = self.store.begin().await?;
         leadership::fence(&mut tx, self.epoch).await?;
         let messages = outbox::claim(&mut tx, &claim, now).await?;
@@ -39,6 +39,8 @@ impl Post {
                 // Its claim is taken over by the next controller.
                 return Ok(());
             }
+            let moment = |when: &str| format!("send {}: {when}", message.intent.effect_key);
+            self.faults.at(|| moment("before effect")).await;
             let order = self.orders.borrow().get(&message.intent.program).cloned();
             let what = serde_json::from_value::<MessageKind>(message.intent.payload.clone());
             let result = match (order, what) {
@@ -46,6 +48,7 @@ impl Post {
                 (None, _) => Err(later(format!("program {} is not in this revision", message.intent.program))),
                 (_, Err(error)) => Err(never(error.to_string())),
             };
+            self.faults.at(|| moment("between effect and receipt")).await;
             let mut tx = self.store.begin().await?;
             match result {
                 Ok(receipt) => outbox::succeed(&mut tx, message.id, &receipt, now).await?,
@@ -57,6 +60,7 @@ impl Post {
                 }
             }
             tx.commit().await?;
+            self.faults.at(|| moment("after receipt")).await;
             self.wake.notify_one();
         }
         Ok(())
@@ -71,6 +75,7 @@ impl Post {
     ) -> Result<serde_json::Value, DeliveryError> {
         let program = &order.program;
         match what {
+            MessageKind::Job { .. } | MessageKind::Call { .. } => self.perform(program, effect_key, what, now).await,
             MessageKind::Document { run, owner, body } => {
                 let document = CauseDocument { effect_key: effect_key.to_owned(), run, owner, body, at: now };
                 let receipt = Documents::of(&self.data).deliver(&document).await?;
@@ -146,7 +151,7 @@ impl Post {
         Ok(json!(receipts))
     }
 
-    fn address(&self, address: &Address) -> Result<SecretString, String> {
+    pub(super) fn address(&self, address: &Address) -> Result<SecretString, String> {
         match (&address.url, &address.secret_ref) {
             (Some(url), _) => Ok(url.clone().into()),
             (None, Some(secret)) => secret_in(&self.data, secret),

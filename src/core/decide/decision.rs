@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Memory, Reading};
-use crate::resources::Threshold;
+use crate::resources::{CallWebhook, RunJob, Threshold};
 
 /// What should be true now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,6 +45,36 @@ pub struct Effective {
     pub images: BTreeMap<String, String>,
     /// Whether reviews are held.
     pub reviews_held: bool,
+    /// Whose unused invites are taken back, once: cohort (none for all), holder and why, by effect key.
+    pub revocations: BTreeMap<String, Revocation>,
+    /// Pauses of ingestion that should stand: holder and why.
+    pub pauses: BTreeMap<String, String>,
+    /// How workloads are held, by name.
+    pub workloads: BTreeMap<String, WorkloadHold>,
+}
+
+/// Invites that a step takes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// The cohort; none for all.
+    pub cohort: Option<String>,
+    /// `RUN/STEP`.
+    pub holder: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// How runs hold a workload: the oldest hold of each sort counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkloadHold {
+    /// So many run.
+    pub replicas: Option<u32>,
+    /// This revision runs.
+    pub revision: Option<String>,
+    /// The processes that are to be replaced, by the step that asks for it (`RUN/STEP`).
+    pub restarts: BTreeMap<String, BTreeSet<String>>,
+    /// The holds that count.
+    pub holders: BTreeSet<String>,
 }
 
 /// Whether a cohort takes redemptions.
@@ -193,6 +223,22 @@ pub enum MessageKind {
         owner: String,
         /// What it begins with, in Markdown: trigger, timeline, readings.
         body: String,
+    },
+    /// A command of a step.
+    Job {
+        /// The step, `RUN/STEP`.
+        holder: String,
+        /// The command.
+        job: RunJob,
+    },
+    /// A call of a step.
+    Call {
+        /// The step, `RUN/STEP`.
+        holder: String,
+        /// Whom.
+        call: CallWebhook,
+        /// What is said beside the step's own fields.
+        about: BTreeMap<String, String>,
     },
 }
 

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::{CohortState, Effective, pass::Pass, run::holder, stage::current};
+use super::{
+    CohortState, Effective, Revocation, pass::Pass, run::holder, stage::current, verify::revocation_key, workload_holds,
+};
 use crate::resources::{Action, Edge, FlagSpec, Names, ScheduledChange};
 
 impl Pass<'_> {
@@ -16,6 +18,7 @@ impl Pass<'_> {
             cohorts: self.cohorts(),
             images: self.images(),
             reviews_held: self.reviews_held(),
+            workloads: workload_holds(&self.memory.runs),
             ..Effective::default()
         };
         for (key, flag) in &self.program.flags {
@@ -159,6 +162,18 @@ impl Pass<'_> {
                         }
                         effective.flag_holds.insert(holder);
                     }
+                    Some(Action::RevokeInvites(revoke)) => {
+                        let cohorts: Vec<Option<String>> = match &revoke.cohorts {
+                            Names::All => vec![None],
+                            Names::Listed(names) => names.iter().cloned().map(Some).collect(),
+                        };
+                        for cohort in cohorts {
+                            let key = revocation_key(&holder, cohort.as_deref());
+                            let (holder, reason) = (holder.clone(), reason.clone());
+                            effective.revocations.insert(key, Revocation { cohort, holder, reason });
+                        }
+                    }
+                    Some(Action::PauseIngestion(_)) => drop(effective.pauses.insert(holder, reason.clone())),
                     _ => {}
                 }
             }

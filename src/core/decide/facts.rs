@@ -47,6 +47,42 @@ pub struct Readings {
     pub documents: BTreeMap<String, DocumentFact>,
     /// What people asked for that a controller carries out.
     pub requests: Vec<Request>,
+    /// Who pauses ingestion (`RUN/STEP`, or `hand:WHO`).
+    pub pauses: BTreeSet<String>,
+    /// Effects on the database that are done once and recorded, by effect key.
+    pub effects: BTreeSet<String>,
+    /// The workloads that are wanted, and what runs of them.
+    pub workloads: BTreeMap<String, WorkloadFact>,
+}
+
+/// A workload: what is wanted with the holds that were known, and what runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkloadFact {
+    /// The revision that its document describes.
+    pub document: String,
+    /// The revision that is wanted: the document's, or a hold's.
+    pub revision: String,
+    /// How many are wanted.
+    pub replicas: u32,
+    /// The holds (`RUN/STEP`) that are in what is wanted.
+    pub holders: BTreeSet<String>,
+    /// The last other revision that stayed up.
+    pub previous: Option<String>,
+    /// Why it runs otherwise than its document says, beside holds.
+    pub kept_back: Option<String>,
+    /// What runs.
+    pub processes: Vec<ProcessFact>,
+}
+
+/// A process, or a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessFact {
+    /// Its id.
+    pub id: String,
+    /// The revision it runs.
+    pub revision: String,
+    /// Whether it is ready.
+    pub ready: bool,
 }
 
 /// An incident.

@@ -203,6 +203,15 @@ pub struct StepMemory {
     /// Always-online groups that did not answer when it was verified.
     #[serde(default)]
     pub offline: BTreeSet<String>,
+    /// The processes that ran when it came into force, of a step that replaces them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<BTreeSet<String>>,
+    /// The revision it goes back to, chosen once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The revision that ran when it went back: it is in quarantine from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<String>,
 }
 
 /// Where a step stands.

@@ -23,6 +23,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod trigger;
+mod verify;
+mod workloads;
 
 pub use decision::*;
 pub use facts::*;
@@ -31,6 +33,7 @@ pub use memory::*;
 pub use reading::*;
 pub use run::{effect_base, holder};
 pub use trigger::{BREAK_GLASS, BY_HAND};
+pub use workloads::{Quarantined, quarantine, workload_holds};
 
 use jiff::Timestamp;
 

@@ -4,8 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Message, MessageKind, RunMemory, RunPhase, StepMemory, StepState, pass::Pass, trigger::just_after};
-use crate::resources::{Action, Names, OnFailure};
+use super::{
+    Episode, Message, MessageKind, RunMemory, RunPhase, StepMemory, StepState, pass::Pass, trigger::just_after,
+};
+use crate::resources::{Action, OnFailure};
 
 /// The holder of the hold that a step of a run makes: `RUN/STEP`, steps counted from 1.
 pub fn holder(run: &str, place: usize) -> String {
@@ -33,6 +35,7 @@ impl Pass<'_> {
             self.memory.runs.iter().filter(|(_, run)| run.in_force()).map(|(id, _)| id.clone()).collect();
         for id in ids {
             self.guard_online(&id);
+            self.aim(&id);
             self.verify_steps(&id);
             if self.memory.runs.get(&id).is_some_and(|run| run.lift_reason.is_none()) {
                 self.next_step(&id);
@@ -187,19 +190,14 @@ impl Pass<'_> {
         let Some(step) = run.steps.get(place) else { return };
         let Some(about) = run.episodes.iter().find(|known| known.number == episode) else { return };
         let base = effect_base(id, episode, place);
+        // What changes something outside is done for the first episode alone: notes and cause documents repeat, destructive steps do not.
+        let first = run.episodes.first().is_some_and(|first| first.number == episode);
         let mut messages = Vec::new();
         match step.step.action() {
             Some(Action::PublishNote(note)) => {
                 let mut variables = note.variables.clone();
-                for (name, value) in [
-                    ("program", self.program.name().to_owned()),
-                    ("run", id.to_owned()),
-                    ("plan", run.plan.clone()),
-                    ("episode", episode.to_string()),
-                    ("reason", about.reason.clone()),
-                    ("since", about.since.to_string()),
-                ] {
-                    variables.entry(name.to_owned()).or_insert(value);
+                for (name, value) in said_of(self.program.name(), id, run, about) {
+                    variables.entry(name).or_insert(value);
                 }
                 let deadline = Some(step.step.time_allowed().after(about.since));
                 for channel in &note.to {
@@ -216,91 +214,21 @@ impl Pass<'_> {
                 let what = MessageKind::Document { run: id.to_owned(), owner: capture.owner.clone(), body };
                 messages.push(Message { effect_key: format!("{base}/document"), what, deadline: None });
             }
+            Some(Action::RunJob(job)) if first => {
+                let what = MessageKind::Job { holder: holder(id, place), job: job.clone() };
+                messages.push(Message { effect_key: format!("{base}/job"), what, deadline: None });
+            }
+            Some(Action::CallWebhook(call)) if first => {
+                let about = said_of(self.program.name(), id, run, about);
+                let what = MessageKind::Call { holder: holder(id, place), call: call.clone(), about };
+                messages.push(Message { effect_key: format!("{base}/call"), what, deadline: None });
+            }
             _ => {}
         }
         self.messages.extend(messages);
     }
 
-    /// Whether a reading says that a step has taken effect; else what it waits for.
-    fn verified(&self, id: &str, run: &RunMemory, place: usize, step: &StepMemory) -> Result<(), String> {
-        match step.step.action() {
-            Some(Action::FreezeInvites(freeze)) => {
-                let holder = holder(id, place);
-                let stands = |cohort: Option<&str>| {
-                    self.readings
-                        .freezes
-                        .iter()
-                        .any(|freeze| freeze.holder == holder && freeze.cohort.as_deref() == cohort)
-                };
-                let all = match &freeze.cohorts {
-                    Names::All => stands(None),
-                    Names::Listed(names) => names.iter().all(|name| stands(Some(name))),
-                };
-                if all { Ok(()) } else { Err("the freeze is not in the database yet".to_owned()) }
-            }
-            Some(Action::DisableFlags(_) | Action::RouteToFallback(_)) => self.served_everywhere(&holder(id, place)),
-            Some(Action::KeepOnline(groups)) => self.probed(groups, step),
-            Some(Action::PublishNote(note)) => {
-                let keys = note.to.iter().flat_map(|channel| {
-                    run.episodes.iter().map(move |e| format!("{}/{channel}", effect_base(id, e.number, place)))
-                });
-                self.receipted(keys)
-            }
-            Some(Action::CaptureRootCause(_)) => {
-                let keys = run.episodes.iter().map(|e| format!("{}/document", effect_base(id, e.number, place)));
-                let missing: Vec<_> = keys.filter(|key| !self.readings.documents.contains_key(key)).collect();
-                if missing.is_empty() { Ok(()) } else { Err("the cause document is not written yet".to_owned()) }
-            }
-            // Holding reviews is a decision, which this pass reads back from memory.
-            Some(Action::HoldReviews(_)) | None => Ok(()),
-        }
-    }
-
-    fn served_everywhere(&self, holder: &str) -> Result<(), String> {
-        if self.readings.api.is_empty() {
-            return Err("no API process is known".to_owned());
-        }
-        let behind =
-            self.readings.api.iter().filter(|api| !api.serves.as_ref().is_some_and(|holds| holds.contains(holder)));
-        let behind: Vec<_> = behind.map(|api| api.id.as_str()).collect();
-        if behind.is_empty() {
-            Ok(())
-        } else {
-            Err(format!(
-                "{} of {} API processes do not serve it yet: {}",
-                behind.len(),
-                self.readings.api.len(),
-                behind.join(", ")
-            ))
-        }
-    }
-
-    fn probed(&self, groups: &[String], step: &StepMemory) -> Result<(), String> {
-        let since = step.in_force_at.unwrap_or(self.now);
-        let down = groups
-            .iter()
-            .filter(|group| !self.readings.online.get(*group).is_some_and(|fact| fact.up && fact.at >= since));
-        let down: Vec<_> = down.map(String::as_str).collect();
-        if down.is_empty() { Ok(()) } else { Err(format!("no answer yet from {}", down.join(", "))) }
-    }
-
-    fn receipted(&self, keys: impl Iterator<Item = String>) -> Result<(), String> {
-        let mut waiting = Vec::new();
-        for key in keys {
-            match self.readings.receipts.get(&key) {
-                Some(receipt) if receipt.done => {}
-                Some(receipt) => waiting.push(receipt.error.clone().unwrap_or_else(|| "not sent yet".to_owned())),
-                None => waiting.push("not sent yet".to_owned()),
-            }
-        }
-        if waiting.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{} message(s) on their way: {}", waiting.len(), waiting[0]))
-        }
-    }
-
-    fn offline_groups(&self) -> BTreeSet<String> {
+    pub(super) fn offline_groups(&self) -> BTreeSet<String> {
         let groups = &self.program.program.spec.always_online;
         groups.iter().filter(|group| self.readings.online.get(*group).is_some_and(|fact| !fact.up)).cloned().collect()
     }
@@ -313,6 +241,19 @@ impl Pass<'_> {
             self.page_owners(&format!("{id}/online/{group}/{since}"), &text, 1);
         }
     }
+}
+
+/// What a step's messages are told of their run.
+fn said_of(program: &str, id: &str, run: &RunMemory, about: &Episode) -> BTreeMap<String, String> {
+    let said = [
+        ("program", program.to_owned()),
+        ("run", id.to_owned()),
+        ("plan", run.plan.clone()),
+        ("episode", about.number.to_string()),
+        ("reason", about.reason.clone()),
+        ("since", about.since.to_string()),
+    ];
+    said.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// What the effect keys of a step begin with: `RUN/EPISODE/STEP`.

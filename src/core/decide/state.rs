@@ -18,6 +18,9 @@ impl Pass<'_> {
         self.describe_rollouts();
         self.describe_cohorts();
         self.describe_runs();
+        for (name, state, summary) in self.workload_states() {
+            self.put(format!("Workload/{name}"), state, summary, Vec::new());
+        }
         self.describe_program();
     }
 

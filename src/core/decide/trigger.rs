@@ -118,6 +118,9 @@ impl Pass<'_> {
             pages: 0,
             detail: String::new(),
             offline: BTreeSet::new(),
+            before: None,
+            target: None,
+            quarantined: None,
         });
         let run = RunMemory {
             plan: plan.to_owned(),
@@ -152,6 +155,7 @@ impl Pass<'_> {
             let repeats = step.step.publish_note.is_some() || step.step.capture_root_cause.is_some();
             if step.state == StepState::Lifted {
                 step.state = StepState::Waiting;
+                (step.before, step.target) = (None, None);
             } else if repeats && step.state != StepState::Waiting {
                 step.state = StepState::InForce;
                 step.in_force_at = Some(self.now);

@@ -2,7 +2,7 @@
 //!
 //! Knows the order in which differences may be made up, and how to say them. Must not know: I/O, why a difference is wanted.
 //!
-//! The order is part of the promise: what protects comes before what opens. Freezes first, then flags, then closing, then lists and opening,
+//! The order is part of the promise: what protects comes before what opens. Freezes first (with pauses and invites that are taken back), then flags, then closing, then lists and opening,
 //! then thawing, then workloads.
 
 mod moves;
@@ -33,6 +33,10 @@ pub struct Observed {
     pub lists: BTreeMap<String, ListDelta>,
     /// Revisions and replicas of workloads that run, by name.
     pub workloads: BTreeMap<String, RunningWorkload>,
+    /// The pauses of ingestion that stand, by holder; those by hand are not told.
+    pub pauses: BTreeSet<String>,
+    /// Effects that were done, by effect key.
+    pub effects: BTreeSet<String>,
 }
 
 /// A workload as it should run, or runs.
@@ -78,6 +82,29 @@ pub enum Action {
         holder: String,
         /// Why.
         reason: String,
+    },
+    /// No product events are taken in.
+    PauseIngestion {
+        /// Who holds it.
+        holder: String,
+        /// Why.
+        reason: String,
+    },
+    /// The unused invites of a cohort (none: of all) are taken back, once.
+    RevokeInvites {
+        /// The cohort.
+        cohort: Option<String>,
+        /// Which step asks for it.
+        holder: String,
+        /// What makes it one effect.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+    /// A pause of ingestion is taken away.
+    ResumeIngestion {
+        /// Who held it.
+        holder: String,
     },
     /// A flag is served otherwise.
     SetFlag {
@@ -154,6 +181,13 @@ pub fn plan(effective: &Effective, workloads: &BTreeMap<String, RunningWorkload>
             actions.push(Action::Freeze { cohort: cohort.clone(), holder: holder.clone(), reason: reason.clone() });
         }
     }
+    for (holder, reason) in effective.pauses.iter().filter(|(holder, _)| !observed.pauses.contains(*holder)) {
+        actions.push(Action::PauseIngestion { holder: holder.clone(), reason: reason.clone() });
+    }
+    for (key, wanted) in effective.revocations.iter().filter(|(key, _)| !observed.effects.contains(*key)) {
+        let (cohort, holder, reason) = (wanted.cohort.clone(), wanted.holder.clone(), wanted.reason.clone());
+        actions.push(Action::RevokeInvites { cohort, holder, key: key.clone(), reason });
+    }
     actions.extend(flag_changes(&effective.flags, &observed.flags));
     let open = |name: &String| effective.cohorts.get(name).is_some_and(|state| state.open);
     actions.extend(
@@ -171,6 +205,9 @@ pub fn plan(effective: &Effective, workloads: &BTreeMap<String, RunningWorkload>
     }
     for (cohort, holder) in observed.freezes.iter().filter(|freeze| !effective.freezes.contains_key(*freeze)) {
         actions.push(Action::Unfreeze { cohort: cohort.clone(), holder: holder.clone() });
+    }
+    for holder in observed.pauses.iter().filter(|holder| !effective.pauses.contains_key(*holder)) {
+        actions.push(Action::ResumeIngestion { holder: holder.clone() });
     }
     for (name, to) in workloads {
         let from = observed.workloads.get(name);

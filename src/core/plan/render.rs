@@ -31,8 +31,12 @@ pub fn markdown(plan: &Plan) -> String {
 
 fn sign(action: &Action) -> char {
     match action {
-        Action::Freeze { .. } | Action::CloseCohort { .. } | Action::StopWorkload { .. } => '-',
-        Action::OpenCohort { .. } | Action::Unfreeze { .. } => '+',
+        Action::Freeze { .. }
+        | Action::PauseIngestion { .. }
+        | Action::RevokeInvites { .. }
+        | Action::CloseCohort { .. }
+        | Action::StopWorkload { .. } => '-',
+        Action::OpenCohort { .. } | Action::Unfreeze { .. } | Action::ResumeIngestion { .. } => '+',
         Action::SetWorkload { from: None, .. } => '+',
         Action::SetFlag { .. } | Action::SyncList { .. } | Action::SetWorkload { .. } => '~',
     }
@@ -47,6 +51,11 @@ fn sentence(action: &Action) -> String {
             format!("freeze invites of {} ({holder}: {reason})", whose(cohort))
         }
         Action::Unfreeze { cohort, holder } => format!("lift the freeze of {} held by {holder}", whose(cohort)),
+        Action::PauseIngestion { holder, reason } => format!("pause ingestion ({holder}: {reason})"),
+        Action::ResumeIngestion { holder } => format!("lift the pause of ingestion held by {holder}"),
+        Action::RevokeInvites { cohort, holder, reason, .. } => {
+            format!("take back the unused invites of {} ({holder}: {reason})", whose(cohort))
+        }
         Action::SetFlag { key, change, .. } => format!("flag {key}: {change}"),
         Action::CloseCohort { cohort } => format!("close cohort {cohort}: no new redemptions, its members stay"),
         Action::OpenCohort { cohort } => format!("open cohort {cohort}"),

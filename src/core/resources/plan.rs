@@ -6,7 +6,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ResourceStatus, Risk, Span};
+use super::{
+    CallWebhook, PauseIngestion, ResourceStatus, RestartWorkload, RestoreDataset, RevertWorkload, RevokeInvites, Risk,
+    RunJob, ScaleWorkload, Span,
+};
 
 /// When to pull back, and how.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,7 +86,7 @@ pub enum TriggerVerdict {
 
 /// One step: exactly one action, and how long it may take.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("[has(self.freezeInvites), has(self.disableFlags), has(self.keepOnline), has(self.routeToFallback), has(self.publishNote), has(self.captureRootCause), has(self.holdReviews)].filter(x, x).size() == 1").message("a step is exactly one of freezeInvites, disableFlags, keepOnline, routeToFallback, publishNote, captureRootCause, holdReviews"))]
+#[x_kube(validation = Rule::new("[has(self.freezeInvites), has(self.disableFlags), has(self.keepOnline), has(self.routeToFallback), has(self.publishNote), has(self.captureRootCause), has(self.holdReviews), has(self.revokeInvites), has(self.pauseIngestion), has(self.scaleWorkload), has(self.revertWorkload), has(self.restartWorkload), has(self.restoreDataset), has(self.runJob), has(self.callWebhook)].filter(x, x).size() == 1").message("a step is exactly one of freezeInvites, disableFlags, keepOnline, routeToFallback, publishNote, captureRootCause, holdReviews, revokeInvites, pauseIngestion, scaleWorkload, revertWorkload, restartWorkload, restoreDataset, runJob, callWebhook"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
     /// No new invite can be redeemed or sent.
@@ -107,6 +110,30 @@ pub struct Step {
     /// Reviews seal nothing until it was stable for long enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_reviews: Option<HoldReviews>,
+    /// Unused invites are taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoke_invites: Option<RevokeInvites>,
+    /// No product events are taken in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_ingestion: Option<PauseIngestion>,
+    /// So many processes of a workload run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_workload: Option<ScaleWorkload>,
+    /// An earlier revision of a workload runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revert_workload: Option<RevertWorkload>,
+    /// The processes of a workload are replaced, once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_workload: Option<RestartWorkload>,
+    /// A dataset is put back. Not carried out yet: refused when it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_dataset: Option<RestoreDataset>,
+    /// A command is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_job: Option<RunJob>,
+    /// An address is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_webhook: Option<CallWebhook>,
     /// How long the step may take until it is verified; 5m when left out (publishNote: its `within`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Span>,
@@ -251,11 +278,24 @@ pub enum Action<'a> {
     PublishNote(&'a PublishNote),
     CaptureRootCause(&'a CaptureRootCause),
     HoldReviews(&'a HoldReviews),
+    RevokeInvites(&'a RevokeInvites),
+    PauseIngestion(&'a PauseIngestion),
+    ScaleWorkload(&'a ScaleWorkload),
+    RevertWorkload(&'a RevertWorkload),
+    RestartWorkload(&'a RestartWorkload),
+    RestoreDataset(&'a RestoreDataset),
+    RunJob(&'a RunJob),
+    CallWebhook(&'a CallWebhook),
 }
 
 impl Step {
     /// What it does; none if it names no action, which validation refuses.
     pub fn action(&self) -> Option<Action<'_>> {
+        self.actions().next()
+    }
+
+    /// Everything that it names: validation refuses all but exactly one.
+    pub fn actions(&self) -> impl Iterator<Item = Action<'_>> {
         let found = [
             self.freeze_invites.as_ref().map(Action::FreezeInvites),
             self.disable_flags.as_ref().map(Action::DisableFlags),
@@ -264,8 +304,16 @@ impl Step {
             self.publish_note.as_ref().map(Action::PublishNote),
             self.capture_root_cause.as_ref().map(Action::CaptureRootCause),
             self.hold_reviews.as_ref().map(Action::HoldReviews),
+            self.revoke_invites.as_ref().map(Action::RevokeInvites),
+            self.pause_ingestion.as_ref().map(Action::PauseIngestion),
+            self.scale_workload.as_ref().map(Action::ScaleWorkload),
+            self.revert_workload.as_ref().map(Action::RevertWorkload),
+            self.restart_workload.as_ref().map(Action::RestartWorkload),
+            self.restore_dataset.as_ref().map(Action::RestoreDataset),
+            self.run_job.as_ref().map(Action::RunJob),
+            self.call_webhook.as_ref().map(Action::CallWebhook),
         ];
-        found.into_iter().flatten().next()
+        found.into_iter().flatten()
     }
 
     /// Its action's name, as YAML writes it.
@@ -278,6 +326,14 @@ impl Step {
             Some(Action::PublishNote(_)) => "publishNote",
             Some(Action::CaptureRootCause(_)) => "captureRootCause",
             Some(Action::HoldReviews(_)) => "holdReviews",
+            Some(Action::RevokeInvites(_)) => "revokeInvites",
+            Some(Action::PauseIngestion(_)) => "pauseIngestion",
+            Some(Action::ScaleWorkload(_)) => "scaleWorkload",
+            Some(Action::RevertWorkload(_)) => "revertWorkload",
+            Some(Action::RestartWorkload(_)) => "restartWorkload",
+            Some(Action::RestoreDataset(_)) => "restoreDataset",
+            Some(Action::RunJob(_)) => "runJob",
+            Some(Action::CallWebhook(_)) => "callWebhook",
             None => "nothing",
         }
     }

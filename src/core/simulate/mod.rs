@@ -6,6 +6,7 @@
 //! Must not know: files, how a history was written down, the system's time.
 
 mod board;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -22,6 +23,8 @@ use crate::decide::{
 };
 use crate::desired::{ProgramDesired, Revision};
 use crate::resources::SignoffSpec;
+#[cfg(test)]
+pub(crate) use steps::follow_steps;
 use world::World;
 
 /// One simulation decides at most so often, so that it ends.
@@ -188,6 +191,11 @@ fn record(decision: &Decision, verdicts: &mut BTreeMap<String, Verdict>, now: Ti
             }
             MessageKind::Page { person, text } => ("Paged", format!("{person}: {text}")),
             MessageKind::Document { run, owner, .. } => ("DocumentWritten", format!("the cause of {run}, for {owner}")),
+            MessageKind::Job { holder, job } => ("JobRun", format!("{holder}: {}", job.command.join(" "))),
+            MessageKind::Call { holder, call, .. } => {
+                let whom = call.source.as_ref().or(call.channel.as_ref()).cloned().unwrap_or_default();
+                ("Called", format!("{holder}: {whom}{}", call.path.as_deref().unwrap_or_default()))
+            }
         };
         line(format!("Message/{}", message.effect_key), reason, said);
     }

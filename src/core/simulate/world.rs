@@ -175,11 +175,16 @@ impl<'a> World<'a> {
 
     /// Carries a decision out, at once. Says whether that changed what is known.
     pub fn follow(&mut self, decision: &Decision, now: Timestamp) -> bool {
-        let before = (self.readings.freezes.clone(), self.readings.api.clone());
+        let known = |readings: &Readings| {
+            let steps = (readings.pauses.clone(), readings.effects.clone(), readings.workloads.clone());
+            (readings.freezes.clone(), readings.api.clone(), steps)
+        };
+        let before = known(&self.readings);
         self.memory = decision.memory.clone();
-        let known = std::mem::take(&mut self.readings.freezes);
+        super::steps::follow_steps(self.program, &decision.effective, &mut self.readings);
+        let stood = std::mem::take(&mut self.readings.freezes);
         let since = |cohort: &Option<String>, holder: &str| {
-            known
+            stood
                 .iter()
                 .find(|known| known.cohort == *cohort && known.holder == holder)
                 .map_or(now, |known| known.since)
@@ -205,7 +210,7 @@ impl<'a> World<'a> {
                 }
             }
         }
-        before != (self.readings.freezes.clone(), self.readings.api.clone()) || !decision.messages.is_empty()
+        before != known(&self.readings) || !decision.messages.is_empty()
     }
 }
 

@@ -6,6 +6,7 @@ mod gates;
 mod histories;
 mod rollback;
 mod stages;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -139,6 +140,7 @@ impl World {
             let serves = Some(decision.effective.flag_holds.clone());
             self.readings.api = vec![ApiFact { id: "api-1".to_owned(), serves }];
         }
+        crate::simulate::follow_steps(&self.desired, &decision.effective, &mut self.readings);
         self.readings.online.insert("privacy".to_owned(), OnlineFact { up: true, at: self.now });
         for message in &decision.messages {
             let receipt = Receipt { done: true, at: self.now, error: None };

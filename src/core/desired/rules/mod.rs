@@ -5,6 +5,7 @@
 mod flags;
 mod gates;
 mod people;
+mod plan_steps;
 mod plans;
 mod records;
 mod requires;

@@ -1,7 +1,7 @@
 //! Rollback plans: triggers and steps. A plan that would touch what must stay online is refused here, when it is written.
 
 use super::{ROUTE_GROUPS, Rules};
-use crate::resources::{Action, Kind, Names, RollbackPlanSpec, Step};
+use crate::resources::{Action, Kind, RollbackPlanSpec, Step};
 
 impl Rules<'_> {
     pub(super) fn plans(&mut self) {
@@ -44,30 +44,12 @@ impl Rules<'_> {
 
     fn step(&mut self, plan: &str, step: &Step, pointer: &str) {
         let document = self.document(Kind::RollbackPlan, plan);
-        let given = [
-            step.freeze_invites.is_some(),
-            step.disable_flags.is_some(),
-            step.keep_online.is_some(),
-            step.route_to_fallback.is_some(),
-            step.publish_note.is_some(),
-            step.capture_root_cause.is_some(),
-            step.hold_reviews.is_some(),
-        ];
-        if given.iter().filter(|given| **given).count() != 1 {
+        if step.actions().count() != 1 {
             self.problem(document, pointer, "a step is exactly one action");
         }
         match step.action() {
             Some(Action::FreezeInvites(freeze)) => {
-                if let Names::Listed(names) = &freeze.cohorts {
-                    for (place, cohort) in names.iter().enumerate() {
-                        self.resource(
-                            document,
-                            &format!("{pointer}/freezeInvites/cohorts/{place}"),
-                            Kind::Cohort,
-                            cohort,
-                        );
-                    }
-                }
+                self.cohorts_of(document, &format!("{pointer}/freezeInvites/cohorts"), &freeze.cohorts);
             }
             Some(Action::DisableFlags(disable)) => {
                 for (place, key) in disable.keys.iter().enumerate() {
@@ -117,6 +99,7 @@ impl Rules<'_> {
             Some(Action::HoldReviews(hold)) => {
                 self.severity(document, &format!("{pointer}/holdReviews/severity"), &hold.severity);
             }
+            Some(other) => self.further_step(plan, other, pointer),
             None => {}
         }
     }

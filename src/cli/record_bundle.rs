@@ -1,0 +1,67 @@
+//! `betagate audit bundle` and `audit verify FILE`: the evidence of a rollback, made here, checked anywhere.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::common::{plain, print_value};
+use super::{CliError, FAILED, Format, Where};
+use crate::desk::Request;
+use crate::evidence::{Files, check, read, write};
+
+/// Writes the archive of a run.
+pub async fn bundle(place: &Where, run: String, file: Option<PathBuf>) -> Result<ExitCode, CliError> {
+    let file = file.unwrap_or_else(|| PathBuf::from(format!("{run}.tar")));
+    if file.exists() {
+        return Err(CliError::Failed(format!("{} exists already", file.display())));
+    }
+    let documents = documents_of(&place.data.join("documents"), &run);
+    let gathered = place.ask(Request::Bundle { run, documents }).await?;
+    let files: Files = serde_json::from_value(gathered["files"].clone()).map_err(CliError::failed)?;
+    let failed = |error: &dyn std::fmt::Display| CliError::Failed(format!("{}: {error}", file.display()));
+    let into = File::create_new(&file).map_err(|error| failed(&error))?;
+    write(&files, BufWriter::new(into)).map_err(|error| failed(&error))?;
+    let head = &gathered["head"];
+    say!("{}: {} files; the log ends at {}:{}", file.display(), files.len(), head["link"], plain(&head["hash"]));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The cause documents of a run that are on this machine.
+fn documents_of(folder: &Path, run: &str) -> BTreeMap<String, String> {
+    let beginning = format!("{run}-");
+    let all = fs::read_dir(folder).into_iter().flatten().flatten();
+    let own = all.filter_map(|entry| {
+        let name = entry.file_name().to_str()?.to_owned();
+        // The rest of the name is a digest: `run-1` is not the beginning of a document of `run-1-2`.
+        let rest = name.strip_prefix(&beginning)?.strip_suffix(".md")?;
+        let is_digest = rest.len() == 8 && rest.chars().all(|c| c.is_ascii_hexdigit());
+        is_digest.then(|| Some((name.clone(), fs::read_to_string(entry.path()).ok()?))).flatten()
+    });
+    own.collect()
+}
+
+/// Checks an archive; no record is asked.
+pub fn verify(archive: &Path, head: Option<&str>, output: Format) -> Result<ExitCode, CliError> {
+    let failed = |error: &dyn std::fmt::Display| CliError::Failed(format!("{}: {error}", archive.display()));
+    let files = read(File::open(archive).map_err(|error| failed(&error))?).map_err(|error| failed(&error))?;
+    let checked = check(&files, head);
+    if output != Format::Table {
+        let head = checked.head.as_ref().map(ToString::to_string);
+        let shown =
+            json!({ "run": checked.run, "entries": checked.entries, "head": head, "problems": checked.problems });
+        print_value(&shown, output)?;
+    } else if checked.problems.is_empty() {
+        let end = checked.head.as_ref().map(ToString::to_string).unwrap_or_default();
+        say!("{}: {} files and {} entries of the log fit; it ends at {end}", checked.run, files.len(), checked.entries);
+        if head.is_none() {
+            say!("compare that with what was told when it was made: betagate audit verify FILE --head LINK:HASH");
+        }
+    } else {
+        checked.problems.iter().for_each(|problem| say!("{problem}"));
+    }
+    Ok(if checked.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}

@@ -1,0 +1,158 @@
+//! Workloads under rollbacks: which hold counts, what a step goes back to, whether what runs is what is held, and which revisions are in quarantine.
+//!
+//! The oldest hold of each sort counts; a later one that differs waits until that is lifted, and pages like any step that does not take effect.
+//!
+//! Must not know: processes, pods.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{RunMemory, StepMemory, WorkloadFact, WorkloadHold, pass::Pass, run::holder};
+use crate::resources::Action;
+
+/// How the runs in force hold each workload. Read from memory alone, so that a new controller holds it before it has decided anything.
+pub fn workload_holds(runs: &BTreeMap<String, RunMemory>) -> BTreeMap<String, WorkloadHold> {
+    let in_force = runs.iter().filter(|(_, run)| run.in_force());
+    let mut steps: Vec<(&StepMemory, String)> = in_force
+        .flat_map(|(id, run)| run.steps.iter().enumerate().map(move |(place, step)| (step, holder(id, place))))
+        .filter(|(step, _)| step.holds())
+        .collect();
+    steps.sort_by_key(|(step, holder)| (step.in_force_at, holder.clone()));
+    let mut holds: BTreeMap<String, WorkloadHold> = BTreeMap::new();
+    for (step, holder) in steps {
+        match step.step.action() {
+            Some(Action::ScaleWorkload(scale)) => {
+                let hold = holds.entry(scale.workload.clone()).or_default();
+                if *hold.replicas.get_or_insert(scale.replicas) == scale.replicas {
+                    hold.holders.insert(holder);
+                }
+            }
+            Some(Action::RevertWorkload(revert)) => {
+                let Some(target) = &step.target else { continue };
+                let hold = holds.entry(revert.workload.clone()).or_default();
+                if hold.revision.get_or_insert_with(|| target.clone()) == target {
+                    hold.holders.insert(holder);
+                }
+            }
+            Some(Action::RestartWorkload(restart)) if step.verified_at.is_none() => {
+                let Some(before) = &step.before else { continue };
+                let hold = holds.entry(restart.workload.clone()).or_default();
+                hold.restarts.insert(holder, before.clone());
+            }
+            _ => {}
+        }
+    }
+    holds
+}
+
+/// A revision that a run went back from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The run.
+    pub run: String,
+    /// The revision that it went back to.
+    pub target: String,
+}
+
+/// The revisions that runs went back from, by workload. They stay in quarantine after the run is lifted.
+pub fn quarantine(runs: &BTreeMap<String, RunMemory>) -> BTreeMap<String, BTreeMap<String, Quarantined>> {
+    let mut found: BTreeMap<String, BTreeMap<String, Quarantined>> = BTreeMap::new();
+    for (id, run) in runs {
+        for step in &run.steps {
+            if let (Some(Action::RevertWorkload(revert)), Some(bad)) = (step.step.action(), &step.quarantined) {
+                let quarantined = Quarantined { run: id.clone(), target: step.target.clone().unwrap_or_default() };
+                found.entry(revert.workload.clone()).or_default().insert(bad.clone(), quarantined);
+            }
+        }
+    }
+    found
+}
+
+impl Pass<'_> {
+    /// What a step about a workload works on is written down once, when it is known: the processes that are to be replaced, the revision to go
+    /// back to, the one that is left.
+    pub fn aim(&mut self, id: &str) {
+        let bad = quarantine(&self.memory.runs);
+        let facts = &self.readings.workloads;
+        let Some(run) = self.memory.runs.get_mut(id) else { return };
+        for step in run.steps.iter_mut().filter(|step| step.holds()) {
+            if let Some(restart) = &step.step.restart_workload
+                && step.before.is_none()
+            {
+                let fact = facts.get(&restart.workload);
+                step.before =
+                    fact.map(|fact| fact.processes.iter().map(|process| process.id.clone()).collect::<BTreeSet<_>>());
+            }
+            if let Some(revert) = &step.step.revert_workload
+                && step.target.is_none()
+                && let Some(fact) = facts.get(&revert.workload)
+            {
+                let quarantined = bad.get(&revert.workload);
+                let sound = |one: &String| quarantined.is_none_or(|quarantined| !quarantined.contains_key(one));
+                step.target = revert.to.clone().or_else(|| fact.previous.clone().filter(sound));
+                if step.target.as_ref().is_some_and(|target| *target != fact.document) {
+                    step.quarantined = Some(fact.document.clone());
+                }
+            }
+        }
+    }
+
+    /// Whether a workload runs as a hold wants it, and in no other way.
+    pub(super) fn runs_as_held(&self, holder: &str, workload: &str) -> Result<(), String> {
+        let fact = self.fact_of(workload)?;
+        if !fact.holders.contains(holder) {
+            let other: Vec<&str> = fact.holders.iter().map(String::as_str).collect();
+            return Err(match other.as_slice() {
+                [] => format!("{workload} is not held yet"),
+                other => format!("{workload} is held otherwise by {}", other.join(", ")),
+            });
+        }
+        all_run(fact, workload)
+    }
+
+    /// Whether none of the processes runs that ran when the step came into force, and enough others do.
+    pub(super) fn replaced(&self, step: &StepMemory, workload: &str) -> Result<(), String> {
+        let fact = self.fact_of(workload)?;
+        let Some(before) = &step.before else { return Err(format!("nobody knows what ran of {workload}")) };
+        let left = fact.processes.iter().filter(|process| before.contains(&process.id)).count();
+        if left > 0 {
+            return Err(format!("{left} of {} processes of {workload} are not replaced yet", before.len()));
+        }
+        all_run(fact, workload)
+    }
+
+    fn fact_of(&self, workload: &str) -> Result<&WorkloadFact, String> {
+        self.readings.workloads.get(workload).ok_or_else(|| format!("nothing is known of workload {workload}"))
+    }
+
+    /// The states of workloads.
+    pub(super) fn workload_states(&self) -> Vec<(String, &'static str, String)> {
+        let states = self.readings.workloads.iter().map(|(name, fact)| {
+            let ready = fact.processes.iter().filter(|process| process.ready && process.revision == fact.revision);
+            let short: String = fact.revision.chars().take(8).collect();
+            let runs = format!("{} of {} ready at revision {short}", ready.count(), fact.replicas);
+            let by: Vec<&str> = fact.holders.iter().map(String::as_str).collect();
+            match (&fact.kept_back, by.as_slice()) {
+                (_, [_, ..]) => (name.clone(), "Held", format!("{runs}; held by {}", by.join(", "))),
+                (Some(why), _) => (name.clone(), "KeptBack", format!("{runs}; {why}")),
+                (None, _) if all_run(fact, name).is_ok() => (name.clone(), "Ready", runs),
+                (None, _) => (name.clone(), "Rolling", runs),
+            }
+        });
+        states.collect()
+    }
+}
+
+fn all_run(fact: &WorkloadFact, workload: &str) -> Result<(), String> {
+    let (ready, other) = fact.processes.iter().fold((0_u32, 0_u32), |(ready, other), process| {
+        match (process.revision == fact.revision, process.ready) {
+            (true, true) => (ready + 1, other),
+            (true, false) => (ready, other),
+            (false, _) => (ready, other + 1),
+        }
+    });
+    match (ready == fact.replicas, other) {
+        (true, 0) => Ok(()),
+        (false, 0) => Err(format!("{ready} of {} processes of {workload} are ready", fact.replicas)),
+        (_, other) => Err(format!("{other} process(es) of {workload} still run another revision")),
+    }
+}

@@ -1,0 +1,111 @@
+//! `betagate audit bundle` puts everything that shows what a rollback did into one archive; `betagate audit verify FILE` checks it where there is no record, and
+//! names what somebody changed.
+
+use std::path::{Path, PathBuf};
+
+use betagate::evidence::{Files, read, write};
+use betagate_core::decide::RunPhase;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::support::steps::{RUN, STEPS, Scene, is_in};
+use crate::support::{Betagate, Outcome, databases};
+
+fn verify(archive: &Path, words: &[&str]) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = archive.display().to_string();
+    Betagate::new(["audit", "verify", &archive].into_iter().chain(words.iter().copied())).within(folder.path()).run()
+}
+
+/// The archive with one file changed.
+fn tampered(files: &Files, folder: &Path, change: impl FnOnce(&mut Files)) -> PathBuf {
+    let mut files = files.clone();
+    change(&mut files);
+    let path = folder.join("tampered.tar");
+    write(&files, std::fs::File::create(&path).unwrap()).unwrap();
+    path
+}
+
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Names the changed file with its right digest in the manifest.
+fn made_up(files: &mut Files, name: &str) {
+    let mut manifest: Value = serde_json::from_str(&files["manifest.json"]).unwrap();
+    manifest["files"][name] = digest(&files[name]).into();
+    files.insert("manifest.json".to_owned(), serde_json::to_string_pretty(&manifest).unwrap() + "\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_evidence_of_a_rollback_is_checked_on_another_machine() {
+    for db in databases() {
+        let mut scene = Scene::start(&db, &STEPS).await;
+        scene.ask_for_the_run().await;
+        scene.beta.until("every step", |controller| is_in(controller, RunPhase::Holding)).await;
+        scene.allow_the_lift().await;
+        scene.beta.until("the lift", |controller| is_in(controller, RunPhase::Lifted)).await;
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("run.tar");
+        let (database, data) = (db.url.clone(), scene.beta.data.display().to_string());
+        let words =
+            ["audit", "bundle", RUN, "--file", archive.to_str().unwrap(), "--database", &database, "--data", &data];
+        let told = Betagate::new(words).within(folder.path()).run().expect_code(0).stdout;
+        let head = told.trim().rsplit(' ').next().unwrap().to_owned();
+        Betagate::new(words).within(folder.path()).run().expect_code(1);
+        scene.beta.store.close().await;
+
+        let fits = verify(&archive, &["--head", &head]).expect_code(0).stdout;
+        assert!(fits.contains(RUN) && fits.contains(&head), "{fits}");
+        verify(&archive, &[]).expect_code(0);
+        let wrong = verify(&archive, &["--head", "1:00"]).expect_code(1).stdout;
+        assert!(wrong.contains("should at 1:00"), "{wrong}");
+
+        let files = read(std::fs::File::open(&archive).unwrap()).unwrap();
+        let names: Vec<&str> = files.keys().map(String::as_str).collect();
+        for name in ["run.json", "readings.json", "verdicts.json", "approvals.json", "receipts.json", "effects.json"] {
+            assert!(names.contains(&name), "{names:?}");
+        }
+        assert!(names.iter().any(|name| name.starts_with("documents/")), "{names:?}");
+        assert!(!files.values().any(|text| text.contains("@example.com")), "nobody's address is in it");
+        let said = |path: &Path| verify(path, &[]).expect_code(1).stdout;
+        // Each file: changed, left out, put in.
+        for name in files.keys().filter(|name| !["manifest.json", "chain.jsonl"].contains(&name.as_str())) {
+            let path = tampered(&files, folder.path(), |files| files.get_mut(name).unwrap().push(' '));
+            assert!(said(&path).contains(&format!("{name} is not what the manifest names")));
+            let path = tampered(&files, folder.path(), |files| drop(files.remove(name)));
+            assert!(said(&path).contains(&format!("{name} is missing")));
+        }
+        let path = tampered(&files, folder.path(), |files| drop(files.insert("more.json".to_owned(), "{}".to_owned())));
+        assert!(said(&path).contains("more.json is not in the manifest"));
+        // A file and its digest in the manifest: the log names another manifest.
+        let path = tampered(&files, folder.path(), |files| {
+            files.get_mut("approvals.json").unwrap().push(' ');
+            made_up(files, "approvals.json");
+        });
+        assert!(said(&path).contains("manifest.json is not the one that the log names"));
+        // An entry of the log, in the middle of it.
+        let path = tampered(&files, folder.path(), |files| {
+            let chain = files.get_mut("chain.jsonl").unwrap();
+            *chain = chain.replacen("step 3 revokeInvites", "step 3 nothing", 1);
+        });
+        let found = said(&path);
+        assert!(found.contains("was changed after it had been linked"), "{found}");
+        // An entry that was taken out.
+        let path = tampered(&files, folder.path(), |files| {
+            let chain = files.get_mut("chain.jsonl").unwrap();
+            let lines: Vec<&str> = chain.lines().collect();
+            *chain = [&lines[..2], &lines[3..]].concat().join("\n") + "\n";
+        });
+        assert!(said(&path).contains("line 3: entry"), "{}", said(&path));
+        // A run that tells another story, with everything else made to fit: the log says otherwise.
+        let path = tampered(&files, folder.path(), |files| {
+            let run = files.get_mut("run.json").unwrap();
+            let mut told: Value = serde_json::from_str(run).unwrap();
+            told["steps"][4]["verified_at"] = "2026-03-03T07:59:00Z".into();
+            *run = serde_json::to_string_pretty(&told).unwrap() + "\n";
+            made_up(files, "run.json");
+        });
+        assert!(said(&path).contains("the log does not say StepVerified step 5 keepOnline at 2026-03-03T07:59:00Z"));
+    }
+}
