@@ -1,16 +1,20 @@
 //! `betagate rollback`: starting, showing and lifting runs.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use betagate_core::resources::{Says, SignoffSpec};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::common::{plain, print_value, table};
-use super::{CliError, Format, Where};
+use super::{CliError, FAILED, Format, Where};
 use crate::desk::Request;
 
 const KIND: &str = "Rollback";
+/// How long the controller may take to go through a plan.
+const PATIENCE: Duration = Duration::from_secs(30);
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Starts, lists, shows and lifts rollbacks.
 #[derive(Args)]
@@ -38,6 +42,29 @@ enum RollbackWhat {
         program: Option<String>,
         #[command(flatten)]
         place: Where,
+    },
+    /// Goes through a plan as a drill: what each step would do, whether what it needs is there, its messages rendered. Nothing is changed.
+    #[command(
+        after_help = "Examples:\n  betagate rollback rehearse closed-beta --by founder    # 0: everything is there, 1: something is missing\n  \
+        betagate rollback rehearse closed-beta --by founder --deliver-to gym-operators    # its notes go there, marked DRILL"
+    )]
+    Rehearse {
+        /// The plan.
+        plan: String,
+        /// Who says so.
+        #[arg(long)]
+        by: String,
+        /// A channel that gets the notes, marked as a drill.
+        #[arg(long, value_name = "CHANNEL")]
+        deliver_to: Option<String>,
+        /// The program; the only one when left out.
+        #[arg(long)]
+        program: Option<String>,
+        #[command(flatten)]
+        place: Where,
+        /// How the answer is printed.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
     },
     /// Lists the runs.
     #[command(after_help = "Example: betagate rollback list -o json")]
@@ -82,6 +109,10 @@ impl Rollback {
                 let asked = place.ask(Request::StartRollback { program, plan, reason, by }).await?;
                 say!("asked for ({}); the controller starts it: betagate rollback list", plain(&asked["intent"]));
             }
+            RollbackWhat::Rehearse { plan, by, deliver_to, program, place, output } => {
+                let asked = place.ask(Request::Rehearse { program, plan, deliver_to, by }).await?;
+                return rehearsed(&place, plain(&asked["intent"]), output).await;
+            }
             RollbackWhat::List { place, output } => {
                 let runs = place.ask(Request::Get { kind: KIND.to_owned(), name: None }).await?;
                 let runs = runs.as_array().cloned().unwrap_or_default();
@@ -117,6 +148,41 @@ impl Rollback {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Waits for the controller to have gone through the plan, and tells what it found.
+async fn rehearsed(place: &Where, id: String, output: Format) -> Result<ExitCode, CliError> {
+    let begun = tokio::time::Instant::now();
+    let result = loop {
+        let intent = place.ask(Request::Intent { id: id.clone() }).await?;
+        match intent["state"].as_str() {
+            Some("done") => break intent["result"].clone(),
+            Some("refused") => return Err(CliError::Failed(plain(&intent["result"]["reason"]))),
+            _ if begun.elapsed() > PATIENCE => {
+                return Err(CliError::Failed(format!("no controller has gone through it yet ({id})")));
+            }
+            _ => tokio::time::sleep(ASK_EVERY).await,
+        }
+    };
+    let passed = result["passed"] == true;
+    if output != Format::Table {
+        print_value(&result, output)?;
+        return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
+    }
+    for (place, step) in result["steps"].as_array().into_iter().flatten().enumerate() {
+        let problems: Vec<String> = step["problems"].as_array().into_iter().flatten().map(plain).collect();
+        let mark = if problems.is_empty() { "✅" } else { "🔴" };
+        say!("{mark} {} {}", place + 1, plain(&step["step"]));
+        for line in step["changes"].as_array().into_iter().chain(step["messages"].as_array()).flatten() {
+            say!("     {}", plain(line));
+        }
+        problems.iter().for_each(|problem| say!("     missing: {problem}"));
+    }
+    say!(
+        "{}",
+        if passed { "everything is there; nothing was changed" } else { "something is missing; nothing was changed" }
+    );
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 async fn show(place: &Where, run: String, output: Format) -> Result<(), CliError> {

@@ -11,7 +11,7 @@ use crate::signals::Jobs;
 use crate::source::Snapshot;
 
 /// Copies of revisions lie in this folder of the data folder, each in a folder of its own.
-const COPIES: &str = "jobs";
+pub(super) const COPIES: &str = "jobs";
 /// So much of a revision's digest names its copy.
 const NAME: usize = 20;
 
@@ -37,7 +37,7 @@ impl Controller {
 }
 
 /// The copy of a revision, made now where there is none yet; those of other revisions go, the one before aside, whose jobs may still run.
-fn copy(copies: &Path, snapshot: &Arc<Snapshot>) -> io::Result<PathBuf> {
+pub(super) fn copy(copies: &Path, snapshot: &Arc<Snapshot>) -> io::Result<PathBuf> {
     let name: String = snapshot.revision.content.chars().take(NAME).collect();
     let folder = copies.join(&name);
     if folder.is_dir() {

@@ -96,6 +96,7 @@ impl Controller {
             program,
             observed: self.settings.supervisor.as_ref().map(Supervisor::observed).unwrap_or_default(),
             list_outcomes,
+            environment: self.settings.environment.clone().unwrap_or_default(),
             now,
             funnels: std::sync::Mutex::default(),
         };

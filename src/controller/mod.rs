@@ -15,6 +15,7 @@ mod preview;
 mod program;
 mod pull;
 mod record;
+mod rehearse;
 mod remembered;
 mod requests;
 mod revision;
@@ -39,6 +40,7 @@ use crate::clock::Clock;
 use crate::keys::Keys;
 use crate::signals::Signals;
 use crate::source::{Snapshot, Source};
+use crate::store::push::Push;
 use crate::store::{Store, StoreError, leadership};
 
 use measure::MeasuredCheck;
@@ -53,6 +55,7 @@ pub use observe::REPORT_STALE_AFTER;
 pub use preview::{Preview, preview};
 pub use program::ProgramState;
 pub use pull::{Side, pull};
+pub use rehearse::REHEARSE;
 pub use requests::{MEASURE_GATE, SEND_TEST, SET_FLAG, START_ROLLBACK, TRIGGER_SOURCE};
 pub use revision::{build_snapshot, secret_in, survey_snapshot};
 
@@ -61,7 +64,7 @@ const MOST_PASSES: usize = 100;
 const FEW_PASSES: usize = 3;
 /// A program whose pass ended by a fault is looked at again after this.
 const AFTER_A_FAULT: SignedDuration = SignedDuration::from_secs(30);
-/// How long the loop sleeps at most, so that another process's words (a sign-off, an incident) are seen without a push.
+/// How long the loop sleeps at most, so that another process's words (a sign-off, an incident) are seen where the database can't tell of them.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// How long it sleeps while a rollback brings its steps into force: what API processes serve is read, not pushed.
@@ -289,6 +292,8 @@ impl Controller {
         let senders = dispatch::Senders::start(self.post.clone());
         let mut failures = 0_u32;
         let mut source_changed = true;
+        let mut words = Push::of_words(self.settings.store.clone(), LONGEST_SLEEP);
+        words.listen().await;
         loop {
             let passed = self.look(source_changed || failures > 0).await;
             source_changed = false;
@@ -317,6 +322,7 @@ impl Controller {
                 }
                 () = source.next_change(), if failures == 0 => source_changed = true,
                 () = wake.notified(), if failures == 0 => {}
+                () = words.wait(), if failures == 0 => {}
                 () = tokio::time::sleep(longest) => {}
                 () = clock.sleep_until(pause.unwrap_or(Timestamp::MAX)), if pause.is_some() => {}
             }

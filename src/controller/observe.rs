@@ -58,7 +58,7 @@ impl Controller {
 
     /// The API processes that are expected to run come from the supervisor where there is one: one that never reported is missed then,
     /// not forgotten. Elsewhere those that reported lately count.
-    async fn api_facts(&self) -> Result<Vec<ApiFact>, ControllerError> {
+    pub(super) async fn api_facts(&self) -> Result<Vec<ApiFact>, ControllerError> {
         let store = &self.settings.store;
         let now = self.settings.clock.now();
         let fresh = now.checked_sub(self.settings.clock.of_real(REPORT_STALE_AFTER)).unwrap_or(Timestamp::MIN);

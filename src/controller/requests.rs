@@ -3,6 +3,7 @@
 use betagate_core::decide::{Request, RequestKind};
 use serde_json::{Value, json};
 
+use super::rehearse::REHEARSE;
 use super::{Controller, ControllerError};
 use crate::apply::documents::set_default_variant;
 use crate::store::intents::{self, Intent, State};
@@ -38,6 +39,7 @@ impl Controller {
                 }
                 SET_FLAG => self.set_flag(&intent.body),
                 START_ROLLBACK => self.rollback_asked(&intent),
+                REHEARSE => self.rehearsal_asked(&intent).await?,
                 // The senders answer it: a mail server may take its time.
                 SEND_TEST => self.send_test(&intent).await,
                 other => Some(refused(format!("'{other}' is nothing that can be asked for"))),

@@ -48,6 +48,8 @@ pub enum Request {
     NoteReview { gate: String, note: String, by: String },
     /// Asks the controller to start a rollback plan.
     StartRollback { program: Option<String>, plan: String, reason: String, by: String },
+    /// Asks the controller to go through a rollback plan as a drill.
+    Rehearse { program: Option<String>, plan: String, deliver_to: Option<String>, by: String },
     /// Records a person's word; the program stands beside it.
     Sign { program: Option<String>, word: Box<SignoffSpec> },
     /// Opens an incident that began some time ago.
@@ -205,6 +207,9 @@ impl Desk<'_> {
             Request::NoteReview { gate, note, by } => self.note_review(&gate, &note, &by).await,
             Request::StartRollback { program, plan, reason, by } => {
                 self.start_rollback(program, &plan, &reason, &by).await
+            }
+            Request::Rehearse { program, plan, deliver_to, by } => {
+                self.rehearse(program, &plan, deliver_to.as_deref(), &by).await
             }
             Request::Sign { program, word } => self.sign(program, *word).await,
             Request::OpenIncident { program, name, severity, title, category, ago, started_at, by } => {

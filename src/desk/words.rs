@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::names::unknown;
 use super::{Bringer, Desk, DeskError};
-use crate::controller::{MEASURE_GATE, START_ROLLBACK, TRIGGER_SOURCE, in_its_calendar};
+use crate::controller::{MEASURE_GATE, REHEARSE, START_ROLLBACK, TRIGGER_SOURCE, in_its_calendar};
 use crate::store::freezes::{self, Freeze};
 use crate::store::incidents::{self, Incident};
 use crate::store::signoffs::{self, Signoff};
@@ -182,6 +182,24 @@ impl Desk<'_> {
         let mut tx = self.store.begin().await?;
         let id = intents::submit(&mut tx, START_ROLLBACK, by, &body, self.now).await?;
         self.note(&mut tx, (&program, by), "rollback.requested", format!("RollbackPlan/{plan}"), body).await?;
+        tx.commit().await?;
+        Ok(json!({ "intent": id }))
+    }
+
+    pub(super) async fn rehearse(
+        &self,
+        program: Option<String>,
+        plan: &str,
+        deliver_to: Option<&str>,
+        by: &str,
+    ) -> Result<Value, DeskError> {
+        let program = self.program(program).await?;
+        self.expect_known(&program, Kind::RollbackPlan, plan).await?;
+        self.expect_person(&program, by).await?;
+        let body = json!({ "program": program, "plan": plan, "deliverTo": deliver_to, "by": by });
+        let mut tx = self.store.begin().await?;
+        let id = intents::submit(&mut tx, REHEARSE, by, &body, self.now).await?;
+        self.note(&mut tx, (&program, by), "rehearsal.requested", format!("RollbackPlan/{plan}"), body).await?;
         tx.commit().await?;
         Ok(json!({ "intent": id }))
     }

@@ -1,8 +1,9 @@
 //! Gathers what belongs to a run: the run itself, the documents in force, readings, reviews, words, incidents, effects, receipts, its part of the log.
 //!
-//! Must not know: how it is packed, who asks.
+//! Addresses are masked: an archive leaves the house. Must not know: how it is packed, who asks.
 
 use betagate_core::decide::RunMemory;
+use betagate_core::pull::masked;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -43,15 +44,15 @@ pub async fn gather(
         return Err(GatherError::NoRun(run.to_owned(), program.to_owned()));
     };
     let mut files: Files =
-        documents.into_iter().map(|(name, text)| (format!("documents/{}", plain(&name)), text)).collect();
+        documents.into_iter().map(|(name, text)| (format!("documents/{}", plain(&name)), masked(&text))).collect();
     files.insert("README.txt".to_owned(), README.to_owned());
     files.insert("run.json".to_owned(), pretty(&body));
     let (gates, from, until) = about(&body, now);
-    files.insert("desired.json".to_owned(), pretty(&desired(store, program, &body).await?));
+    files.insert("desired.json".to_owned(), masked(&pretty(&desired(store, program, &body).await?)));
     files.insert("readings.json".to_owned(), pretty(&measured(store, program, &gates, (from, until)).await?));
     files.insert("verdicts.json".to_owned(), pretty(&reviewed(store, program, (from, until)).await?));
-    files.insert("approvals.json".to_owned(), pretty(&words(store, program, run, (from, until)).await?));
-    files.insert("incidents.json".to_owned(), pretty(&troubles(store, program, (from, until)).await?));
+    files.insert("approvals.json".to_owned(), masked(&pretty(&words(store, program, run, (from, until)).await?)));
+    files.insert("incidents.json".to_owned(), masked(&pretty(&troubles(store, program, (from, until)).await?)));
     files.insert("receipts.json".to_owned(), pretty(&receipts(store, run).await?));
     let effects = steps::effects_of(store, program, run).await?;
     let effects = effects.into_iter().map(|(key, at, detail)| json!({ "effect": key, "at": at, "detail": detail }));

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use crate::apply::processes::{ProcessState, ProcessStatus};
 use crate::store::events::day_of;
 use crate::store::invites::{Arrival, Funnel, Funnels, MailState};
-use crate::store::{Store, StoreError, audit, flags, invites, outbox, privacy};
+use crate::store::{Store, StoreError, audit, flags, invites, outbox, privacy, steps};
 
 /// Breaches count when they are older than this (seed 002, section 5).
 const BREACH_AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -32,6 +32,8 @@ pub struct World<'a> {
     pub observed: Vec<ProcessStatus>,
     /// What the checks of the lists that are asked about came to, by cohort.
     pub list_outcomes: BTreeMap<String, Outcome>,
+    /// Which environment this is; empty when it has no name.
+    pub environment: String,
     /// Now.
     pub now: Timestamp,
     /// The funnels that were counted already: many checks ask for the same.
@@ -67,9 +69,16 @@ async fn read(world: &World<'_>, fact: &str, of: Option<&str>) -> Result<Option<
         COHORT_OUTCOME => cohort_outcome(world, of),
         "migration.applied" => migration(store, of).await?,
         "workload.ready" => workload_ready(world, of),
-        // Rehearsals and datasets have no record yet: unknown, which is what they are.
+        "rehearsal.age" => rehearsal_age(world, of).await?,
+        // Datasets have no record yet: unknown, which is what they are.
         _ => None,
     })
+}
+
+/// How many seconds ago a plan (any, where none is named) was rehearsed here and everything was there; unknown when it never was.
+async fn rehearsal_age(world: &World<'_>, of: Option<&str>) -> Result<Option<f64>, StoreError> {
+    let last = steps::last_rehearsal(world.store, world.program.name(), of, &world.environment).await?;
+    Ok(last.map(|last| world.now.duration_since(last.at).as_secs_f64()))
 }
 
 /// The number of hours of a day without a primary or a backup: with two people or more, none.

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use super::{Row, Store, StoreError, Tx};
+use super::{Row, Store, StoreError, Tx, push};
 use crate::args;
 
 /// An incident.
@@ -59,7 +59,11 @@ pub async fn upsert(tx: &mut Tx, incident: &Incident) -> Result<bool, StoreError
         source,
         incident.first_seen,
     ];
-    Ok(tx.execute(upsert, bound).await? > 0)
+    let changed = tx.execute(upsert, bound).await? > 0;
+    if changed {
+        push::word(tx).await?;
+    }
+    Ok(changed)
 }
 
 /// Opens an incident.
@@ -77,12 +81,14 @@ pub async fn open(tx: &mut Tx, incident: &Incident) -> Result<(), StoreError> {
 /// Resolves an open incident; says whether it was open.
 pub async fn close(tx: &mut Tx, program: &str, name: &str, at: Timestamp) -> Result<bool, StoreError> {
     let close = "UPDATE incidents SET resolved_at = $3 WHERE program = $1 AND name = $2 AND resolved_at IS NULL";
+    push::word(tx).await?;
     Ok(tx.execute(close, args![program, name, at]).await? > 0)
 }
 
 /// Opens a resolved incident again; says whether it was resolved.
 pub async fn reopen(tx: &mut Tx, program: &str, name: &str) -> Result<bool, StoreError> {
     let open = "UPDATE incidents SET resolved_at = NULL WHERE program = $1 AND name = $2 AND resolved_at IS NOT NULL";
+    push::word(tx).await?;
     Ok(tx.execute(open, args![program, name]).await? > 0)
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::states::words;
-use super::{Row, Store, StoreError, Tx};
+use super::{Row, Store, StoreError, Tx, push};
 use crate::args;
 
 words! {
@@ -49,6 +49,7 @@ pub async fn submit(tx: &mut Tx, kind: &str, actor: &str, body: &Value, now: Tim
     let insert =
         "INSERT INTO intents (id, kind, actor, body, state, created_at) VALUES ($1, $2, $3, $4, 'waiting', $5)";
     tx.execute(insert, args![id, kind, actor, body, now]).await?;
+    push::word(tx).await?;
     Ok(id)
 }
 

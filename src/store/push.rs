@@ -11,10 +11,13 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 
-use super::Store;
+use super::{Dialect, Store, StoreError, Tx};
+use crate::args;
 
 /// The channel on which PostgreSQL says so.
 pub(super) const CHANNEL: &str = "betagate_changes";
+/// The channel on which PostgreSQL tells the controller of what people and other systems say: incidents, sign-offs, requests, freezes by hand.
+const WORDS: &str = "betagate_words";
 /// How long after a change of the file SQLite's readers surely see it: the file changes a moment before the commit is theirs.
 const ECHO: Duration = Duration::from_millis(8);
 /// Changes of the file that come together are one.
@@ -25,6 +28,7 @@ pub struct Push {
     store: Store,
     every: Duration,
     from: From,
+    channel: &'static str,
     /// The file changed just now: look once more.
     echo: bool,
 }
@@ -41,7 +45,14 @@ impl Push {
             Some(file) => From::File(watch(&file)),
             None => From::Postgres(None),
         };
-        Self { store, every, from, echo: false }
+        Self { store, every, from, channel: CHANNEL, echo: false }
+    }
+
+    /// Waits for what a controller must act on at once. A SQLite file changes with everything, the controller's own writes too, and one machine looks
+    /// often enough.
+    pub fn of_words(store: Store, every: Duration) -> Self {
+        let from = if store.sqlite_file().is_some() { From::File(None) } else { From::Postgres(None) };
+        Self { store, every, from, channel: WORDS, echo: false }
     }
 
     /// Begins to listen, where that takes a connection. What is committed from here on is told by [`Push::wait`]. Without a listener the
@@ -50,7 +61,7 @@ impl Push {
         let From::Postgres(listener @ None) = &mut self.from else { return };
         let Some(pool) = self.store.postgres() else { return };
         let Ok(mut made) = PgListener::connect_with(pool).await else { return };
-        if made.listen(CHANNEL).await.is_ok() {
+        if made.listen(self.channel).await.is_ok() {
             *listener = Some(made);
         }
     }
@@ -80,6 +91,14 @@ impl Push {
             From::File(None) => tokio::time::sleep(self.every).await,
         }
     }
+}
+
+/// Tells the controller, when this transaction is committed, that there is something to act on.
+pub(super) async fn word(tx: &mut Tx) -> Result<(), StoreError> {
+    if tx.dialect() == Dialect::Postgres {
+        tx.one("SELECT pg_notify($1, '') IS NULL AS told", args![WORDS]).await?;
+    }
+    Ok(())
 }
 
 /// Watches the folder for changes of the database's journal; none when the system can't.
@@ -112,6 +131,36 @@ mod tests {
 
     use super::super::testing::on_each;
     use super::*;
+
+    #[tokio::test]
+    async fn a_controller_is_told_of_an_incident_without_asking_where_the_database_can_tell() {
+        on_each(async |store| {
+            if store.postgres().is_none() {
+                return;
+            }
+            let mut push = Push::of_words(store.clone(), Duration::from_secs(600));
+            push.listen().await;
+            let incident = crate::store::incidents::Incident {
+                program: "kruxt".into(),
+                name: "down".into(),
+                severity: "sev-1".into(),
+                category: String::new(),
+                title: "down".into(),
+                started_at: jiff::Timestamp::UNIX_EPOCH,
+                resolved_at: None,
+                acknowledged_at: None,
+                source: "test".into(),
+                first_seen: jiff::Timestamp::UNIX_EPOCH,
+            };
+            let mut tx = store.begin().await.unwrap();
+            crate::store::incidents::open(&mut tx, &incident).await.unwrap();
+            tx.commit().await.unwrap();
+            let begun = Instant::now();
+            push.wait().await;
+            assert!(begun.elapsed() < Duration::from_secs(300));
+        })
+        .await;
+    }
 
     #[tokio::test]
     async fn whoever_waits_is_told_of_a_commit_without_asking() {

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use super::{Row, Store, StoreError, Tx};
+use super::{Row, Store, StoreError, Tx, push};
 use crate::args;
 use crate::core::resources::{Edge, SignoffSpec};
 
@@ -98,6 +98,7 @@ pub async fn record(tx: &mut Tx, word: &Signoff) -> Result<bool, StoreError> {
         &word.source,
     ];
     if tx.execute(insert, bound).await? > 0 {
+        push::word(tx).await?;
         return Ok(true);
     }
     let sql = "SELECT * FROM signoffs WHERE program = $1 AND name = $2";

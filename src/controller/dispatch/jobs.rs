@@ -4,6 +4,7 @@
 //! Must not know: why a step asks for one.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 use tokio::process::Command;
 
+use super::super::jobs::{COPIES, copy};
 use super::super::secret_in;
-use super::{Post, later, never};
+use super::{Order, Post, later, never};
 use crate::outbox::{Call, DeliveryError, Note, Webhook, effect_digest};
 use crate::signals::net::Endpoint;
 
@@ -34,7 +36,7 @@ impl Post {
     /// Carries out one step's command or call. Whatever goes wrong is tried again: a step is retried until it holds.
     pub(super) async fn perform(
         &self,
-        program: &ProgramDesired,
+        order: &Order,
         effect_key: &str,
         what: MessageKind,
         now: Timestamp,
@@ -43,9 +45,12 @@ impl Post {
             return Ok(json!({ "way": "none", "reference": "a tour on a fast clock runs and calls nothing" }));
         }
         let done = match what {
-            MessageKind::Job { holder, job } => self.run(effect_key, &holder, &job, now).await,
+            MessageKind::Job { holder, job } => {
+                let folder = self.folder_of(order).await?;
+                self.run(effect_key, (&holder, &job), &folder, now).await
+            }
             MessageKind::Call { holder, call, about } => {
-                self.call(program, effect_key, (&holder, &call, about), now).await
+                self.call(&order.program, effect_key, (&holder, &call, about), now).await
             }
             _ => Err(never("this is no command of a step".to_owned())),
         };
@@ -55,13 +60,31 @@ impl Post {
         })
     }
 
-    async fn run(&self, effect_key: &str, holder: &str, job: &RunJob, now: Timestamp) -> Result<Value, DeliveryError> {
+    async fn folder_of(&self, order: &Order) -> Result<PathBuf, DeliveryError> {
+        if let Some(folder) = &self.folder {
+            return Ok(folder.clone());
+        }
+        let (copies, snapshot) = (self.data.join(COPIES), order.snapshot.clone());
+        match tokio::task::spawn_blocking(move || copy(&copies, &snapshot)).await {
+            Ok(Ok(folder)) => Ok(folder),
+            Ok(Err(error)) => Err(later(format!("the revision can't be copied: {}", error.kind()))),
+            Err(_) => Err(later("the revision can't be copied".to_owned())),
+        }
+    }
+
+    async fn run(
+        &self,
+        effect_key: &str,
+        (holder, job): (&str, &RunJob),
+        folder: &Path,
+        now: Timestamp,
+    ) -> Result<Value, DeliveryError> {
         let Some((program, arguments)) = job.command.split_first() else {
             return Err(never("it names no program".to_owned()));
         };
         let (run, step) = holder.rsplit_once('/').unwrap_or((holder, ""));
         let mut command = Command::new(program);
-        command.args(arguments).env_clear().current_dir(&self.folder);
+        command.args(arguments).env_clear().current_dir(folder);
         command.envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command
             .env("BETAGATE_RUN", run)

@@ -86,8 +86,8 @@ pub(super) struct Post {
     epoch: i64,
     /// Wakes the controller: a receipt is there.
     wake: Arc<Notify>,
-    /// Where commands run: the folder of the documents, else the data folder.
-    folder: PathBuf,
+    /// Where commands run: the folder of the documents; a copy of the revision, when they are in Git.
+    folder: Option<PathBuf>,
     /// The moments of this controller.
     faults: Arc<Faults>,
     /// Wakes the senders of notes and jobs: a pass has written some.
@@ -103,7 +103,7 @@ pub(super) struct Post {
 impl Post {
     pub(super) fn new(settings: &Settings, epoch: i64, wake: Arc<Notify>, faults: Arc<Faults>) -> Arc<Self> {
         Arc::new(Self {
-            folder: settings.source.editable().unwrap_or(&settings.data).to_owned(),
+            folder: settings.source.editable().map(std::path::Path::to_owned),
             faults,
             store: settings.store.clone(),
             clock: settings.clock.clone(),

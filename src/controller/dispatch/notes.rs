@@ -15,6 +15,7 @@ use super::super::{ControllerError, secret_in};
 use super::letters::{sender, template_in};
 use super::{Batch, Order, Post, later, never};
 use crate::outbox::{CauseDocument, DeliveryError, Documents, Mail, Note, Template, Webhook};
+use crate::source::Snapshot;
 use crate::store::{leadership, outbox};
 
 pub(super) const LEASE: SignedDuration = SignedDuration::from_secs(120);
@@ -75,7 +76,7 @@ impl Post {
     ) -> Result<serde_json::Value, DeliveryError> {
         let program = &order.program;
         match what {
-            MessageKind::Job { .. } | MessageKind::Call { .. } => self.perform(program, effect_key, what, now).await,
+            MessageKind::Job { .. } | MessageKind::Call { .. } => self.perform(order, effect_key, what, now).await,
             MessageKind::Document { run, owner, body } => {
                 let document = CauseDocument { effect_key: effect_key.to_owned(), run, owner, body, at: now };
                 let receipt = Documents::of(&self.data).deliver(&document).await?;
@@ -106,8 +107,9 @@ impl Post {
                 };
                 Ok(json!(self.way(program).map_err(later)?.0.deliver(&mail).await?))
             }
-            MessageKind::Note { channel, template, variables } => {
+            MessageKind::Note { channel, template, variables, drill } => {
                 let template = template_in(&order.snapshot, &template, "").map_err(never)?;
+                let template = if drill { as_drill(template) } else { template };
                 self.publish(program, effect_key, (&channel, template, variables), now).await
             }
         }
@@ -151,6 +153,46 @@ impl Post {
         Ok(json!(receipts))
     }
 
+    /// The subject of a note.
+    pub(in crate::controller) fn subject(
+        &self,
+        snapshot: Option<&Snapshot>,
+        what: &MessageKind,
+    ) -> Result<String, String> {
+        let MessageKind::Note { template, variables, .. } = what else { return Err("it is no note".to_owned()) };
+        let snapshot = snapshot.ok_or("there is no revision")?;
+        let filled = template_in(snapshot, template, "")?.fill(variables);
+        filled.map(|filled| filled.subject).map_err(|error| error.to_string())
+    }
+
+    /// What would keep a message of a step from leaving, as far as it shows without sending it.
+    pub(in crate::controller) fn refusal(
+        &self,
+        program: &ProgramDesired,
+        snapshot: Option<&Snapshot>,
+        what: &MessageKind,
+    ) -> Option<String> {
+        let spec = &program.program.spec;
+        let reached = |address: Option<&Address>| match address {
+            Some(address) => self.address(address).err(),
+            None => Some("it has no address".to_owned()),
+        };
+        match what {
+            MessageKind::Note { channel, .. } => {
+                let to = spec.channels.get(channel);
+                let way = to.filter(|to| !to.email.is_empty()).and_then(|_| self.way(program).err());
+                let hook = to.and_then(|to| to.webhook.as_ref()).and_then(|hook| reached(Some(hook)));
+                self.subject(snapshot, what).err().or(way).or(hook)
+            }
+            MessageKind::Call { call, .. } => {
+                let source = call.source.as_ref().and_then(|name| spec.sources.get(name)?.http.as_ref());
+                let channel = call.channel.as_ref().and_then(|name| spec.channels.get(name)?.webhook.as_ref());
+                reached(source.or(channel))
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn address(&self, address: &Address) -> Result<SecretString, String> {
         match (&address.url, &address.secret_ref) {
             (Some(url), _) => Ok(url.clone().into()),
@@ -158,4 +200,16 @@ impl Post {
             (None, None) => Err("the channel has no address".to_owned()),
         }
     }
+}
+
+/// A template whose message says that it is a drill.
+fn as_drill(mut template: Template) -> Template {
+    template.text = template.text.replacen("Subject:", "Subject: DRILL:", 1).replacen(
+        "\n\n",
+        "\n\nThis is a drill: nothing was changed, and nothing is to be done.\n\n",
+        1,
+    );
+    template.html =
+        template.html.map(|html| format!("<p><strong>This is a drill: nothing was changed.</strong></p>\n{html}"));
+    template
 }

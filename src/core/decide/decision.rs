@@ -207,6 +207,9 @@ pub enum MessageKind {
         template: String,
         /// What it is filled with.
         variables: BTreeMap<String, String>,
+        /// Whether it is one of a drill, and says so.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        drill: bool,
     },
     /// A page to a person.
     Page {

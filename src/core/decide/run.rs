@@ -205,6 +205,7 @@ impl Pass<'_> {
                         channel: channel.clone(),
                         template: note.template.clone(),
                         variables: variables.clone(),
+                        drill: false,
                     };
                     messages.push(Message { effect_key: format!("{base}/{channel}"), what, deadline });
                 }

@@ -6,12 +6,14 @@
 //! Must not know: files, how a history was written down, the system's time.
 
 mod board;
+mod rehearse;
 mod steps;
 #[cfg(test)]
 mod tests;
 mod world;
 
 pub use board::{BoardError, Recorded, board};
+pub use rehearse::{RehearsedStep, rehearse};
 
 use std::collections::BTreeMap;
 

@@ -79,6 +79,19 @@ impl<'a> World<'a> {
         world
     }
 
+    /// A world of what is known already, which takes nothing for granted.
+    pub fn around(program: &'a ProgramDesired, readings: Readings, memory: Memory) -> Self {
+        Self {
+            program,
+            readings,
+            memory,
+            verdicts: BTreeMap::new(),
+            assume: Assume::default(),
+            until: Timestamp::MAX,
+            complete_at: BTreeMap::new(),
+        }
+    }
+
     fn assume_met(&mut self, told: &BTreeSet<&CheckRef>) {
         for gate in self.program.gates.values() {
             for check in gate.spec.checks.iter().filter(|check| is_measured(check)) {

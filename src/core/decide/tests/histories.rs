@@ -19,6 +19,10 @@ enum Happening {
     DocumentsComplete,
     ApiFollows(bool),
     FrozenByHand,
+    StartedByHand(bool),
+    Crash,
+    ClockBack(u16),
+    Unknown,
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -36,6 +40,10 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::DocumentsComplete),
         1 => any::<bool>().prop_map(Happening::ApiFollows),
         1 => Just(Happening::FrozenByHand),
+        1 => any::<bool>().prop_map(Happening::StartedByHand),
+        2 => Just(Happening::Crash),
+        1 => (1_u16..600).prop_map(Happening::ClockBack),
+        1 => Just(Happening::Unknown),
     ]
 }
 
@@ -81,6 +89,24 @@ fn happen(world: &mut World, happening: &Happening, place: usize) {
         }
         Happening::DocumentsComplete => world.complete_documents(),
         Happening::ApiFollows(follows) => world.api_follows = *follows,
+        Happening::StartedByHand(further) => {
+            let plan = if *further { "further" } else { "pull-back" };
+            let what = RequestKind::StartRollback { plan: plan.to_owned(), reason: "by hand".to_owned() };
+            world.readings.requests.push(Request { id: format!("request-{place}"), what, by: "founder".to_owned() });
+        }
+        // What was decided is lost before any of it was carried out; or it was carried out, and nobody remembers.
+        Happening::Crash => {
+            let revision = Revision { id: "r1".to_owned(), ..Revision::default() };
+            let decision = decide(&world.desired, &revision, &world.readings, &world.memory, world.now);
+            drop(decision);
+        }
+        Happening::ClockBack(minutes) => world.advance(SignedDuration::from_mins(-i64::from(*minutes))),
+        Happening::Unknown => {
+            for check in ["sync", "booking", "retention"] {
+                let reading = Reading::unknown(Why::NoData, world.now);
+                world.readings.checks.insert(CheckRef::new("kpis", check), reading);
+            }
+        }
         Happening::FrozenByHand => {
             let (holder, reason, since) = ("hand:ops".to_owned(), "by hand".to_owned(), world.now);
             world.readings.freezes.push(FreezeFact { cohort: None, holder, reason, since });
@@ -96,7 +122,7 @@ fn holding(world: &World) -> Vec<(String, usize)> {
     .collect()
 }
 
-fn what_must_never_be(world: &World) -> Result<(), TestCaseError> {
+fn what_must_never_be(world: &World, clock_runs: bool) -> Result<(), TestCaseError> {
     let effective = &world.last.effective;
     for (id, run) in world.memory.runs.iter().filter(|(_, run)| run.in_force()) {
         for (place, step) in run.steps.iter().enumerate().filter(|(_, step)| step.holds()) {
@@ -114,14 +140,46 @@ fn what_must_never_be(world: &World) -> Result<(), TestCaseError> {
                 prop_assert!(!by.is_empty(), "a held flag is free: {flag}");
             }
         }
+        further_steps_hold(world, id, run)?;
         // Strictly in order: nothing is in force behind a step that waits.
         let first_waiting =
             run.steps.iter().position(|step| step.state == StepState::Waiting).unwrap_or(run.steps.len());
         prop_assert!(run.steps[first_waiting..].iter().all(|step| !step.holds()), "{id} is out of order");
         let in_force: Vec<_> = run.steps[..first_waiting].iter().filter_map(|step| step.in_force_at).collect();
-        if run.episodes.len() == 1 {
+        if run.episodes.len() == 1 && clock_runs {
             prop_assert!(in_force.windows(2).all(|pair| pair[0] <= pair[1]), "{id} came into force out of order");
         }
+    }
+    Ok(())
+}
+
+/// What the further steps of a run in force hold, is held; who serves what is always online goes on running.
+fn further_steps_hold(world: &World, id: &str, run: &RunMemory) -> Result<(), TestCaseError> {
+    let effective = &world.last.effective;
+    for (place, step) in run.steps.iter().enumerate().filter(|(_, step)| step.holds()) {
+        let holder = holder(id, place);
+        if step.step.pause_ingestion.is_some() {
+            prop_assert!(effective.pauses.contains_key(&holder), "{holder} does not pause");
+        }
+        if step.step.revoke_invites.is_some() {
+            prop_assert!(world.readings.effects.contains(&format!("{holder}/*")), "{holder} took nothing back");
+        }
+        if step.step.scale_workload.is_some() {
+            let held = effective.workloads.get("worker").and_then(|hold| hold.replicas);
+            prop_assert_eq!(held, Some(0), "a workload runs that is held at none");
+        }
+    }
+    prop_assert!(world.readings.workloads["api"].replicas > 0, "an always-online route is down");
+    prop_assert!(world.readings.online["privacy"].up, "an always-online route is down");
+    Ok(())
+}
+
+/// No review that was sealed as passed rests on something mandatory that was not known.
+fn no_pass_rests_on_an_unknown(world: &World) -> Result<(), TestCaseError> {
+    let passed = |review: &&SealedReview| matches!(review.verdict.verdict, Verdict::Pass | Verdict::Conditional);
+    for review in world.sealed.iter().filter(passed) {
+        let unknown = review.verdict.checks.iter().find(|check| check.state == CheckState::Unknown);
+        prop_assert!(unknown.is_none(), "a review passed on an unknown: {unknown:?}");
     }
     Ok(())
 }
@@ -132,13 +190,27 @@ proptest! {
     #[test]
     fn no_history_leads_to_what_must_never_be(history in prop::collection::vec(happening(), 1..60)) {
         let mut world = world();
+        put(&mut world.desired.workloads, "api", "{program: beta, component: api, replicas: 1}");
+        put(&mut world.desired.workloads, "worker", "{program: beta, component: worker, replicas: 2}");
+        put(
+            &mut world.desired.plans,
+            "further",
+            "{program: beta, steps: [{pauseIngestion: {}}, {revokeInvites: {}}, {scaleWorkload: {workload: worker, replicas: 0}},
+              {restartWorkload: {workload: api}}, {disableFlags: {keys: [boost]}}, {runJob: {command: [mend]}}]}",
+        );
         world.settle();
+        let clock_runs = !history.iter().any(|happening| matches!(happening, Happening::ClockBack(_)));
         for (place, happening) in history.iter().enumerate() {
             let stage = world.memory.rollouts["closed"].current.clone();
             let (held, in_force) = (holding(&world), world.memory.runs.values().any(RunMemory::in_force));
             happen(&mut world, happening, place);
             world.settle();
-            what_must_never_be(&world)?;
+            what_must_never_be(&world, clock_runs)?;
+            no_pass_rests_on_an_unknown(&world)?;
+            let mut sent: Vec<&str> = world.messages.iter().map(|message| message.effect_key.as_str()).collect();
+            sent.retain(|key| key.ends_with("/job"));
+            let distinct: std::collections::BTreeSet<_> = sent.iter().collect();
+            prop_assert_eq!(distinct.len(), sent.len(), "a step's command was asked for twice");
             let now = world.memory.rollouts["closed"].current.clone();
             if is_commit(happening) {
                 let after = holding(&world);

@@ -31,7 +31,7 @@ impl Rules<'_> {
                 &format!("{pointer}/restoreDataset"),
                 "datasets are not carried out yet, so none can be restored: run the command that restores it with runJob",
             ),
-            Action::RunJob(job) => self.job(document, &format!("{pointer}/runJob"), job),
+            Action::RunJob(job) => self.command(document, &format!("{pointer}/runJob"), job),
             Action::CallWebhook(call) => self.call(document, &format!("{pointer}/callWebhook"), call),
             _ => {}
         }
@@ -58,7 +58,7 @@ impl Rules<'_> {
         }
     }
 
-    fn job(&mut self, document: Option<&Document>, pointer: &str, job: &RunJob) {
+    fn command(&mut self, document: Option<&Document>, pointer: &str, job: &RunJob) {
         if job.command.first().is_none_or(|program| program.trim().is_empty()) {
             self.problem(document, &format!("{pointer}/command"), "it needs a program to run");
         }

@@ -1,0 +1,69 @@
+//! `betagate rollback rehearse`: what each step would do and send, whether what it needs is there. Nothing is changed; a channel that is asked for gets the
+//! notes, marked as a drill; the rehearsal's age is a fact that a gate can ask for.
+
+use betagate::store::{intents, steps};
+use serde_json::{Value, json};
+
+use crate::support::databases;
+use crate::support::steps::{STEPS, Scene};
+
+async fn rehearse(scene: &mut Scene, deliver_to: Option<&str>) -> Value {
+    let body = json!({ "program": "small", "plan": "everything", "deliverTo": deliver_to, "by": "founder" });
+    let mut tx = scene.beta.store.begin().await.unwrap();
+    let id =
+        intents::submit(&mut tx, betagate::controller::REHEARSE, "test", &body, scene.beta.clock.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    scene.beta.pass().await;
+    let answered = intents::get(&scene.beta.store, id).await.unwrap().unwrap();
+    assert_eq!(answered.state, intents::State::Done, "{:?}", answered.result);
+    answered.result.unwrap()
+}
+
+fn problems(result: &Value) -> Vec<&str> {
+    let all = result["steps"].as_array().unwrap().iter().flat_map(|step| step["problems"].as_array().unwrap());
+    all.map(|problem| problem.as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_is_rehearsed_and_nothing_is_changed() {
+    for db in databases() {
+        let mut scene = Scene::start(&db, &STEPS).await;
+        let before = scene.left_behind().await;
+        let result = rehearse(&mut scene, None).await;
+        assert_eq!(problems(&result), Vec::<&str>::new());
+        assert_eq!(result["passed"], true);
+        let steps = result["steps"].as_array().unwrap();
+        let names: Vec<&str> = steps.iter().map(|step| step["step"].as_str().unwrap()).collect();
+        let wanted: Vec<&str> = STEPS.iter().map(|step| step.split(':').next().unwrap()).collect();
+        assert_eq!(names, wanted);
+        assert!(steps[0]["changes"][0].as_str().unwrap().contains("freeze invites of all cohorts"));
+        assert!(steps[3]["changes"].to_string().contains("flag boost: held at off"));
+        assert_eq!(steps[6]["messages"][1], "note to chat: Rollback everything-1");
+        assert_eq!(steps[8]["messages"][0], "call host/pause of small");
+        assert_eq!(scene.left_behind().await, before, "{}: nothing is changed, nothing leaves", db.name);
+
+        rehearse(&mut scene, Some("chat")).await;
+        scene.beta.pass().await;
+        let heard = scene.sink.heard("/chat");
+        assert_eq!(heard.len(), 1);
+        assert!(
+            heard[0].body.contains("DRILL: Rollback everything-drill") && heard[0].body.contains("This is a drill")
+        );
+        scene.beta.clock.advance(jiff::SignedDuration::from_hours(3));
+        let last = steps::last_rehearsal(&scene.beta.store, "small", Some("everything"), "").await.unwrap().unwrap();
+        assert_eq!(scene.beta.clock.now().duration_since(last.at).as_hours(), 3);
+
+        // What a step needs goes missing: it is named, and the rehearsal that failed does not count.
+        std::fs::remove_file(scene.beta.repo.path().join("job")).unwrap();
+        scene.beta.repo.write("cohorts/templates/note.txt", "Subject: Rollback {{ run }}\n\n{{ nobody_fills_this }}\n");
+        scene.beta.pass().await;
+        let result = rehearse(&mut scene, None).await;
+        assert_eq!(result["passed"], false);
+        let found = problems(&result).join("\n");
+        assert!(found.contains("there is no command './job'"), "{found}");
+        assert!(found.contains("nothing fills nobody_fills_this"), "{found}");
+        let still = steps::last_rehearsal(&scene.beta.store, "small", None, "").await.unwrap().unwrap();
+        assert_eq!(still.at, last.at);
+        scene.beta.store.close().await;
+    }
+}
