@@ -78,7 +78,7 @@ impl Rules<'_> {
                     self.problem(document, &format!("{pointer}/path"), message);
                 }
             }
-            (None, Some(channel)) if self.whole() => {
+            (None, Some(channel)) if !self.doubted("/spec/channels") => {
                 let channels = &self.program.program.spec.channels;
                 let with: Vec<&str> = channels
                     .iter()
