@@ -17,6 +17,7 @@ mod flags;
 mod lists;
 mod mail;
 mod memory;
+mod rollback;
 
 use std::time::{Duration, Instant};
 
@@ -74,5 +75,8 @@ fn main() {
     }
     if runs("memory") {
         memory::measure();
+    }
+    if runs("rollback") {
+        rollback::measure();
     }
 }

@@ -108,12 +108,13 @@ impl Pass<'_> {
     fn stage_flags(&self, flags: &mut BTreeMap<String, Value>) {
         for (name, rollout) in &self.program.rollouts {
             let Some(stage) = current(self.memory.rollouts.get(name), &rollout.spec) else { continue };
-            for (key, variant) in &stage.flags {
+            for (key, wanted) in &stage.flags {
                 if let Some(Value::Object(flag)) = flags.get_mut(key) {
-                    flag.insert(
-                        "stage".to_owned(),
-                        json!({ "variant": variant, "rollout": name, "stage": stage.name }),
-                    );
+                    let mut said = json!({ "variant": wanted.variant(), "rollout": name, "stage": stage.name });
+                    if let Some(ramp) = wanted.ramp() {
+                        said["percent"] = json!(self.share(name, &stage.name, key, ramp));
+                    }
+                    flag.insert("stage".to_owned(), said);
                 }
             }
         }

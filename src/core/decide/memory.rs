@@ -98,6 +98,23 @@ pub struct RolloutMemory {
     /// Since when the next stage has been the next one: words about it count from here.
     #[serde(default)]
     pub next_since: Option<Timestamp>,
+    /// How far each flag's share has grown in the stage that is open, by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ramps: BTreeMap<String, RampMemory>,
+}
+
+/// How far a flag's share has grown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RampMemory {
+    /// The stage.
+    pub stage: String,
+    /// The share's place among those that the stage names.
+    pub place: usize,
+    /// Since when it is this one.
+    pub since: Timestamp,
+    /// Whether something keeps it from growing at all: its time begins anew after that.
+    #[serde(default)]
+    pub stopped: bool,
 }
 
 /// What is remembered of a plan's triggers.

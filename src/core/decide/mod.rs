@@ -15,6 +15,7 @@ mod gate;
 mod lift;
 mod memory;
 mod pass;
+mod ramp;
 mod reading;
 mod review;
 mod run;

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use super::{DueReview, GateVerdict, SealedReview, SealedSummary, Verdict, gate::Occasion, pass::Pass};
+use super::{CheckState, DueReview, GateVerdict, SealedReview, SealedSummary, Verdict, gate::Occasion, pass::Pass};
 use crate::resources::{Edge, GateSpec, Review};
 
 /// More than this many reviews missed in a row (a controller that was away for years) are not made up for.
@@ -68,6 +68,14 @@ impl Pass<'_> {
         self.sealed.push(SealedReview { gate: gate.to_owned(), due_at, sealed_at: self.now, cohorts, verdict });
     }
 
+    /// Whether what is unknown is another gate's review, which is due and waits for its mitigation: whoever reads it waits with it.
+    fn waits_for_another(&self, spec: &GateSpec, verdict: &GateVerdict) -> bool {
+        let due = |name: &str| self.memory.gates.get(name).is_some_and(|memory| memory.due.is_some());
+        spec.checks.iter().zip(&verdict.checks).any(|(check, result)| {
+            result.state == CheckState::Unknown && check.gate.as_ref().is_some_and(|other| due(&other.name))
+        })
+    }
+
     fn seal_due(&mut self, name: &str, spec: &GateSpec) {
         let Some(due) = self.memory.gates.get(name).and_then(|memory| memory.due.clone()) else { return };
         if self.reviews_held() {
@@ -80,7 +88,8 @@ impl Pass<'_> {
         let Some(live) = self.verdicts.get(name).cloned() else { return };
         let verdict = self.judge(name, spec, live.checks, Occasion::Review { due_at: due.due_at });
         let waits_for_mitigation = verdict.verdict == Verdict::Pending && verdict.reason.starts_with("mitigation");
-        if waits_for_mitigation || (due.reopened && verdict.verdict == Verdict::Pending) {
+        let waits = waits_for_mitigation || self.waits_for_another(spec, &verdict) || due.reopened;
+        if waits && verdict.verdict == Verdict::Pending {
             return;
         }
         let (now, passed) = (self.now, matches!(verdict.verdict, Verdict::Pass | Verdict::Conditional));

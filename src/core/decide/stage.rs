@@ -17,6 +17,7 @@ impl Pass<'_> {
                 }
                 self.open_stage(name, next);
             }
+            self.ramps(name, &rollout.spec);
         }
     }
 

@@ -61,7 +61,7 @@ impl Pass<'_> {
     fn describe_rollouts(&mut self) {
         for (name, rollout) in &self.program.rollouts {
             let next = self.next_stage(name, &rollout.spec);
-            let waits = next.map(|stage| self.stage_waits(name, &rollout.spec, stage)).unwrap_or_default();
+            let mut waits = next.map(|stage| self.stage_waits(name, &rollout.spec, stage)).unwrap_or_default();
             let open = current(self.memory.rollouts.get(name), &rollout.spec).map(|stage| stage.name.clone());
             let state = match (&open, self.run_in_force()) {
                 (_, Some(_)) => "Held",
@@ -80,6 +80,7 @@ impl Pass<'_> {
                 (None, None) => "no stages".to_owned(),
             };
             let summary = if overdue { format!("{summary}; overdue") } else { summary };
+            waits.extend(self.ramp_waits(name, &rollout.spec));
             self.put(format!("Rollout/{name}"), state, summary, waits);
         }
     }
@@ -125,7 +126,9 @@ impl Pass<'_> {
                 ("Disabled", "switched off".to_owned())
             } else if flag["stage"].is_object() {
                 let stage = &flag["stage"];
-                ("Served", format!("{}, as stage {} says", text(&stage["variant"]), text(&stage["stage"])))
+                let share = stage["percent"].as_u64().filter(|percent| *percent < 100);
+                let share = share.map(|percent| format!(" for {percent} % of people")).unwrap_or_default();
+                ("Served", format!("{}{share}, as stage {} says", text(&stage["variant"]), text(&stage["stage"])))
             } else {
                 let rule = if flag["targeting"].is_object() { ", where its rule picks nothing" } else { "" };
                 ("Served", format!("{}{rule}", text(&flag["defaultVariant"])))

@@ -24,6 +24,8 @@ pub struct Flag {
     pub forced: Option<(String, String)>,
     pub default: String,
     pub default_by: String,
+    /// What picks the default, where a stage gives it to a share of people.
+    pub default_rule: Option<Rule>,
     pub targeting: Option<Rule>,
     /// Of windows that overlap, the first one counts.
     pub schedule: Vec<Window>,
@@ -49,13 +51,13 @@ impl Flag {
         self.rules().any(reads_clock)
     }
 
-    /// Its rules: its own, and those of its windows.
+    /// Its rules: its own, those of its windows, and what picks its default.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         let scheduled = self.schedule.iter().filter_map(|window| match &window.change {
             Change::Targeting(targeting) => Some(targeting),
             Change::Variant(_) => None,
         });
-        self.targeting.iter().chain(scheduled)
+        self.targeting.iter().chain(scheduled).chain(&self.default_rule)
     }
 }
 
@@ -93,6 +95,13 @@ pub fn compile_flag(
         }
         None => (text("defaultVariant").unwrap_or_default(), "definition".to_owned()),
     };
+    let percent = stage.and_then(|stage| stage["percent"].as_u64()).filter(|percent| *percent < 100);
+    let default_rule = percent.map(|percent| {
+        // The share comes first, so that whoever is in it stays in as it grows.
+        let rule =
+            json!({ "fractional": [[default, percent], [text("defaultVariant").unwrap_or_default(), 100 - percent]] });
+        Compiler::new(key, program(definition), evaluators, problems, generation).rule(&rule, "/stage", 0)
+    });
     let hold = definition.get("hold").filter(|hold| hold["variant"].is_string());
     let held = hold.map(|hold| (plain(&hold["variant"]), format!("hold {}/{}", plain(&hold["run"]), hold["step"])));
     let environment = text("env").and_then(|name| {
@@ -116,6 +125,7 @@ pub fn compile_flag(
         variants,
         default,
         default_by,
+        default_rule,
         targeting,
         schedule,
         requires: Vec::new(),

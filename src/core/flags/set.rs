@@ -16,6 +16,7 @@ use super::eval::{Broken, Scope, evaluate};
 use super::membership::{Cohorts, Membership};
 use super::reads::Reads;
 use super::requires::{Requirement, link};
+use super::rule::Rule;
 use super::schedule::{Change, Window};
 use super::{javascript, python};
 use crate::cohort::{AddressRules, normalise};
@@ -199,8 +200,7 @@ impl FlagSet {
             Some(Window { change: Change::Targeting(targeting), by, .. }) => (Some(targeting), by.as_str()),
             None => (flag.targeting.as_ref(), "definition"),
         };
-        let Some(targeting) = targeting else { return flag.answer(&flag.default, Reason::Static, &flag.default_by) };
-        let scope = Scope {
+        let scope = || Scope {
             flag: key,
             root: asker.context.fields(),
             seed: flag.seed.as_deref().unwrap_or(key),
@@ -209,11 +209,17 @@ impl FlagSet {
             cohorts: asker.cohorts,
             generation: flag.generation,
         };
-        let picked = evaluate(targeting, &scope, asker.context.fields()).map_err(|Broken { parse, why }| {
+        let by_default = |reason| match &flag.default_rule {
+            None => flag.answer(&flag.default, reason, &flag.default_by),
+            Some(rule) => flag.shared_default(rule, &scope(), asker.context.fields()),
+        };
+        let Some(targeting) = targeting else { return by_default(Reason::Static) };
+        let own = scope();
+        let picked = evaluate(targeting, &own, asker.context.fields()).map_err(|Broken { parse, why }| {
             if parse { EvaluationError::Parse(why) } else { EvaluationError::General(why) }
         })?;
         let name = match picked.as_ref() {
-            Value::Null => return flag.answer(&flag.default, Reason::Default, &flag.default_by),
+            Value::Null => return by_default(Reason::Default),
             Value::String(name) => Cow::Borrowed(name.as_str()),
             Value::Bool(on) => Cow::Borrowed(if *on { "true" } else { "false" }),
             other if flag.generation == Generation::Concat => Cow::Owned(javascript::text(other)),
@@ -243,6 +249,14 @@ impl Flag {
             };
         };
         Ok(self.evaluation(number, variant, Some(value), reason, by))
+    }
+
+    /// The default that a stage gives to a share of people; who can't be picked has the definition's.
+    fn shared_default(&self, rule: &Rule, scope: &Scope<'_>, data: &Value) -> Result<Evaluation<'_>, EvaluationError> {
+        match evaluate(rule, scope, data).as_deref() {
+            Ok(Value::String(variant)) => self.answer(variant, Reason::Split, &self.default_by),
+            _ => self.answer(&self.own_default, Reason::Default, "definition"),
+        }
     }
 
     fn disabled(&self) -> Evaluation<'_> {

@@ -287,3 +287,37 @@ fn a_whole_number_of_a_float_flag_keeps_its_decimal_point() {
     let flags = json!({ "f": { "type": "float", "variants": { "two": 2 }, "defaultVariant": "two" } });
     assert_eq!(ask(&set(&flags), json!({}), &Membership::default()).unwrap().value.unwrap().to_string(), "2.0");
 }
+
+#[test]
+fn a_stages_share_of_people_keeps_its_variant_as_the_share_grows_and_everyone_else_has_the_flags_own_default() {
+    let members = Membership::default();
+    let with = |percent: u64, targeting: Value| {
+        let flag = json!({ "variants": { "on": true, "off": false }, "defaultVariant": "off", "targeting": targeting,
+            "stage": { "variant": "on", "rollout": "r", "stage": "s", "percent": percent } });
+        FlagSet::compile([("f", &flag)], &|_| None)
+    };
+    let on = |set: &FlagSet, person: u32| {
+        let context = Context::new(json!({ "targetingKey": format!("u{person}") })).unwrap();
+        let answer = set.evaluate("f", &context, &members, Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!((answer.reason, answer.decided_by), (Reason::Split, "stage r/s"));
+        answer.variant == "on"
+    };
+    let mut before: Vec<u32> = Vec::new();
+    for percent in [10, 50, 90] {
+        let (set, problems) = with(percent, Value::Null);
+        assert!(problems.is_empty(), "{problems:?}");
+        let have: Vec<u32> = (0..2000).filter(|person| on(&set, *person)).collect();
+        let share = have.len() as u64 * 100 / 2000;
+        assert!(share.abs_diff(percent) <= 3, "{share} of {percent}");
+        assert!(before.iter().all(|person| have.contains(person)), "somebody lost it at {percent}");
+        before = have;
+    }
+    let (set, _) = with(100, Value::Null);
+    let nobody = Context::new(json!({})).unwrap();
+    assert_eq!(set.evaluate("f", &nobody, &members, Timestamp::UNIX_EPOCH).unwrap().variant, "on");
+    let (set, _) = with(50, Value::Null);
+    assert_eq!(set.evaluate("f", &nobody, &members, Timestamp::UNIX_EPOCH).unwrap().variant, "off", "nobody to pick");
+    // A rule that picks something is asked first, as with any stage.
+    let (set, _) = with(50, json!({ "if": [true, "off"] }));
+    assert_eq!(set.evaluate("f", &nobody, &members, Timestamp::UNIX_EPOCH).unwrap().reason, Reason::TargetingMatch);
+}

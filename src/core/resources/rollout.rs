@@ -1,10 +1,10 @@
 //! `Rollout`: ordered stages. Which cohorts are open, which flag values, which workload versions, and what lets one in.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{Moment, ResourceStatus, Span, Suspend};
 
@@ -49,12 +49,87 @@ pub struct Stage {
     /// The cohorts that are open while it is the current one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cohorts: Vec<String>,
-    /// Default variants of flags, by key, while it is the current one.
+    /// Default variants of flags, by key, while it is the current one: for everyone, or for a share of people that grows step by step.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub flags: BTreeMap<String, String>,
+    pub flags: BTreeMap<String, StageFlag>,
     /// Images of workloads, by name, while it is the current one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub workloads: BTreeMap<String, String>,
+}
+
+/// What a stage does to a flag: a variant's name, or a share that grows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StageFlag {
+    /// The default variant of everyone.
+    Variant(String),
+    /// The default variant of a share of people.
+    Ramp(Ramp),
+}
+
+/// A share of people that grows while the stage is open. Whoever has the variant keeps it as the share grows; everyone else has the flag's own default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Ramp {
+    /// The variant.
+    pub variant: String,
+    /// The shares, in per cent: the first from the stage's opening on, each next one after `every`.
+    pub percent: Vec<u8>,
+    /// How long each share lasts at least. It begins anew after a rollback.
+    pub every: Span,
+    /// A gate whose live verdict must be Pass, or an accepted Conditional, for each next share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<String>,
+}
+
+impl StageFlag {
+    /// The variant.
+    pub fn variant(&self) -> &str {
+        match self {
+            Self::Variant(variant) | Self::Ramp(Ramp { variant, .. }) => variant,
+        }
+    }
+
+    /// The share, where it is one.
+    pub fn ramp(&self) -> Option<&Ramp> {
+        match self {
+            Self::Variant(_) => None,
+            Self::Ramp(ramp) => Some(ramp),
+        }
+    }
+}
+
+impl Serialize for StageFlag {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Variant(variant) => serializer.serialize_str(variant),
+            Self::Ramp(ramp) => ramp.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for StageFlag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(variant) => Ok(Self::Variant(variant)),
+            ramp @ serde_json::Value::Object(_) => {
+                serde_json::from_value(ramp).map(Self::Ramp).map_err(|error| D::Error::custom(error.to_string()))
+            }
+            _ => Err(D::Error::custom("expected a variant's name, or variant, percent and every")),
+        }
+    }
+}
+
+impl JsonSchema for StageFlag {
+    fn schema_name() -> Cow<'static, str> {
+        "StageFlag".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let said = "A variant's name, or { variant, percent: [10, 50, 100], every: 2d, gate }.";
+        json_schema!({ "description": said, "x-kubernetes-preserve-unknown-fields": true })
+    }
 }
 
 /// When a stage may open.

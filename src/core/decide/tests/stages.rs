@@ -64,3 +64,71 @@ fn an_overdue_stage_needs_a_go() {
     world.settle();
     assert_eq!(world.memory.rollouts["closed"].current.as_deref(), Some("pilot"));
 }
+
+/// The pilot gives a flag to a growing share, which the KPI gate must let grow.
+fn growing() -> World {
+    let mut world = world();
+    put(
+        &mut world.desired.rollouts,
+        "closed",
+        "{program: beta, stages: [{name: pilot, window: {from: +0d, until: +6d}, cohorts: [pavia],
+          flags: {boost: {variant: \"off\", percent: [10, 50, 100], every: 2d, gate: kpis}}}]}",
+    );
+    world.healthy();
+    world.settle();
+    world
+}
+
+impl World {
+    fn share(&self) -> u64 {
+        self.flag("boost")["stage"]["percent"].as_u64().unwrap()
+    }
+
+    fn after(&mut self, hours: i64) {
+        self.advance(SignedDuration::from_hours(hours));
+        self.healthy();
+        self.settle();
+    }
+}
+
+#[test]
+fn a_share_grows_step_by_step_and_says_what_it_waits_for() {
+    let mut world = growing();
+    assert_eq!(world.share(), 10);
+    let waits = format!("{:?}", world.last.states["Rollout/closed"].waits);
+    assert!(waits.contains("flag boost grows from 10 % to 50 % at 2026-03-04T08:00:00Z"), "{waits}");
+    world.after(47);
+    assert_eq!(world.share(), 10);
+    world.after(1);
+    assert_eq!(world.share(), 50);
+    world.after(48);
+    assert_eq!((world.share(), world.said("ShareGrew").len()), (100, 2));
+    world.after(480);
+    assert_eq!((world.share(), world.said("ShareGrew").len()), (100, 2));
+}
+
+#[test]
+fn a_share_does_not_grow_on_an_unknown_nor_during_a_rollback_and_its_time_begins_anew_after_one() {
+    let mut world = growing();
+    world.advance(SignedDuration::from_hours(72));
+    world.readings.checks.insert(CheckRef::new("kpis", "sync"), Reading::unknown(Why::NoData, world.now));
+    world.settle();
+    assert_eq!(world.share(), 10);
+    let waits = format!("{:?}", world.last.states["Rollout/closed"].waits);
+    assert!(waits.contains("gate kpis is Pending"), "{waits}");
+    world.after(0);
+    assert_eq!(world.share(), 50);
+    world.measure("sync", 1, 100);
+    world.settle();
+    assert_eq!(world.runs(), ["pull-back-1"]);
+    world.after(96);
+    assert_eq!(world.share(), 50, "no stage goes on while a rollback is in force");
+    world.complete_documents();
+    world.says("lift", "{program: beta, by: founder, says: lift, run: pull-back-1}");
+    world.settle();
+    assert_eq!(world.share(), 50);
+    world.after(47);
+    assert_eq!(world.share(), 50);
+    world.after(1);
+    assert_eq!(world.share(), 100);
+}

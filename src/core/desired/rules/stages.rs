@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Rules, token};
-use crate::resources::{Kind, Moment, Stage};
+use crate::resources::{Kind, Moment, Ramp, Stage};
 
 impl Rules<'_> {
     pub(super) fn stages(&mut self) {
@@ -57,8 +57,12 @@ impl Rules<'_> {
         for workload in stage.workloads.keys() {
             self.resource(document, &format!("{pointer}/workloads/{}", token(workload)), Kind::Workload, workload);
         }
-        for (key, variant) in &stage.flags {
-            self.stage_flag(rollout, key, variant, &format!("{pointer}/flags/{}", token(key)));
+        for (key, flag) in &stage.flags {
+            let pointer = format!("{pointer}/flags/{}", token(key));
+            self.stage_flag(rollout, key, flag.variant(), &pointer);
+            if let Some(ramp) = flag.ramp() {
+                self.ramp(rollout, ramp, &pointer);
+            }
         }
         let Some(enter) = &stage.enter else { return };
         for (place, gate) in enter.gates.iter().enumerate() {
@@ -72,6 +76,24 @@ impl Rules<'_> {
         }
         for (place, person) in enter.signoffs.iter().flat_map(|signoffs| signoffs.from.iter().enumerate()) {
             self.person(document, &format!("{pointer}/enter/signoffs/from/{place}"), person);
+        }
+    }
+
+    fn ramp(&mut self, rollout: &str, ramp: &Ramp, pointer: &str) {
+        let document = self.document(Kind::Rollout, rollout);
+        let at = format!("{pointer}/percent");
+        if ramp.percent.is_empty() || ramp.percent.iter().any(|percent| !(1..=100).contains(percent)) {
+            self.problem(document, &at, "it needs shares from 1 to 100, in per cent");
+        } else if !ramp.percent.windows(2).all(|pair| pair[0] < pair[1]) {
+            self.problem(
+                document,
+                &at,
+                "each share must be larger than the one before it: a stage never goes back by itself",
+            );
+        }
+        self.lasting(document, &format!("{pointer}/every"), Some(ramp.every));
+        if let Some(gate) = &ramp.gate {
+            self.resource(document, &format!("{pointer}/gate"), Kind::Gate, gate);
         }
     }
 
