@@ -33,6 +33,7 @@ impl Controller {
         let Some(program) = built.desired.programs.get(name) else { return Ok((false, None)) };
         let mut decision = decide(program, &built.desired.revision, &readings, &remembered, now);
         let workloads = self.wanted_workloads(program);
+        let capacities = super::lists::capacities(&self.settings.store, program, day0, now).await?;
         let opened = decision.effective.cohorts.iter().filter(|(_, state)| state.opened_before);
         let opened: Vec<String> = opened.map(|(cohort, _)| cohort.clone()).collect();
         let lists = self.changed_lists(name, opened, &readings, day0).await?;
@@ -47,6 +48,7 @@ impl Controller {
         });
         observed.workloads.retain(|workload, _| workloads.contains_key(workload));
         observed.lists = self.list_deltas(name, &lists);
+        observed.capacities = capacities;
         let plan = plan(&decision.effective, &workloads, &observed);
         let changed = decision.memory != remembered || !decision.sealed.is_empty();
         let again = [decision.look_again_at, measured_again].into_iter().flatten().min();

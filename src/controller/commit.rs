@@ -83,6 +83,10 @@ impl Controller {
                         invites::revoke_unused(tx, name, cohort.as_deref(), how, now).await?;
                     }
                 }
+                Action::SetCapacity { cohort, .. } => {
+                    let open = decision.effective.cohorts.get(cohort).is_some_and(|state| state.open);
+                    self.set_cohort(tx, name, cohort, open, now).await?;
+                }
                 Action::SetFlag { .. } => flags_change = true,
                 Action::SyncList { .. } | Action::SetWorkload { .. } | Action::StopWorkload { .. } => continue,
             }

@@ -147,7 +147,7 @@ impl Controller {
         let pauses = steps::pauses(store, name).await?.into_iter().map(|pause| pause.holder);
         let pauses = pauses.filter(|holder| !holder.starts_with(BY_HAND)).collect();
         let effects = steps::effects(store, name).await?;
-        Ok(Observed { open_cohorts, freezes, flags, lists: BTreeMap::new(), workloads, pauses, effects })
+        Ok(Observed { open_cohorts, freezes, flags, workloads, pauses, effects, ..Observed::default() })
     }
 }
 

@@ -9,7 +9,7 @@ use betagate_core::flags::{Building, cohort_key};
 use betagate_core::plan::{Census, ListDelta, Observed, Plan, plan};
 use jiff::{Timestamp, civil::Date};
 
-use super::lists::{LookAt, Looked, Words, find_list, look_at_gone};
+use super::lists::{LookAt, Looked, Words, capacities, find_list, look_at_gone};
 use super::{ControllerError, observe, remembered};
 use crate::keys::Keys;
 use crate::source::Snapshot;
@@ -54,6 +54,7 @@ pub async fn preview(
         let live = Live { store, data, now, day0: day0.unwrap_or_default() };
         observed.lists = lists(&live, snapshot, (built, program), opened).await?;
         observed.lists.extend(gone(&live, (built, program)).await?);
+        observed.capacities = capacities(store, program, live.day0, now).await?;
         let mut plan = plan(&effective, &BTreeMap::new(), &observed);
         let census = Census::new(&observed.flags, &effective.flags, &plan, now);
         count_moves(store, name, census, &mut plan).await?;

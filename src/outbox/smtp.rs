@@ -35,8 +35,8 @@ pub(super) struct Smtp {
     host: String,
     port: u16,
     tls: Tls,
-    /// Whom to believe about the server's certificate, beside the authorities that everybody believes.
-    authority: Option<Certificate>,
+    /// The server's name, and whom to believe about its certificate.
+    parameters: TlsParameters,
     credentials: Option<Credentials>,
     open: Mutex<Option<Open>>,
 }
@@ -81,12 +81,14 @@ impl Smtp {
             ));
         }
         let none = || DeliveryError::never("what should vouch for the mail server is no certificate in PEM form");
-        let authority = match authority.map(|pem| pem.expose_secret()) {
-            Some(pem) if !pem.contains("-----BEGIN CERTIFICATE-----") => return Err(none()),
-            Some(pem) => Some(Certificate::from_pem(pem.as_bytes()).map_err(|_| none())?),
-            None => None,
-        };
-        Ok(Self { host, port: url.port().unwrap_or(usual), tls, authority, credentials, open: Mutex::default() })
+        let mut parameters = TlsParameters::builder(host.clone());
+        if let Some(pem) = authority.map(|pem| pem.expose_secret()) {
+            let certificate = Certificate::from_pem(pem.as_bytes()).ok();
+            let certificate = certificate.filter(|_| pem.contains("-----BEGIN CERTIFICATE-----")).ok_or_else(none)?;
+            parameters = parameters.add_root_certificate(certificate);
+        }
+        let parameters = parameters.build().map_err(|_| none())?;
+        Ok(Self { host, port: url.port().unwrap_or(usual), tls, parameters, credentials, open: Mutex::default() })
     }
 
     /// Whether the server is there and lets this sender in.
@@ -136,15 +138,9 @@ impl Smtp {
         let away = |_| DeliveryError::away("the mail server cannot be reached");
         let hello = ClientId::default();
         let address = (self.host.as_str(), self.port);
-        let tls = || {
-            let mut parameters = TlsParameters::builder(self.host.clone());
-            if let Some(authority) = &self.authority {
-                parameters = parameters.add_root_certificate(authority.clone());
-            }
-            parameters.build().map_err(|error| not_encrypted(&error))
-        };
+        let tls = || self.parameters.clone();
         let mut connection = if self.tls == Tls::Always {
-            let connected = AsyncSmtpConnection::connect_tokio1(address, Some(PATIENCE), &hello, Some(tls()?), None);
+            let connected = AsyncSmtpConnection::connect_tokio1(address, Some(PATIENCE), &hello, Some(tls()), None);
             connected.await.map_err(|error| not_encrypted(&error))?
         } else {
             let stream = TcpStream::connect(address).await.map_err(away)?;
@@ -153,7 +149,7 @@ impl Smtp {
             connected.await.map_err(|error| not_let_in(&error))?
         };
         if self.tls == Tls::Required || (self.tls == Tls::Offered && connection.can_starttls()) {
-            connection.starttls(tls()?, &hello).await.map_err(|error| not_encrypted(&error))?;
+            connection.starttls(tls(), &hello).await.map_err(|error| not_encrypted(&error))?;
         }
         if let Some(credentials) = &self.credentials {
             // Whoever stands between may have taken the offer of STARTTLS out.

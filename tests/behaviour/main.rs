@@ -8,6 +8,7 @@
 mod support;
 
 mod a_cohort_goes_with_its_document;
+mod a_cohort_has_the_places_its_document_says;
 mod a_command_line_that_is_elsewhere_asks_the_server;
 mod a_controller_may_die_at_any_moment;
 mod a_flag_says_why_and_a_plan_says_whom_it_moves;

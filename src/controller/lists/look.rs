@@ -2,6 +2,7 @@
 //!
 //! Must not know: what is done with the answer.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use betagate_core::cohort::{Outcome, Severity};
@@ -17,7 +18,7 @@ use super::place::{FoundList, lists_beside};
 use crate::keys::Keys;
 use crate::source::Snapshot;
 use crate::store::cohort_lists::{self, Change, CohortList, ListError, Prepared, Shown};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, invites};
 
 /// Warnings that a reason names one by one.
 const NAMED_WARNINGS: usize = 3;
@@ -97,6 +98,25 @@ pub(super) fn suspended(
     now: Timestamp,
 ) -> Option<String> {
     suspension(program, cohort.spec.suspend.as_ref().or(program.program.spec.suspend.as_ref())?, day0, now)
+}
+
+/// The cohorts that have another number of places than their documents say: what they have, and what they should have. One that is left alone is
+/// left out.
+pub(in crate::controller) async fn capacities(
+    store: &Store,
+    program: &ProgramDesired,
+    day0: Date,
+    now: Timestamp,
+) -> Result<BTreeMap<String, (Option<i64>, Option<i64>)>, StoreError> {
+    let mut found = BTreeMap::new();
+    for known in invites::cohorts(store, program.name()).await? {
+        let Some(cohort) = program.cohorts.get(&known.cohort) else { continue };
+        let wanted = cohort.spec.capacity.and_then(|capacity| i64::try_from(capacity).ok());
+        if wanted != known.capacity && suspended(program, cohort, day0, now).is_none() {
+            found.insert(known.cohort, (known.capacity, wanted));
+        }
+    }
+    Ok(found)
 }
 
 /// Why and until when all of a program is left alone.

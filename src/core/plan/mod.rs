@@ -2,7 +2,7 @@
 //!
 //! Knows the order in which differences may be made up, and how to say them. Must not know: I/O, why a difference is wanted.
 //!
-//! The order is part of the promise: what protects comes before what opens. Freezes first (with pauses and invites that are taken back), then flags, then closing, then lists and opening,
+//! The order is part of the promise: what protects comes before what opens. Freezes first (with pauses and invites that are taken back), then flags, then closing, then places, lists and opening,
 //! then thawing, then workloads.
 
 mod moves;
@@ -31,6 +31,8 @@ pub struct Observed {
     pub flags: BTreeMap<String, Value>,
     /// What bringing each changed list in would do.
     pub lists: BTreeMap<String, ListDelta>,
+    /// Cohorts that have another number of places than they should: what they have, and what they should have.
+    pub capacities: BTreeMap<String, (Option<i64>, Option<i64>)>,
     /// Revisions and replicas of workloads that run, by name.
     pub workloads: BTreeMap<String, RunningWorkload>,
     /// The pauses of ingestion that stand, by holder; those by hand are not told.
@@ -124,6 +126,15 @@ pub enum Action {
         /// Its name.
         cohort: String,
     },
+    /// A cohort has another number of places; who waits moves up where there are more.
+    SetCapacity {
+        /// The cohort.
+        cohort: String,
+        /// How many it has; none: without a bound.
+        from: Option<i64>,
+        /// How many it should have.
+        to: Option<i64>,
+    },
     /// A list is brought in.
     SyncList {
         /// The cohort.
@@ -197,6 +208,9 @@ pub fn plan(effective: &Effective, workloads: &BTreeMap<String, RunningWorkload>
             .filter(|name| !open(name))
             .map(|name| Action::CloseCohort { cohort: name.clone() }),
     );
+    for (cohort, (from, to)) in &observed.capacities {
+        actions.push(Action::SetCapacity { cohort: cohort.clone(), from: *from, to: *to });
+    }
     for (cohort, delta) in &observed.lists {
         actions.push(Action::SyncList { cohort: cohort.clone(), delta: delta.clone() });
     }

@@ -38,7 +38,9 @@ fn sign(action: &Action) -> char {
         | Action::StopWorkload { .. } => '-',
         Action::OpenCohort { .. } | Action::Unfreeze { .. } | Action::ResumeIngestion { .. } => '+',
         Action::SetWorkload { from: None, .. } => '+',
-        Action::SetFlag { .. } | Action::SyncList { .. } | Action::SetWorkload { .. } => '~',
+        Action::SetFlag { .. } | Action::SetCapacity { .. } | Action::SyncList { .. } | Action::SetWorkload { .. } => {
+            '~'
+        }
     }
 }
 
@@ -59,6 +61,10 @@ fn sentence(action: &Action) -> String {
         Action::SetFlag { key, change, .. } => format!("flag {key}: {change}"),
         Action::CloseCohort { cohort } => format!("close cohort {cohort}: no new redemptions, its members stay"),
         Action::OpenCohort { cohort } => format!("open cohort {cohort}"),
+        Action::SetCapacity { cohort, from, to } => {
+            let places = |count: &Option<i64>| count.map_or_else(|| "no bound".to_owned(), |count| count.to_string());
+            format!("places in cohort {cohort}: {} → {}", places(from), places(to))
+        }
         Action::SyncList { cohort, delta } => list_sentence(cohort, delta),
         Action::SetWorkload { workload, from, to } => match from {
             None => format!("start workload {workload}: {}", running(to)),

@@ -162,9 +162,11 @@ async fn remove(tx: &mut Tx, gone: &[Uuid], now: Timestamp) -> Result<(u64, u64)
     Ok((revoked, stay_in))
 }
 
+/// How addresses are compared is the list's: it is that of the rows that were written from it.
 async fn remember(tx: &mut Tx, list: &CohortList, prepared: &Prepared, now: Timestamp) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE cohort_state SET list_digest = $3, list_buckets = $4, rows = $5, updated_at = $6, list_change = $7
+        "UPDATE cohort_state SET list_digest = $3, list_buckets = $4, rows = $5, updated_at = $6, list_change = $7,
+            ignore_dots = $8, ignore_plus = $9
          WHERE program = $1 AND cohort = $2",
         args![
             &list.program,
@@ -173,7 +175,9 @@ async fn remember(tx: &mut Tx, list: &CohortList, prepared: &Prepared, now: Time
             prepared.buckets.to_bytes(),
             i64::try_from(prepared.delta.rows).unwrap_or(i64::MAX),
             now,
-            &prepared.delta.digest
+            &prepared.delta.digest,
+            prepared.read_as.addresses.ignore_dots,
+            prepared.read_as.addresses.ignore_plus
         ],
     )
     .await?;

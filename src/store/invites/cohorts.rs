@@ -43,7 +43,9 @@ pub async fn set_cohort(
 ) -> Result<(bool, u64), StoreError> {
     let CohortState { program, cohort, open, capacity, addresses, .. } = wanted;
     let had = lock_cohort(tx, program, cohort).await?;
-    let same = had.open == *open && had.capacity == *capacity && had.addresses == *addresses;
+    // How addresses are compared is the list's, once there is one: it comes with it.
+    let addresses = if had.list_digest.is_some() { had.addresses } else { *addresses };
+    let same = had.open == *open && had.capacity == *capacity && had.addresses == addresses;
     if same {
         return Ok((false, 0));
     }
