@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::common::{plain, print_value, table};
 use super::stand::{FUNNEL, funnel_rows};
-use super::{CliError, Format, Where};
+use super::{ATTENTION, CliError, Format, Where};
 use crate::desk::Request;
 
 /// How the board is printed.
@@ -26,7 +26,9 @@ enum BoardFormat {
 
 /// Prints the weekly tracking board: one row a review, and how far the people of each cohort got.
 #[derive(Args)]
-#[command(after_help = "Example: betagate board --program kruxt --format markdown")]
+#[command(
+    after_help = "Example: betagate board --program kruxt --format markdown\n         betagate board --gate soft-launch-monitor --marks"
+)]
 pub struct Board {
     /// The program; the only one when left out.
     #[arg(long)]
@@ -34,6 +36,12 @@ pub struct Board {
     /// The gate whose reviews are shown; the program's first one with a KPI when left out.
     #[arg(long)]
     gate: Option<String>,
+    /// Each check of the gate with its mark (✅ ⚪ 🔴) at the last reviews and now, instead of a row for each review; exit code 2 when one is missed now.
+    #[arg(long, requires = "gate")]
+    marks: bool,
+    /// How many reviews are shown with --marks.
+    #[arg(long, default_value_t = 6, requires = "marks")]
+    last: i64,
     /// How it is printed.
     #[arg(long, visible_short_alias = 'o', value_enum, default_value_t)]
     format: BoardFormat,
@@ -43,6 +51,10 @@ pub struct Board {
 
 impl Board {
     pub async fn run(self) -> Result<ExitCode, CliError> {
+        if let (true, Some(gate)) = (self.marks, &self.gate) {
+            let request = Request::Marks { program: self.program.clone(), gate: gate.clone(), reviews: self.last };
+            return print_marks(&self.place.ask(request).await?, self.format);
+        }
         let answer = self.place.ask(Request::Board { program: self.program, gate: self.gate }).await?;
         let texts = |list: &Value| -> Vec<String> { list.as_array().into_iter().flatten().map(plain).collect() };
         let rows: Vec<Vec<String>> = answer["rows"].as_array().into_iter().flatten().map(texts).collect();
@@ -58,6 +70,27 @@ impl Board {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The view of seed 004's monitor.
+fn print_marks(answer: &Value, format: BoardFormat) -> Result<ExitCode, CliError> {
+    let texts = |list: &Value| -> Vec<String> { list.as_array().into_iter().flatten().map(plain).collect() };
+    let rows: Vec<Vec<String>> = answer["rows"].as_array().into_iter().flatten().map(texts).collect();
+    print(&texts(&answer["titles"]), &rows, format)?;
+    let counts = &answer["counts"];
+    if matches!(format, BoardFormat::Table | BoardFormat::Markdown) {
+        say!("");
+        say!(
+            "{} is {}: {} ✅ {} ⚪ {} 🔴",
+            plain(&answer["gate"]),
+            plain(&answer["verdict"]),
+            counts["met"],
+            counts["unknown"],
+            counts["missed"]
+        );
+    }
+    let missed = counts["missed"].as_u64().unwrap_or_default() > 0;
+    Ok(if missed { ExitCode::from(ATTENTION) } else { ExitCode::SUCCESS })
 }
 
 /// A column of a table, as a document writes it.

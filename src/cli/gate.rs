@@ -75,7 +75,10 @@ impl Gate {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         match self.what {
             GateWhat::Show { name, place, output } => {
-                show(&place.ask(Request::Get { kind: "gate".to_owned(), name: Some(name) }).await?, output)?;
+                show(&place.ask(Request::Get { kind: "gate".to_owned(), name: Some(name.clone()) }).await?, output)?;
+                if output == Format::Table {
+                    show_late(&place.ask(Request::LateData { gate: name }).await?);
+                }
             }
             GateWhat::History { name, program, place } => {
                 let found = place.ask(Request::ReadingHistory { program, gate: name }).await?;
@@ -94,6 +97,25 @@ impl Gate {
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What late data changed of what was sealed, which stays.
+fn show_late(found: &Value) {
+    let mark = |met: &Value| if *met == json!(true) { "✅" } else { "🔴" };
+    for one in found.as_array().into_iter().flatten() {
+        say!(
+            "late data: the review of {} ({}) sealed {} at {} of {} {}; now it is {} of {} {}",
+            plain(&one["dueAt"]),
+            plain(&one["verdict"]),
+            plain(&one["check"]),
+            one["sealed"][0],
+            one["sealed"][1],
+            mark(&one["wasMet"]),
+            one["now"][0],
+            one["now"][1],
+            mark(&one["isMet"])
+        );
     }
 }
 

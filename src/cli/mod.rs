@@ -22,6 +22,7 @@ mod invite;
 mod invite_code;
 mod invite_hash;
 mod invite_mail;
+mod line;
 mod parts;
 mod people;
 mod plan;
@@ -77,6 +78,8 @@ enum Command {
     Incident(words::IncidentCommand),
     Rollback(rollback::Rollback),
     Freeze(words::FreezeNow),
+    Stop(line::Stop),
+    Resume(line::Resume),
     Invite(invite::Invite),
     Flag(flag::Flag),
     Import(import::Import),
@@ -157,6 +160,8 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::Incident(incident) => incident.run().await,
         Command::Rollback(rollback) => rollback.run().await,
         Command::Freeze(freeze) => freeze.run().await,
+        Command::Stop(stop) => stop.run().await,
+        Command::Resume(resume) => resume.run().await,
         Command::Invite(invite) => invite.run().await,
         Command::Flag(flag) => flag.run().await,
         Command::Import(import) => import.run().await,

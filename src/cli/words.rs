@@ -48,7 +48,7 @@ pub struct Sign {
     /// Why.
     #[arg(long)]
     note: Option<String>,
-    /// Until when it counts: a date or an instant.
+    /// Until when it counts: a date or an instant. Of a no-go in a decision call: when the next call is.
     #[arg(long)]
     until: Option<Moment>,
     #[command(flatten)]
@@ -69,6 +69,7 @@ impl Sign {
             Says::Go | Says::NoGo if self.rollout.is_none() || self.stage.is_none() => {
                 return Err(missing("--rollout and --stage"));
             }
+            Says::NoGo if self.note.is_none() => return Err(missing("--note")),
             Says::Lift if self.run.is_none() => return Err(missing("--run")),
             Says::Acknowledge if self.object.is_none() || self.digest.is_none() => {
                 return Err(missing("--object and --digest"));
@@ -138,6 +139,20 @@ enum IncidentWhat {
         #[command(flatten)]
         place: Where,
     },
+    /// Takes note of one: somebody looks after it.
+    #[command(after_help = "Example: betagate incident ack sync-outage --by on-call")]
+    Ack {
+        /// Its name.
+        name: String,
+        /// Who says so.
+        #[arg(long)]
+        by: String,
+        /// The program; the only one when left out.
+        #[arg(long)]
+        program: Option<String>,
+        #[command(flatten)]
+        place: Where,
+    },
     /// Closes one.
     #[command(after_help = "Example: betagate incident close sync-outage --by founder")]
     Close {
@@ -162,6 +177,10 @@ impl IncidentCommand {
                 let request = Request::OpenIncident { program, name, severity, title, category, ago, started_at, by };
                 let opened = place.ask(request).await?;
                 say!("{} is open since {}", plain(&opened["name"]), plain(&opened["startedAt"]));
+            }
+            IncidentWhat::Ack { name, by, program, place } => {
+                let taken = place.ask(Request::AcknowledgeIncident { program, name, by }).await?;
+                say!("{} is taken note of", plain(&taken["name"]));
             }
             IncidentWhat::Close { name, by, program, place } => {
                 let closed = place.ask(Request::CloseIncident { program, name, by }).await?;

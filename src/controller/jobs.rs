@@ -65,3 +65,35 @@ fn private(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::source::Source;
+
+    #[tokio::test]
+    async fn a_revision_is_copied_once_for_its_jobs_and_older_copies_go() {
+        let documents = tempfile::tempdir().unwrap();
+        let data = tempfile::tempdir().unwrap();
+        let copies = data.path().join(COPIES);
+        let source = Source::folder(documents.path(), Clock::manual(jiff::Timestamp::UNIX_EPOCH));
+        let mut folders = Vec::new();
+        for round in 0..4 {
+            std::fs::create_dir_all(documents.path().join("manifests/jobs")).unwrap();
+            std::fs::write(documents.path().join("manifests/jobs/age.sh"), format!("echo {round}\n")).unwrap();
+            let snapshot = source.snapshot().await.unwrap();
+            let folder = copy(&copies, &snapshot).unwrap();
+            assert_eq!(copy(&copies, &snapshot).unwrap(), folder);
+            let script = std::fs::read_to_string(folder.join("manifests/jobs/age.sh")).unwrap();
+            assert_eq!(script, format!("echo {round}\n"));
+            assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+            folders.push(folder);
+        }
+        let there: Vec<bool> = folders.iter().map(|folder| folder.exists()).collect();
+        assert_eq!(there, [false, false, true, true], "the one before stays for jobs that still run");
+    }
+}

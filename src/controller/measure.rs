@@ -42,12 +42,14 @@ impl Controller {
         let Some(program) = built.desired.programs.get(name) else { return Ok(None) };
         let zone = TimeZone::get(&program.program.spec.time_zone).unwrap_or(TimeZone::UTC);
         let mut next: Option<Timestamp> = None;
-        let mut due: Vec<(String, Check, KpiQuery)> = Vec::new();
+        let mut to_measure: Vec<(String, Check, KpiQuery)> = Vec::new();
         for (gate_name, gate) in &program.gates {
             let every = gate.spec.measure.as_ref().map_or(MEASURE_EVERY, |measure| measure.every);
             let review_due = review_due(&gate.spec, memory, gate_name, &zone, now);
+            let due = memory.gates.get(gate_name).and_then(|memory| memory.due.as_ref());
+            let call_at = due.filter(|due| due.call).map(|due| due.due_at);
             let about = about(program, &gate.spec, day0, &zone, now);
-            for check in gate.spec.checks.iter().filter(|check| is_measured(check)) {
+            for check in gate.spec.checks.iter().filter(|check| check.is_measured()) {
                 let key = (gate_name.clone(), check.name.clone());
                 let last = self.programs.get(name).and_then(|state| state.measured.get(&key));
                 // What betagate itself did not know a moment ago it may know now (flags are published after the first decision).
@@ -56,16 +58,18 @@ impl Controller {
                 let last = last.map(|(at, _)| *at);
                 let every = if unknown_fact { UNKNOWN_FACT_EVERY } else { every };
                 let again = last.map_or(now, |last| every.after(last));
-                if again <= now || (review_due && last.is_some_and(|last| last < now)) {
-                    due.push((gate_name.clone(), check.clone(), about.clone()));
+                // A decision call is about its own moment.
+                let called = call_at.is_some_and(|at| last.is_some_and(|last| last < at));
+                if again <= now || called || (review_due && last.is_some_and(|last| last < now)) {
+                    to_measure.push((gate_name.clone(), check.clone(), about.clone()));
                     next = [next, Some(every.after(now))].into_iter().flatten().min();
                 } else {
                     next = [next, Some(again)].into_iter().flatten().min();
                 }
             }
         }
-        if !due.is_empty() {
-            self.measure_all(name, due, now).await?;
+        if !to_measure.is_empty() {
+            self.measure_all(name, to_measure, (day0, now)).await?;
         }
         Ok(next)
     }
@@ -75,7 +79,7 @@ impl Controller {
         &mut self,
         name: &str,
         due: Vec<(String, Check, KpiQuery)>,
-        now: Timestamp,
+        (day0, now): (Date, Timestamp),
     ) -> Result<(), ControllerError> {
         let about_lists = due.iter().filter(|(_, check, _)| check.fact.as_deref() == Some(facts::COHORT_OUTCOME));
         let list_outcomes =
@@ -97,6 +101,7 @@ impl Controller {
             observed: self.settings.supervisor.as_ref().map(Supervisor::observed).unwrap_or_default(),
             list_outcomes,
             environment: self.settings.environment.clone().unwrap_or_default(),
+            day0,
             now,
             funnels: std::sync::Mutex::default(),
         };
@@ -171,10 +176,6 @@ impl Controller {
         }
         Ok(())
     }
-}
-
-fn is_measured(check: &Check) -> bool {
-    check.signoff.is_none() && check.gate.is_none() && check.incidents.is_none()
 }
 
 fn unmeasured(now: Timestamp) -> Reading {

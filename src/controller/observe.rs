@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use betagate_core::decide::{
     ApiFact, BY_HAND, CheckRef, DocumentFact, FreezeFact, IncidentFact, Memory, OnlineFact, Readings, Receipt,
-    SignoffFact,
+    SignoffFact, StopFact,
 };
 use betagate_core::plan::{Observed, RunningWorkload};
 use betagate_core::resources::{Moment, SignoffSpec};
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{Controller, ControllerError};
 use crate::apply::processes::ProcessState;
-use crate::store::{flags, freezes, incidents, invites, outbox, signoffs, steps};
+use crate::store::{flags, freezes, incidents, invites, outbox, signoffs, steps, stops};
 
 /// An API process that has not reported for so long does not count as serving anything.
 pub const REPORT_STALE_AFTER: SignedDuration = SignedDuration::from_secs(15);
@@ -49,6 +49,8 @@ impl Controller {
                 readings.receipts.insert(message.intent.effect_key, Receipt { done, at, error: message.last_error });
             }
         }
+        let stops = stops::standing(&store, name).await?.into_iter();
+        readings.stops = stops.map(stop_fact).collect();
         readings.requests = self.requests_for(name).await?;
         readings.pauses = steps::pauses(&store, name).await?.into_iter().map(|pause| pause.holder).collect();
         readings.effects = steps::effects(&store, name).await?;
@@ -187,6 +189,10 @@ pub(super) fn signoff_fact(word: signoffs::Signoff) -> Option<SignoffFact> {
         until: word.until.map(Moment::Instant),
     };
     Some(SignoffFact { name: word.name, spec, first_seen: word.first_seen, verified: word.verified })
+}
+
+fn stop_fact(stop: stops::Stop) -> StopFact {
+    StopFact { everywhere: stop.program.is_none(), reason: stop.reason, by: stop.by, since: stop.since }
 }
 
 fn freeze_fact(freeze: freezes::Freeze) -> FreezeFact {

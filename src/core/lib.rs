@@ -10,11 +10,13 @@
 //! | [`pull`] | what a pull request would do: people, mail, documents, and whose word it needs |
 //! | [`simulate`] | what would have happened: `decide` over a history, on a virtual clock |
 //! | [`import`] | other flag servers' definitions as documents |
+//! | [`duty`] | who is on duty, shift by shift, and where nobody is |
 //! | [`flags`] | compile and evaluate flags; the cohort membership index |
 
 pub mod cohort;
 pub mod decide;
 pub mod desired;
+pub mod duty;
 pub mod flags;
 pub mod import;
 pub mod plan;

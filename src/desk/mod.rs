@@ -7,7 +7,9 @@ mod codes;
 mod flags;
 pub mod funnel;
 mod invites;
+mod line;
 mod mail;
+mod marks;
 mod names;
 mod stand;
 pub use codes::{shown as shown_code, told as told_code};
@@ -66,6 +68,16 @@ pub enum Request {
     },
     /// Closes an incident.
     CloseIncident { program: Option<String>, name: String, by: String },
+    /// Takes note of an incident: somebody looks after it.
+    AcknowledgeIncident { program: Option<String>, name: String, by: String },
+    /// Stops the line of a program, or of all.
+    StopLine { program: Option<String>, everywhere: bool, reason: String, by: String },
+    /// Lets it go on.
+    ResumeLine { program: Option<String>, everywhere: bool, by: String },
+    /// The marks of a gate's checks at its last reviews, and now.
+    Marks { program: Option<String>, gate: String, reviews: i64 },
+    /// What late data changed of what the last reviews of a gate sealed.
+    LateData { gate: String },
     /// Freezes the invites of a program, or of one cohort.
     Freeze { program: Option<String>, cohort: Option<String>, reason: String, by: String },
     /// Invites someone; the answer has the code.
@@ -218,6 +230,13 @@ impl Desk<'_> {
                 self.open_incident(program, incident, &by).await
             }
             Request::CloseIncident { program, name, by } => self.close_incident(program, &name, &by).await,
+            Request::AcknowledgeIncident { program, name, by } => self.acknowledge_incident(program, &name, &by).await,
+            Request::StopLine { program, everywhere, reason, by } => {
+                self.stop_line(program, everywhere, &reason, &by).await
+            }
+            Request::ResumeLine { program, everywhere, by } => self.resume_line(program, everywhere, &by).await,
+            Request::Marks { program, gate, reviews } => self.marks(program, &gate, reviews).await,
+            Request::LateData { gate } => self.late_data(&gate).await,
             Request::Freeze { program, cohort, reason, by } => self.freeze(program, cohort, &reason, &by).await,
             Request::AddInvite { program, cohort, email, note, by } => {
                 self.add_invite(program, &cohort, &email, &note, &by).await

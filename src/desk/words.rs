@@ -1,6 +1,6 @@
 //! People's words: sign-offs, incidents, freezes, and what the controller is asked for.
 
-use betagate_core::resources::{Kind, SignoffSpec};
+use betagate_core::resources::{Kind, Says, SignoffSpec};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -45,12 +45,30 @@ impl Desk<'_> {
         let word = in_its_calendar(self.store, &program, word).await?;
         self.expect_about(&program, &word).await?;
         self.expect_person(&program, &word.by).await?;
+        self.expect_scope(&program, &word).await?;
         let name = format!("recorded-{}", Uuid::now_v7());
         let mut tx = self.store.begin().await?;
         signoffs::record(&mut tx, &Signoff::recorded(&name, &word, self.now, self.source())).await?;
         self.note(&mut tx, (&program, &word.by), "signoff.recorded", format!("Signoff/{name}"), json!(word)).await?;
         tx.commit().await?;
         Ok(json!({ "name": name }))
+    }
+
+    /// A NO-GO in a decision call says what is to be mended, and when the next call is.
+    async fn expect_scope(&self, program: &str, word: &SignoffSpec) -> Result<(), DeskError> {
+        let (Says::NoGo, Some(rollout)) = (word.says, &word.rollout) else { return Ok(()) };
+        if word.note.as_deref().is_none_or(|note| note.trim().is_empty()) {
+            return Err(DeskError::Usage("a no-go needs --note: what is to be mended".to_owned()));
+        }
+        let all = status::all_good(self.store).await?;
+        let good = all.iter().find(|good| good.kind == "Rollout" && good.program == program && good.name == *rollout);
+        let stages = good.and_then(|good| good.body["stages"].as_array()).into_iter().flatten();
+        let mut stage = stages.filter(|stage| stage["name"].as_str() == word.stage.as_deref());
+        let has_call = stage.next().is_some_and(|stage| stage["enter"]["signoffs"]["call"].is_object());
+        if has_call && word.until.is_none() {
+            return Err(DeskError::Usage("a no-go in a decision call needs --until: when the next call is".to_owned()));
+        }
+        Ok(())
     }
 
     /// What a word is about must be there.

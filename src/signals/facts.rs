@@ -8,8 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use betagate_core::cohort::Outcome;
 use betagate_core::decide::{Reading, Why};
 use betagate_core::desired::ProgramDesired;
+use betagate_core::duty;
 use betagate_core::resources::{Check, FunnelStep};
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
 use crate::apply::processes::{ProcessState, ProcessStatus};
 use crate::store::events::day_of;
@@ -18,6 +19,9 @@ use crate::store::{Store, StoreError, audit, flags, invites, outbox, privacy, st
 
 /// Breaches count when they are older than this (seed 002, section 5).
 const BREACH_AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// So far ahead holes in the rota are looked for.
+const DUTY_AHEAD: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// What the check of a cohort's list came to.
 pub const COHORT_OUTCOME: &str = "cohort.outcome";
@@ -34,6 +38,8 @@ pub struct World<'a> {
     pub list_outcomes: BTreeMap<String, Outcome>,
     /// Which environment this is; empty when it has no name.
     pub environment: String,
+    /// Day 0 of the program.
+    pub day0: Date,
     /// Now.
     pub now: Timestamp,
     /// The funnels that were counted already: many checks ask for the same.
@@ -60,7 +66,7 @@ async fn read(world: &World<'_>, fact: &str, of: Option<&str>) -> Result<Option<
     Ok(match fact {
         "audit.intact" => Some(f64::from(u8::from(audit::verify(store).await?.problem.is_none()))),
         "compliance.breaches" => Some(privacy::breaches(store, program, BREACH_AGE, world.now).await? as f64),
-        "duty.holes" => Some(duty_holes(world.program)),
+        "duty.holes" => Some(duty_holes(world)),
         "flag.value" => flag_value(store, of).await?,
         "invites.sent" => Some(counted(world, of, None).await?.map_or(0, |funnel| funnel.sent) as f64),
         "invites.failed" => Some(failed(world, of).await? as f64),
@@ -81,13 +87,13 @@ async fn rehearsal_age(world: &World<'_>, of: Option<&str>) -> Result<Option<f64
     Ok(last.map(|last| world.now.duration_since(last.at).as_secs_f64()))
 }
 
-/// The number of hours of a day without a primary or a backup: with two people or more, none.
-fn duty_holes(program: &ProgramDesired) -> f64 {
-    let Some(duty) = &program.program.spec.duty else { return 24.0 };
-    let mut people = duty.people.clone();
-    people.sort();
-    people.dedup();
-    if people.len() >= 2 && duty.shifts.duration() > SignedDuration::ZERO { 0.0 } else { 24.0 }
+/// How many staffed hours of the next seven days have no primary or no backup; all of them without a rota.
+fn duty_holes(world: &World<'_>) -> f64 {
+    let spec = &world.program.program.spec;
+    let Some(duty) = &spec.duty else { return 7.0 * 24.0 };
+    let zone = TimeZone::get(&spec.time_zone).unwrap_or(TimeZone::UTC);
+    let until = world.now.checked_add(DUTY_AHEAD).unwrap_or(Timestamp::MAX);
+    f64::from(duty::holes(duty, world.day0, &zone, (world.now, until)))
 }
 
 /// The default value of a published flag, true as 1 and false as 0; a number as itself.

@@ -86,6 +86,7 @@ pub async fn take(tx: &mut Tx, told: &Told, now: Timestamp) -> Result<Change, St
     if let Some(action) = change.action() {
         incidents::upsert(tx, &incident).await?;
         record(tx, action, told, &incident, now).await?;
+        super::push::word(tx).await?;
     }
     let write =
         "UPDATE incident_feeds SET incident = $4, changed_at = $5 WHERE program = $1 AND source = $2 AND key = $3";

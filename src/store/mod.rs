@@ -38,6 +38,7 @@ pub mod signoffs;
 mod states;
 pub mod status;
 pub mod steps;
+pub mod stops;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

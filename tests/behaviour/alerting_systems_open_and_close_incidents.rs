@@ -8,7 +8,7 @@ use sha2::Sha256;
 
 use crate::support::beta::{ALERTMANAGER_SECRET, Beta, PAGERDUTY_SECRET};
 use crate::support::small::{rows, small};
-use crate::support::{TestRepo, databases};
+use crate::support::{TestRepo, databases, free_port};
 
 fn repo() -> TestRepo {
     let repo = small(&rows(&["ada@example.com"]), "{ send: false }", "30/min");
@@ -113,6 +113,73 @@ async fn what_is_not_understood_is_refused_whole_and_what_is_to_be_ignored_is() 
         // Alertmanager can also come with a user's password.
         let basic = beta.request("POST", "/hooks/alertmanager").basic_auth("am", Some(ALERTMANAGER_SECRET));
         assert_eq!(basic.json(&with("big")).send().await.unwrap().status(), 200);
+    }
+}
+
+/// Killed with the test.
+struct Alertmanager(std::process::Child);
+
+impl Drop for Alertmanager {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A real Alertmanager, where one is at hand (`tests/run` takes it out of its Debian package).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_alertmanager_opens_and_closes_an_incident() {
+    let Ok(program) = std::env::var("BETAGATE_TEST_ALERTMANAGER") else { return };
+    for db in databases() {
+        let now = || jiff::Timestamp::now().to_string();
+        let mut beta = Beta::start(&db, repo(), &now()).await;
+        beta.pass().await;
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("alertmanager.yml");
+        let text = format!(
+            "route: {{ receiver: betagate, group_wait: 0s, group_interval: 1s, repeat_interval: 1h }}\nreceivers:\n  - name: betagate\n    webhook_configs:\n      \
+             - url: http://{}/hooks/alertmanager?program=small\n        send_resolved: true\n        http_config: {{ authorization: {{ credentials: {ALERTMANAGER_SECRET} }} }}\n",
+            beta.address()
+        );
+        std::fs::write(&config, text).unwrap();
+        let port = free_port();
+        let mut command = std::process::Command::new(&program);
+        command.arg(format!("--config.file={}", config.display()));
+        command.arg(format!("--storage.path={}", folder.path().display()));
+        command.args([format!("--web.listen-address=127.0.0.1:{port}"), "--cluster.listen-address=".to_owned()]);
+        let quiet = || std::fs::File::create(folder.path().join("log")).unwrap();
+        let _running = Alertmanager(command.stdout(quiet()).stderr(quiet()).spawn().unwrap());
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let alerts = format!("http://127.0.0.1:{port}/api/v2/alerts");
+        let alert = |ends: Option<String>| json!([{ "labels": { "alertname": "SyncDown", "severity": "critical" }, "annotations": { "summary": "Sync is down" }, "endsAt": ends }]);
+        let tell = async |ends: Option<String>| {
+            for _ in 0..300 {
+                if http.post(&alerts).json(&alert(ends.clone())).send().await.is_ok_and(|answer| answer.status() == 200)
+                {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+            panic!("Alertmanager takes no alert");
+        };
+        let until = async |open: usize| {
+            for _ in 0..300 {
+                beta.at(&now());
+                if incidents::list(&beta.store, "small", None).await.unwrap().len() == 1
+                    && incidents::list_open(&beta.store, "small").await.unwrap().len() == open
+                {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+            panic!("{} open incidents did not come about", open);
+        };
+        tell(None).await;
+        until(1).await;
+        let open = incidents::list_open(&beta.store, "small").await.unwrap();
+        assert_eq!((open[0].severity.as_str(), open[0].title.as_str()), ("sev-1", "Sync is down"));
+        tell(Some(now())).await;
+        until(0).await;
     }
 }
 

@@ -229,4 +229,6 @@ fn a_go_needs_three_voices_at_six_in_the_evening() {
     assert_eq!(from.to_string(), "2026-05-18T18:00:00Z");
     let voices = public.enter.as_ref().unwrap().signoffs.as_ref().unwrap();
     assert_eq!(voices.from, ["tech-lead", "product-lead", "on-call"]);
+    let call = voices.call.unwrap().at.resolve(day0, &TimeZone::UTC, Edge::Start);
+    assert_eq!(call, from, "they come together when the window begins");
 }

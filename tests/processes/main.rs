@@ -15,6 +15,7 @@ mod support;
 mod a_sender_may_be_killed_at_any_moment;
 mod child;
 mod data_folder;
+mod jobs;
 mod no_request_is_lost;
 mod nothing_is_left_running;
 mod supervision;

@@ -181,6 +181,11 @@ impl Beta {
         panic!("{what} did not come about: {states:#?}");
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn at(&self, instant: &str) {
         self.clock.set(instant.parse::<Timestamp>().unwrap());
     }

@@ -136,6 +136,12 @@ pub struct CheckResult {
     pub reading: Option<Reading>,
     /// More, in words.
     pub detail: String,
+    /// The phase of the checklist that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// When that phase began, or began anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase_since: Option<Timestamp>,
 }
 
 /// How a check reads.

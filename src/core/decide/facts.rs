@@ -53,6 +53,8 @@ pub struct Readings {
     pub effects: BTreeSet<String>,
     /// The workloads that are wanted, and what runs of them.
     pub workloads: BTreeMap<String, WorkloadFact>,
+    /// Who stopped the line, of this program or of all.
+    pub stops: Vec<StopFact>,
 }
 
 /// A workload: what is wanted with the holds that were known, and what runs.
@@ -134,6 +136,19 @@ pub struct FreezeFact {
     /// Why.
     pub reason: String,
     /// Since when.
+    pub since: Timestamp,
+}
+
+/// A line that is stopped: no stage opens until somebody lets it go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopFact {
+    /// Whether every program's line is stopped.
+    pub everywhere: bool,
+    /// Why.
+    pub reason: String,
+    /// Who stopped it.
+    pub by: String,
+    /// When.
     pub since: Timestamp,
 }
 

@@ -4,8 +4,11 @@
 
 use jiff::Timestamp;
 
-use super::{CheckRef, CheckResult, CheckState, GateVerdict, Outcome, Reading, Verdict, Why, pass::Pass};
-use crate::resources::{Check, Edge, GateIs, GateSpec, IncidentCheck, Missing, Says, Span, Threshold};
+use super::{
+    CheckRef, CheckResult, CheckState, GateVerdict, Outcome, Reading, Verdict, Why, pass::Pass, trigger::just_after,
+    versus::beside,
+};
+use crate::resources::{Check, Edge, GateIs, GateSpec, IncidentCheck, Missing, Says, Span, Threshold, Versus};
 
 /// How long a measured value counts when a check does not say: three measuring intervals.
 const STALE_INTERVALS: i64 = 3;
@@ -28,8 +31,9 @@ impl Pass<'_> {
     pub fn gates(&mut self) {
         for name in &self.program.gate_order {
             let Some(gate) = self.program.gates.get(name) else { continue };
-            let checks: Vec<_> = gate.spec.checks.iter().map(|check| self.check(name, &gate.spec, check)).collect();
+            let checks = self.checks(name, &gate.spec);
             self.remember_misses(name, &checks);
+            self.phases_overdue(name, &gate.spec, &checks);
             let verdict = self.judge(name, &gate.spec, checks, Occasion::Live);
             self.verdicts.insert(name.clone(), verdict);
         }
@@ -37,13 +41,34 @@ impl Pass<'_> {
         self.memory.gates.retain(|name, _| gates.contains_key(name));
     }
 
+    /// Every check, in the order in which the gate lists them.
+    fn checks(&mut self, gate: &str, spec: &GateSpec) -> Vec<CheckResult> {
+        let order = Self::phase_order(spec);
+        let mut results: Vec<(usize, CheckResult)> = Vec::with_capacity(order.len());
+        let mut before = Vec::new();
+        for place in order {
+            let Some(check) = spec.checks.get(place) else { continue };
+            let result = self.check(gate, spec, check, &before);
+            if result.phase.is_some() {
+                before.push(result.clone());
+            }
+            results.push((place, result));
+        }
+        results.sort_by_key(|(place, _)| *place);
+        results.into_iter().map(|(_, result)| result).collect()
+    }
+
     fn remember_misses(&mut self, gate: &str, checks: &[CheckResult]) {
         let now = self.now;
+        let author = self.memory.program.changed_by.clone();
         let memory = self.memory.gates.entry(gate.to_owned()).or_default();
         for check in checks {
             match check.state {
                 CheckState::Missed | CheckState::Mitigated => {
-                    memory.missed_since.entry(check.name.clone()).or_insert(now);
+                    memory.missed_since.entry(check.name.clone()).or_insert_with(|| {
+                        memory.missed_under.insert(check.name.clone(), author.clone());
+                        now
+                    });
                 }
                 // An unknown is no recovery: a miss that was seen stands until the check is met.
                 CheckState::Unknown | CheckState::Ignored => {}
@@ -53,9 +78,11 @@ impl Pass<'_> {
             }
         }
         memory.missed_since.retain(|name, _| checks.iter().any(|check| check.name == *name));
+        let missed = &memory.missed_since;
+        memory.missed_under.retain(|name, _| missed.contains_key(name));
     }
 
-    fn check(&mut self, gate: &str, spec: &GateSpec, check: &Check) -> CheckResult {
+    fn check(&mut self, gate: &str, spec: &GateSpec, check: &Check, before: &[CheckResult]) -> CheckResult {
         let mut result = CheckResult {
             name: check.name.clone(),
             state: CheckState::Unknown,
@@ -63,7 +90,16 @@ impl Pass<'_> {
             critical: check.critical,
             reading: None,
             detail: String::new(),
+            phase: check.phase.clone(),
+            phase_since: None,
         };
+        match self.phase_begun(gate, spec, check, before) {
+            Ok(since) => result.phase_since = since,
+            Err(why) => {
+                (result.state, result.detail) = (CheckState::NotDue, why);
+                return result;
+            }
+        }
         if let Some(from) = check.from {
             let from = self.resolve(from, Edge::Start);
             self.look_again(from);
@@ -73,28 +109,40 @@ impl Pass<'_> {
                 return result;
             }
         }
-        if let Some(waiver) = self.words_about_check(Says::Waive, gate, &check.name).first() {
-            result.state = CheckState::Waived;
-            result.detail = format!("waived by {}", waiver.spec.by);
+        let (waived_by, vain) = self.waiver(gate, &check.name);
+        if let Some(by) = waived_by {
+            (result.state, result.detail) = (CheckState::Waived, format!("waived by {by}"));
             return result;
         }
-        let (state, reading, detail) = self.measure(gate, spec, check);
+        let (state, reading, detail) = self.measure(gate, spec, check, result.phase_since);
         (result.state, result.reading, result.detail) = (state, reading, detail);
+        result.detail += &not_counted("waiver", vain);
         if result.state == CheckState::Unknown && check.missing == Missing::Ignore {
             result.state = CheckState::Ignored;
         }
-        if result.state == CheckState::Missed
-            && let Some(by) = self.mitigation(gate, spec, &check.name)
-        {
-            result.state = CheckState::Mitigated;
-            result.detail = format!("{}; mitigation accepted by {by}", result.detail);
+        if result.state == CheckState::Missed {
+            let (accepted_by, vain) = self.mitigation(gate, spec, &check.name);
+            if let Some(by) = accepted_by {
+                result.state = CheckState::Mitigated;
+                result.detail = format!("{}; mitigation accepted by {by}", result.detail);
+            }
+            result.detail += &not_counted("mitigation", vain);
         }
         result
     }
 
-    fn measure(&mut self, gate: &str, spec: &GateSpec, check: &Check) -> (CheckState, Option<Reading>, String) {
+    fn measure(
+        &mut self,
+        gate: &str,
+        spec: &GateSpec,
+        check: &Check,
+        phase_since: Option<Timestamp>,
+    ) -> (CheckState, Option<Reading>, String) {
         if let Some(signoff) = &check.signoff {
-            return self.signed(gate, &check.name, &signoff.from);
+            // What was signed before a phase began anew counts no more.
+            let anew =
+                spec.phases.iter().any(|phase| Some(&phase.name) == check.phase.as_ref() && phase.every.is_some());
+            return self.signed(gate, &check.name, &signoff.from, phase_since.filter(|_| anew));
         }
         if let Some(other) = &check.gate {
             return self.other_gate(&other.name, other.is);
@@ -106,11 +154,22 @@ impl Pass<'_> {
                 None => Reading::unknown(Why::NoData, self.as_of(spec)),
             },
         };
+        let reading = match check.vs {
+            None => reading,
+            Some(Versus::BeforeStage) => match self.compared(gate, check, reading) {
+                Ok(reading) => reading,
+                Err(cannot) => {
+                    let (state, reading, why) = *cannot;
+                    return (state, Some(reading), why);
+                }
+            },
+        };
         let state = judge_reading(check.pass.as_ref(), &reading);
         let detail = match &reading.outcome {
             Outcome::Unknown(why) => why.to_string(),
             Outcome::Value { .. } => check.pass.as_ref().map(|pass| format!("must be {pass}")).unwrap_or_default(),
         };
+        let detail = detail + &beside(check, &reading);
         (state, Some(reading), detail)
     }
 
@@ -123,8 +182,15 @@ impl Pass<'_> {
     }
 
     /// A manual item: done when someone whose word counts said so. What nobody signed is unknown, not missed.
-    fn signed(&mut self, gate: &str, check: &str, from: &[String]) -> (CheckState, Option<Reading>, String) {
-        let words = self.words_about_check(Says::Done, gate, check);
+    fn signed(
+        &mut self,
+        gate: &str,
+        check: &str,
+        from: &[String],
+        since: Option<Timestamp>,
+    ) -> (CheckState, Option<Reading>, String) {
+        let mut words = self.words_about_check(Says::Done, gate, check);
+        words.retain(|word| since.is_none_or(|since| word.first_seen >= since));
         match words.iter().find(|word| from.is_empty() || from.contains(&word.spec.by)) {
             Some(word) => (CheckState::Met, None, format!("signed by {}", word.spec.by)),
             None if from.is_empty() => (CheckState::Unknown, None, "nobody signed it".to_owned()),
@@ -164,9 +230,12 @@ impl Pass<'_> {
                 return false;
             }
             if let Some(limit) = which.unacknowledged_for {
-                again.push(limit.after(incident.started_at));
-                let taken = incident.acknowledged_at.or(incident.resolved_at).unwrap_or(self.now);
-                if taken <= limit.after(incident.started_at) {
+                again.push(just_after(limit.after(incident.started_at)));
+                let taken = incident.acknowledged_at.or(incident.resolved_at).filter(|taken| *taken <= self.now);
+                // Without a window it is about what lies there now, not about what lay there once.
+                if taken.unwrap_or(self.now) <= limit.after(incident.started_at)
+                    || (taken.is_some() && which.within.is_none())
+                {
                     return false;
                 }
             }
@@ -183,7 +252,7 @@ impl Pass<'_> {
         Reading::value(f64::from(count), self.now)
     }
 
-    fn fresh(&mut self, gate: &GateSpec, check: &Check, reading: Reading) -> Reading {
+    pub fn fresh(&mut self, gate: &GateSpec, check: &Check, reading: Reading) -> Reading {
         let every = gate.measure.as_ref().map_or(MEASURE_EVERY, |measure| measure.every);
         let limit = check.stale_after.map_or(every.duration() * (STALE_INTERVALS as i32), Span::duration);
         let stale_at = reading.at.checked_add(limit).unwrap_or(Timestamp::MAX);
@@ -204,15 +273,6 @@ impl Pass<'_> {
             }
             _ => reading,
         }
-    }
-
-    /// Who accepted a mitigation of this miss: first seen after it began, not run out, and by the gate's owner where it has one.
-    fn mitigation(&mut self, gate: &str, spec: &GateSpec, check: &str) -> Option<String> {
-        let since = self.memory.gates.get(gate).and_then(|memory| memory.missed_since.get(check)).copied();
-        let since = since.unwrap_or(self.now);
-        let words = self.words_about_check(Says::AcceptMitigation, gate, check);
-        let counts = |by: &String| spec.owner.as_ref().is_none_or(|owner| owner == by);
-        words.iter().find(|word| word.first_seen >= since && counts(&word.spec.by)).map(|word| word.spec.by.clone())
     }
 
     /// The verdict over checks, in the order of the product page: Fail, Pending, Conditional, Pass.
@@ -239,6 +299,8 @@ impl Pass<'_> {
             (Verdict::Fail, false, format!("{} missed, its mitigation is not accepted", missed.join(", ")))
         } else if !waiting.is_empty() {
             (Verdict::Pending, false, format!("critical: {} missed, not yet for long enough", waiting.join(", ")))
+        } else if !checks.is_empty() && checks.iter().all(|check| check.state == CheckState::NotDue) {
+            (Verdict::Pending, false, "nothing is due yet".to_owned())
         } else if !unknown.is_empty() {
             (Verdict::Pending, false, format!("unknown: {}", unknown.join(", ")))
         } else if !missed.is_empty() {
@@ -297,6 +359,11 @@ impl Pass<'_> {
         self.look_again(until);
         self.now < until
     }
+}
+
+/// A word that is there and does not count.
+fn not_counted(word: &str, by: Option<String>) -> String {
+    by.map_or_else(String::new, |by| format!("; the {word} by {by} does not count: {by} authored the change"))
 }
 
 fn judge_reading(pass: Option<&Threshold>, reading: &Reading) -> CheckState {

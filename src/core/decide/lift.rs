@@ -50,7 +50,7 @@ impl Pass<'_> {
         if stable && complete && holding {
             self.event(format!("Rollback/{id}"), "ReviewsReopened", format!("stable for {}", hold.until_stable_for));
             for gate in gates {
-                let due = DueReview { due_at: now, reopened: true };
+                let due = DueReview { due_at: now, reopened: true, call: false };
                 self.memory.gates.entry(gate).or_default().due = Some(due);
             }
         }

@@ -39,6 +39,12 @@ pub struct ProgramMemory {
     /// Requests that were carried out.
     #[serde(default)]
     pub done_requests: BTreeSet<String>,
+    /// The digest of what the documents wanted last, incidents, invites and words aside.
+    #[serde(default)]
+    pub content: Option<String>,
+    /// The person who authored that change, where it is known.
+    #[serde(default)]
+    pub changed_by: Option<String>,
     /// Open incidents whose document was removed: they stay open.
     #[serde(default)]
     pub kept_incidents: BTreeSet<String>,
@@ -50,9 +56,18 @@ pub struct GateMemory {
     /// Since when each check has been missed without a break.
     #[serde(default)]
     pub missed_since: BTreeMap<String, Timestamp>,
-    /// The last reading of each check that was a value or an unknown (for stale data).
+    /// Who authored the change that was in force when the miss began, where that is known.
     #[serde(default)]
-    pub last: BTreeMap<String, Reading>,
+    pub missed_under: BTreeMap<String, Option<String>>,
+    /// What checks that compare read before the stage that opened last.
+    #[serde(default)]
+    pub baselines: BTreeMap<String, Reading>,
+    /// When each phase of a checklist that goes in order began.
+    #[serde(default)]
+    pub phases: BTreeMap<String, Timestamp>,
+    /// Phases that were told to be overdue.
+    #[serde(default)]
+    pub overdue: BTreeSet<String>,
     /// The review that is due and not sealed yet.
     #[serde(default)]
     pub due: Option<DueReview>,
@@ -74,6 +89,9 @@ pub struct DueReview {
     pub due_at: Timestamp,
     /// Whether it is the one that a lifted `holdReviews` re-opened.
     pub reopened: bool,
+    /// Whether it is that of a decision call, which waits for a measurement of its own.
+    #[serde(default)]
+    pub call: bool,
 }
 
 /// A sealed review, in short.
@@ -101,6 +119,12 @@ pub struct RolloutMemory {
     /// How far each flag's share has grown in the stage that is open, by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ramps: BTreeMap<String, RampMemory>,
+    /// The newest decision call of each stage.
+    #[serde(default)]
+    pub calls: BTreeMap<String, CallMemory>,
+    /// Announcements that were sent, or are too late to be.
+    #[serde(default)]
+    pub announced: BTreeSet<String>,
 }
 
 /// How far a flag's share has grown.
@@ -115,6 +139,16 @@ pub struct RampMemory {
     /// Whether something keeps it from growing at all: its time begins anew after that.
     #[serde(default)]
     pub stopped: bool,
+}
+
+/// A decision call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CallMemory {
+    /// When it began.
+    pub began: Timestamp,
+    /// What came of it so far, in a line; empty while it goes on.
+    #[serde(default)]
+    pub outcome: String,
 }
 
 /// What is remembered of a plan's triggers.

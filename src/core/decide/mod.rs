@@ -7,6 +7,10 @@
 //!
 //! Must not know: I/O, async, the system's time.
 
+mod announce;
+mod approval;
+mod brakes;
+mod call;
 mod decision;
 mod document;
 mod effective;
@@ -15,6 +19,7 @@ mod gate;
 mod lift;
 mod memory;
 mod pass;
+mod phase;
 mod ramp;
 mod reading;
 mod review;
@@ -25,6 +30,7 @@ mod state;
 mod tests;
 mod trigger;
 mod verify;
+mod versus;
 mod workloads;
 
 pub use decision::*;
@@ -55,6 +61,7 @@ pub fn decide(
     pass.runs();
     pass.reviews();
     pass.stages();
+    pass.announcements();
     let effective = pass.effective();
     pass.describe(&effective);
     Decision {

@@ -7,7 +7,7 @@ use jiff::{Timestamp, Zoned, civil::Date, tz::TimeZone};
 use super::{Event, GateVerdict, Memory, Message, ObjectState, Readings, SealedReview, SignoffFact, Verdict};
 use crate::{
     desired::{ProgramDesired, Revision},
-    resources::{Edge, Moment, Says, SignoffSpec, Verified},
+    resources::{Edge, Moment, Person, Says, SignoffSpec, Verified},
 };
 
 /// The state of one pass. Its verbs are in the files of this room, one a subject.
@@ -41,6 +41,10 @@ impl<'a> Pass<'a> {
         let day0 = program.program.spec.starts_on.or(memory.program.day0);
         let day0 = day0.unwrap_or_else(|| monday_of(&first_seen.to_zoned(zone.clone())));
         memory.program.day0 = Some(day0);
+        if memory.program.content.as_deref() != Some(&program.content) {
+            memory.program.content = Some(program.content.clone());
+            memory.program.changed_by = person_of(program, revision);
+        }
         Self {
             program,
             revision,
@@ -128,6 +132,13 @@ impl<'a> Pass<'a> {
     pub fn run_in_force(&self) -> Option<&str> {
         self.memory.runs.iter().find(|(_, run)| run.in_force()).map(|(id, _)| id.as_str())
     }
+}
+
+/// The person who authored a revision, by the address in its commit.
+fn person_of(program: &ProgramDesired, revision: &Revision) -> Option<String> {
+    let author = revision.author.as_ref()?;
+    let known = |person: &Person| person.git.iter().any(|address| address.eq_ignore_ascii_case(author));
+    program.program.spec.people.iter().find(|(_, person)| known(person)).map(|(name, _)| name.clone())
 }
 
 fn monday_of(at: &Zoned) -> Date {

@@ -1,4 +1,5 @@
-//! Shares of people that grow while a stage is open. A share never shrinks by itself, does not grow while a rollback is in force, while its rollout is suspended, or
+//! Shares of people that grow while a stage is open. A share never shrinks by itself, does not grow while a rollback is in force, its rollout is suspended or the
+//! line stopped, or
 //! while its gate says anything but Pass (what is not known is no Pass).
 //!
 //! Must not know: how a person is picked.
@@ -30,7 +31,7 @@ impl Pass<'_> {
     fn grow(&mut self, rollout: &str, spec: &RolloutSpec, (key, ramp): (&str, &Ramp), at: &mut RampMemory) {
         let suspend = spec.suspend.as_ref().or(self.program.program.spec.suspend.as_ref());
         let suspended = suspend.is_some_and(|suspend| self.now < self.resolve(suspend.until, Edge::End));
-        let stopped = self.run_in_force().is_some() || suspended;
+        let stopped = self.run_in_force().is_some() || suspended || !self.readings.stops.is_empty();
         if at.stopped && !stopped {
             at.since = self.now;
         }

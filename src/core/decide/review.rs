@@ -52,7 +52,7 @@ impl Pass<'_> {
             } else if self.reviews_held() {
                 self.row(name, at, "held by a rollback");
             } else if let Some(memory) = self.memory.gates.get_mut(name) {
-                memory.due = Some(DueReview { due_at: at, reopened: false });
+                memory.due = Some(DueReview { due_at: at, reopened: false, call: false });
             }
         }
         if let Some(memory) = self.memory.gates.get_mut(name) {
@@ -86,6 +86,9 @@ impl Pass<'_> {
             return;
         }
         let Some(live) = self.verdicts.get(name).cloned() else { return };
+        if due.call && self.waits_for_measurement(name, spec, due.due_at) {
+            return;
+        }
         let verdict = self.judge(name, spec, live.checks, Occasion::Review { due_at: due.due_at });
         let waits_for_mitigation = verdict.verdict == Verdict::Pending && verdict.reason.starts_with("mitigation");
         let waits = waits_for_mitigation || self.waits_for_another(spec, &verdict) || due.reopened;

@@ -11,6 +11,7 @@ impl Pass<'_> {
         for (name, rollout) in &self.program.rollouts {
             self.memory.rollouts.entry(name.clone()).or_default();
             while let Some(next) = self.next_stage(name, &rollout.spec) {
+                self.hold_call(name, next);
                 let waits = self.stage_waits(name, &rollout.spec, next);
                 if !waits.is_empty() {
                     break;
@@ -38,6 +39,7 @@ impl Pass<'_> {
         memory.current = Some(stage.name.clone());
         memory.opened.insert(stage.name.clone(), now);
         memory.next_since = Some(now);
+        self.keep_baselines();
         self.event(format!("Rollout/{rollout}"), "StageOpened", format!("stage {} is open", stage.name));
     }
 
@@ -48,6 +50,9 @@ impl Pass<'_> {
         let memory = self.memory.rollouts.entry(rollout.to_owned()).or_default();
         let since = *memory.next_since.get_or_insert(first_seen);
         let opened = memory.current.as_ref().and_then(|current| memory.opened.get(current)).copied();
+        let since = self.round(rollout, stage, since);
+        self.brakes(&mut waits);
+        self.call_waits(stage, since, &mut waits);
         if let Some(suspend) = spec.suspend.as_ref().or(self.program.program.spec.suspend.as_ref()) {
             let until = self.resolve(suspend.until, Edge::End);
             self.look_again(until);
@@ -151,8 +156,18 @@ impl Pass<'_> {
 
     /// Any standing NO-GO blocks.
     fn no_go(&self, rollout: &str, stage: &Stage, since: jiff::Timestamp) -> Vec<Wait> {
-        let against = self.votes(rollout, stage, since).into_iter().filter(|(_, says)| *says == Says::NoGo);
-        against.map(|(by, _)| wait(format!("NO-GO from {by}"), &by)).collect()
+        let about = |spec: &SignoffSpec| {
+            matches!(spec.says, Says::Go | Says::NoGo)
+                && spec.rollout.as_deref() == Some(rollout)
+                && spec.stage.as_deref() == Some(stage.name.as_str())
+        };
+        let words = self.words(about).into_iter().filter(|word| word.first_seen >= since);
+        let against = words.filter(|word| word.spec.says == Says::NoGo).map(|word| {
+            let note = word.spec.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+            let until = word.spec.until.map(|until| format!(", until {}", self.resolve(until, Edge::End)));
+            wait(format!("NO-GO from {}{note}{}", word.spec.by, until.unwrap_or_default()), &word.spec.by)
+        });
+        against.collect()
     }
 
     /// The cohorts that the current stages list, in order of name.

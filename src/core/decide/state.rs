@@ -42,6 +42,21 @@ impl Pass<'_> {
                 };
                 waits.push(Wait { on: format!("{} {}: {}", result.state.mark(), check.name, result.detail), from });
             }
+            for phase in gate.spec.phases.iter().filter(|phase| phase.undo.is_some()) {
+                let missed = |check: &&super::CheckResult| {
+                    check.phase.as_ref() == Some(&phase.name) && check.state == CheckState::Missed
+                };
+                if let (Some(undo), Some(check)) = (&phase.undo, verdict.checks.iter().find(missed)) {
+                    let how = undo.how.clone().unwrap_or_default();
+                    let plan = undo.plan.as_ref().map(|plan| format!("betagate rollback start {plan}"));
+                    let on = format!("phase {}: {} is missed; it can be taken back", phase.name, check.name);
+                    waits.push(Wait {
+                        on,
+                        from: plan.into_iter().chain((!how.is_empty()).then_some(how)).collect::<Vec<_>>().join("; "),
+                    });
+                }
+            }
+            let phases = self.phases_summary(&gate.spec, &verdict.checks);
             let held = if gate.spec.review.is_some() && self.reviews_held() { "; reviews are held" } else { "" };
             let passes = self.memory.gates.get(name).map_or(0, |memory| memory.passes_in_row);
             let row = if gate.spec.review.is_some() {
@@ -52,7 +67,7 @@ impl Pass<'_> {
             self.put(
                 format!("Gate/{name}"),
                 verdict.verdict.to_string(),
-                format!("{}{held}{row}", verdict.reason),
+                format!("{}{phases}{held}{row}", verdict.reason),
                 waits,
             );
         }
@@ -80,6 +95,7 @@ impl Pass<'_> {
                 (None, None) => "no stages".to_owned(),
             };
             let summary = if overdue { format!("{summary}; overdue") } else { summary };
+            let summary = summary + &self.call_summary(name, &rollout.spec);
             waits.extend(self.ramp_waits(name, &rollout.spec));
             self.put(format!("Rollout/{name}"), state, summary, waits);
         }
@@ -210,6 +226,10 @@ impl Pass<'_> {
     fn describe_program(&mut self) {
         let (state, summary) = match self.run_in_force() {
             Some(run) => ("Held", format!("rollback {run} is in force")),
+            None if !self.readings.stops.is_empty() => {
+                let said = self.readings.stops.iter().map(|stop| format!("{}: {}", stop.by, stop.reason));
+                ("Stopped", format!("the line is stopped by {}", said.collect::<Vec<_>>().join("; ")))
+            }
             None => ("Running", format!("day 0 is {}", self.day0)),
         };
         self.put(format!("Program/{}", self.program.name()), state, summary, Vec::new());

@@ -47,7 +47,8 @@ pub fn build<'a>(
     revision: Revision,
     options: &BuildOptions<'_>,
 ) -> Result<Built, Vec<Problem>> {
-    let (desired, problems) = survey(files, revision, options);
+    let (mut desired, problems) = survey(files, revision, options);
+    desired.programs.values_mut().for_each(|program| program.content = program.digest());
     if problems.iter().any(Problem::is_error) { Err(problems) } else { Ok(Built { desired, warnings: problems }) }
 }
 

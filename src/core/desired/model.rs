@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::resources::{
     CohortSpec, DatasetSpec, FlagSpec, GateSpec, IncidentSpec, InviteSpec, ProgramSpec, RollbackPlanSpec, RolloutSpec,
@@ -82,6 +83,8 @@ pub struct ProgramDesired {
     pub datasets: ByName<DatasetSpec>,
     /// Gates in the order in which they seal: one that reads another comes after it.
     pub gate_order: Vec<String>,
+    /// A digest of all that is wanted; incidents, invites and words aside, which change nothing that is wanted.
+    pub content: String,
 }
 
 impl ProgramDesired {
@@ -100,7 +103,26 @@ impl ProgramDesired {
             workloads: BTreeMap::new(),
             datasets: BTreeMap::new(),
             gate_order: Vec::new(),
+            content: String::new(),
         }
+    }
+
+    /// The digest of all that is wanted of it, for [`ProgramDesired::content`].
+    pub(super) fn digest(&self) -> String {
+        fn specs<S: Serialize>(all: &ByName<S>) -> Vec<(&String, &S)> {
+            all.iter().map(|(name, resource)| (name, &resource.spec)).collect()
+        }
+        let wanted = serde_json::json!([
+            self.program.spec,
+            specs(&self.cohorts),
+            specs(&self.flags),
+            specs(&self.gates),
+            specs(&self.rollouts),
+            specs(&self.plans),
+            specs(&self.workloads),
+            specs(&self.datasets)
+        ]);
+        data_encoding::HEXLOWER.encode(&Sha256::digest(wanted.to_string().as_bytes()))
     }
 
     /// Its name.

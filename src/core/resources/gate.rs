@@ -39,6 +39,13 @@ pub struct GateSpec {
     /// How often it is measured; every 5m when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measure: Option<Measure>,
+    /// The phases of a checklist, in order: a check of a phase is not due before the phase begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub phases: Vec<Phase>,
+    /// Whether a phase waits until everything of the one before it is done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_order: bool,
     /// What must hold.
     #[schemars(length(min = 1, max = 200))]
     pub checks: Vec<Check>,
@@ -65,6 +72,59 @@ pub struct Review {
     /// Reviews before it are board rows, Pending, and seal nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Moment>,
+}
+
+/// A part of a checklist that begins at a time of its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("!(has(self.from) && has(self.after))").message("a phase begins from a moment, or after a stage: give one of them"))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Phase {
+    /// Its name, unique in the gate.
+    pub name: String,
+    /// What it is about, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// When it begins, such as -3d; left out, and without `after`: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Moment>,
+    /// It begins so long after a stage opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<AfterStage>,
+    /// By when after its beginning all of it is to be done; later the gate's owner is paged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Span>,
+    /// It begins anew so often: what was signed before counts no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<Span>,
+    /// How what it did is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<PhaseUndo>,
+}
+
+/// A time after a stage opened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AfterStage {
+    /// The rollout.
+    pub rollout: String,
+    /// Its stage.
+    pub stage: String,
+    /// How long after it; at once when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Span>,
+}
+
+/// How a phase is taken back: by a plan, or by what people do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("has(self.plan) || has(self.how)").message("undo needs plan or how"))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PhaseUndo {
+    /// The rollback plan that takes it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// What people do, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub how: Option<String>,
 }
 
 /// How often a gate is measured.
@@ -97,6 +157,12 @@ pub struct Check {
     /// Its column on the board; the name when left out; none when empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
+    /// The phase of the checklist that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Compares: `pass` is then about the value's share of what it was before (`<= 150%`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vs: Option<Versus>,
     /// What the value must meet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass: Option<Threshold>,
@@ -193,6 +259,21 @@ impl FunnelStep {
     }
 }
 
+impl Check {
+    /// Whether it is measured from time to time; else it is known at every moment.
+    pub fn is_measured(&self) -> bool {
+        self.signoff.is_none() && self.gate.is_none() && self.incidents.is_none()
+    }
+}
+
+/// What a value is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Versus {
+    /// The last value from before the stage that opened last. How long the window is that it speaks of, the query says.
+    BeforeStage,
+}
+
 /// Whether a check without a reading is mandatory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -256,7 +337,7 @@ pub struct IncidentCheck {
     /// Only those that are open.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub open: bool,
-    /// Only those that nobody acknowledged for this long.
+    /// Only those that nobody has acknowledged for longer than this; with `within`, also those that somebody acknowledged too late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unacknowledged_for: Option<Span>,
 }

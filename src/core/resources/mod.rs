@@ -7,6 +7,7 @@
 
 mod cohort;
 mod dataset;
+mod days;
 mod flag;
 mod gate;
 mod incident;
@@ -24,6 +25,7 @@ mod workload;
 
 pub use cohort::*;
 pub use dataset::*;
+pub use days::*;
 pub use flag::*;
 pub use gate::*;
 pub use incident::*;

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Rate, ResourceStatus, Span};
+use super::{Days, Hours, Rate, ResourceStatus, Span};
 
 /// A beta program. Everything else belongs to one by `spec.program`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +52,10 @@ pub struct ProgramSpec {
     /// Who is on duty, hour by hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duty: Option<Duty>,
+    /// Days, in the program's zone, on which no stage opens: SAT, 2026-12-24, 2026-12-24/2027-01-06.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub quiet_days: Vec<Days>,
     /// Where notes go, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 100))]
@@ -169,6 +173,23 @@ pub struct Duty {
     /// Who takes turns, in order; the next one is the backup.
     #[schemars(length(min = 1))]
     pub people: Vec<String>,
+    /// The staffed hours of a day in the program's zone, such as 08:00-20:00; all of them when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<Hours>,
+    /// Who is away, and when: the next of the others who is there takes the turn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    pub away: Vec<Away>,
+}
+
+/// Days on which somebody can't be on duty.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Away {
+    /// Who.
+    pub person: String,
+    /// When: a day, from one to another, or a weekday.
+    pub days: Days,
 }
 
 /// Where a note can go: any of the ways.

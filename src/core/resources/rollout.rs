@@ -52,6 +52,10 @@ pub struct Stage {
     /// Default variants of flags, by key, while it is the current one: for everyone, or for a share of people that grows step by step.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub flags: BTreeMap<String, StageFlag>,
+    /// What is told about it, to whom, and when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub announce: Vec<Announcement>,
     /// Images of workloads, by name, while it is the current one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub workloads: BTreeMap<String, String>,
@@ -132,6 +136,48 @@ impl JsonSchema for StageFlag {
     }
 }
 
+/// A note about a stage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Announcement {
+    /// What it is sent at; when it opens, when left out.
+    #[serde(default, skip_serializing_if = "StageEvent::is_opened")]
+    pub event: StageEvent,
+    /// How long before or after that: -24h, +1h. Before is only known of a window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Moment>,
+    /// The channels.
+    #[schemars(length(min = 1))]
+    pub to: Vec<String>,
+    /// The template's name.
+    pub template: String,
+    /// What it is filled with, beside program, rollout, stage, cohort, opens, closes, expiry, reason and feedback_url.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 100))]
+    pub variables: BTreeMap<String, String>,
+}
+
+/// What happens to a stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum StageEvent {
+    /// Its window begins.
+    Window,
+    /// It opens.
+    #[default]
+    Opened,
+    /// Its window ended before it opened.
+    Overdue,
+    /// Somebody said NO-GO.
+    NoGo,
+}
+
+impl StageEvent {
+    fn is_opened(&self) -> bool {
+        *self == Self::Opened
+    }
+}
+
 /// When a stage may open.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -181,6 +227,17 @@ pub struct EnterSignoffs {
     /// How their words add up.
     #[serde(default)]
     pub rule: SignoffRule,
+    /// When they come together. What was said before counts for nothing, and the stage's gates are reviewed then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<Call>,
+}
+
+/// A decision call: people come together and say GO or NO-GO. A NO-GO says why, and with `until` when the next call is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Call {
+    /// When it begins, such as +18h or 2026-05-18T18:00:00Z.
+    pub at: Moment,
 }
 
 /// How words add up. One NO-GO blocks under either.

@@ -12,6 +12,8 @@ use jiff::{
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::{Days, Hours};
+
 /// A scalar that is written as text: how it is called in schemas, and how a reader would write one.
 pub trait Scalar: FromStr<Err = String> + fmt::Display {
     /// The `format` under which the shape check finds its parser.
@@ -48,6 +50,8 @@ macro_rules! text_scalar {
     };
 }
 
+pub(super) use text_scalar;
+
 /// A parser of one scalar language, as the shape check calls it.
 pub type Reader = fn(&str) -> Result<(), String>;
 
@@ -58,6 +62,8 @@ pub const FORMATS: &[(&str, Reader)] = &[
     (Threshold::FORMAT, |s| s.parse::<Threshold>().map(drop)),
     (Rate::FORMAT, |s| s.parse::<Rate>().map(drop)),
     (Cron::FORMAT, |s| s.parse::<Cron>().map(drop)),
+    (Days::FORMAT, |s| s.parse::<Days>().map(drop)),
+    (Hours::FORMAT, |s| s.parse::<Hours>().map(drop)),
     ("betagate-zone", |s| {
         TimeZone::get(s).map(drop).map_err(|_| format!("'{s}' is not a time zone, such as Europe/Rome"))
     }),

@@ -12,7 +12,7 @@ use crate::decide::{
     Reading, Readings, Receipt, SignoffFact, Verdict,
 };
 use crate::desired::ProgramDesired;
-use crate::resources::{Check, Says, SignoffSpec};
+use crate::resources::{Says, SignoffSpec};
 
 pub(super) struct World<'a> {
     pub program: &'a ProgramDesired,
@@ -94,7 +94,7 @@ impl<'a> World<'a> {
 
     fn assume_met(&mut self, told: &BTreeSet<&CheckRef>) {
         for gate in self.program.gates.values() {
-            for check in gate.spec.checks.iter().filter(|check| is_measured(check)) {
+            for check in gate.spec.checks.iter().filter(|check| check.is_measured()) {
                 let at = CheckRef::new(&gate.name, &check.name);
                 let value = check.pass.as_ref().map_or(1.0, |pass| pass.a_value_that_meets());
                 if !told.contains(&at) {
@@ -228,15 +228,6 @@ impl<'a> World<'a> {
 }
 
 /// Whether a check reads a value from outside.
-fn is_measured(check: &Check) -> bool {
-    check.kpi.is_some()
-        || check.sql.is_some()
-        || check.prometheus.is_some()
-        || check.http.is_some()
-        || check.job.is_some()
-        || check.fact.is_some()
-}
-
 /// A reading from a history that holds a plain value.
 pub(super) fn value(value: f64) -> Outcome {
     Outcome::Value { value, numerator: None, denominator: None, samples: None }

@@ -1,6 +1,8 @@
 //! Scenarios on a virtual clock, in a world that carries out every decision at once unless a test says otherwise.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
+mod calls;
+mod checklists;
 mod flags;
 mod gates;
 mod histories;
@@ -29,6 +31,8 @@ struct World {
     events: Vec<Event>,
     /// Whether API processes take on new flag snapshots.
     api_follows: bool,
+    /// Whose commit is in force.
+    author: Option<String>,
 }
 
 fn resource<S: DeserializeOwned>(name: &str, spec: &str) -> Resource<S> {
@@ -94,6 +98,7 @@ fn world() -> World {
         sealed: Vec::new(),
         events: Vec::new(),
         api_follows: true,
+        author: None,
     }
 }
 
@@ -111,7 +116,7 @@ impl World {
     /// Decides until nothing changes, the world following each decision.
     fn settle(&mut self) {
         for _ in 0..60 {
-            let revision = Revision { id: "r1".to_owned(), ..Revision::default() };
+            let revision = Revision { id: "r1".to_owned(), author: self.author.clone(), ..Revision::default() };
             let decision = decide(&self.desired, &revision, &self.readings, &self.memory, self.now);
             let quiet = decision.memory == self.memory && decision.messages.is_empty();
             self.memory = decision.memory.clone();

@@ -90,6 +90,7 @@ impl Rules<'_> {
                 let message = format!("only {mitigable} checks are not critical, so no more than that can be missed");
                 self.warning(document, "/spec/conditional/missed", message);
             }
+            self.phases(name, &gate.spec);
             let mut seen = BTreeSet::new();
             for (place, check) in gate.spec.checks.iter().enumerate() {
                 let pointer = format!("/spec/checks/{place}");
@@ -148,6 +149,8 @@ impl Rules<'_> {
         }
         self.funnel(gate, check, pointer);
         self.counts(gate, check, pointer);
+        self.in_phase(gate, check, pointer);
+        self.versus(gate, check, pointer);
         self.job(gate, check, pointer);
         if let Some(severity) = check.incidents.as_ref().and_then(|incidents| incidents.severity.as_ref()) {
             self.severity(document, &format!("{pointer}/incidents/severity"), severity);

@@ -2,6 +2,7 @@
 //!
 //! Must not know: how documents are read, the time.
 
+mod checklists;
 mod flags;
 mod gates;
 mod people;

@@ -22,6 +22,9 @@ impl Rules<'_> {
         for (place, name) in spec.duty.iter().flat_map(|duty| duty.people.iter().enumerate()) {
             self.person(document, &format!("/spec/duty/people/{place}"), name);
         }
+        for (place, away) in spec.duty.iter().flat_map(|duty| duty.away.iter().enumerate()) {
+            self.person(document, &format!("/spec/duty/away/{place}/person"), &away.person);
+        }
         self.lasting(document, "/spec/duty/shifts", spec.duty.as_ref().map(|duty| duty.shifts));
         for (name, person) in &spec.people {
             if let Some(address) = &person.notify {

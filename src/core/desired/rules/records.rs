@@ -85,6 +85,20 @@ impl Rules<'_> {
                 gate.spec.checks.iter().map(|check| check.name.as_str()),
             );
         }
+        let has_call = || {
+            let stages = self.program.rollouts.get(spec.rollout.as_deref()?)?.spec.stages.iter();
+            let mut stages = stages.filter(|stage| Some(&stage.name) == spec.stage.as_ref());
+            stages.next()?.enter.as_ref()?.signoffs.as_ref()?.call
+        };
+        if spec.says == Says::NoGo && has_call().is_some() {
+            for (field, missing) in
+                [("note, what is to be mended", spec.note.is_none()), ("until, the next call", spec.until.is_none())]
+            {
+                if missing {
+                    self.problem(document, "/spec/says", format!("a no-go in a decision call names {field}"));
+                }
+            }
+        }
         if let Some(rollout) = &spec.rollout
             && self.resource(document, "/spec/rollout", Kind::Rollout, rollout)
             && let (Some(stage), Some(rollout)) = (&spec.stage, self.program.rollouts.get(rollout))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Rules, token};
-use crate::resources::{Kind, Moment, Ramp, Stage};
+use crate::resources::{Kind, Moment, Ramp, Stage, StageEvent, Window};
 
 impl Rules<'_> {
     pub(super) fn stages(&mut self) {
@@ -64,6 +64,7 @@ impl Rules<'_> {
                 self.ramp(rollout, ramp, &pointer);
             }
         }
+        self.announcements(rollout, stage, pointer);
         let Some(enter) = &stage.enter else { return };
         for (place, gate) in enter.gates.iter().enumerate() {
             let at = format!("{pointer}/enter/gates/{place}");
@@ -94,6 +95,39 @@ impl Rules<'_> {
         self.lasting(document, &format!("{pointer}/every"), Some(ramp.every));
         if let Some(gate) = &ramp.gate {
             self.resource(document, &format!("{pointer}/gate"), Kind::Gate, gate);
+        }
+    }
+
+    /// Where announcements go, and whether their moment can be known.
+    fn announcements(&mut self, rollout: &str, stage: &Stage, pointer: &str) {
+        let document = self.document(Kind::Rollout, rollout);
+        for (place, announcement) in stage.announce.iter().enumerate() {
+            let at = format!("{pointer}/announce/{place}");
+            self.template(document, &format!("{at}/template"), &announcement.template);
+            if !self.doubted("/spec/channels") {
+                let channels: Vec<&str> = self.program.program.spec.channels.keys().map(String::as_str).collect();
+                for (number, channel) in announcement.to.iter().enumerate() {
+                    self.known(document, &format!("{at}/to/{number}"), "channel", channel, channels.iter().copied());
+                }
+            }
+            let window = stage.window.unwrap_or(Window { from: None, until: None });
+            let missing = match announcement.event {
+                StageEvent::Window => window.from.is_none().then_some("the stage has no window that begins"),
+                StageEvent::Overdue => window.until.is_none().then_some("the stage has no window that ends"),
+                StageEvent::Opened | StageEvent::NoGo => None,
+            };
+            if let Some(message) = missing {
+                self.problem(document, &format!("{at}/event"), message);
+            }
+            match announcement.at {
+                None => {}
+                Some(Moment::Relative(by)) if by.is_negative() && announcement.event != StageEvent::Window => {
+                    let message = "only the beginning of a window is known before it comes: say `event: window`";
+                    self.problem(document, &format!("{at}/at"), message);
+                }
+                Some(Moment::Relative(_)) => {}
+                Some(_) => self.problem(document, &format!("{at}/at"), "it counts from what happens: -24h, +1h"),
+            }
         }
     }
 

@@ -39,6 +39,9 @@ fn gates() {
             "{ name: a, http: { source: web, path: /, pointer: /a }, minSamples: ¦3, pass: \"== 0\" }",
             "how many samples",
         ),
+        ("{ name: a, phase: ¦x, signoff: {} }", "no phase in this gate 'x'"),
+        ("{ name: a, signoff: {}, vs: ¦before-stage }", "only what is measured can be compared"),
+        ("{ name: a, kpi: retention_w4, vs: before-stage, pass: ¦\"<= 5m\" }", "a share of what was before"),
         ("{ name: a, incidents: { severity: ¦major }, pass: \"== 0\" }", "is no severity"),
         ("{ name: a, gate: { name: ¦weeky } }", "did you mean weekly?"),
         ("{ name: a, gate: { name: ¦g } }", "in a circle: g → g"),
@@ -68,6 +71,58 @@ fn gates() {
             &["warning: spec.conditional.missed: only 1 checks are not critical"],
         ),
     ]);
+}
+
+#[test]
+fn phases() {
+    let gate = |rest: &str| {
+        format!(
+            "{{ kind: Gate, metadata: {{ name: g }}, spec: {{ program: p, {rest}, checks: [ {{ name: a, phase: x, signoff: {{}} }} ] }} }}"
+        )
+    };
+    for (rest, said) in [
+        ("phases: [ { name: x }, { name: ¦x } ]", "already a phase 'x'"),
+        ("phases: [ { name: x, within: ¦0s } ]", "longer than nothing"),
+        ("phases: [ { name: x, after: { rollout: ¦bta, stage: pilot } } ]", "did you mean beta?"),
+        ("phases: [ { name: x, after: { rollout: beta, stage: ¦pilto } } ]", "did you mean pilot?"),
+        ("phases: [ { name: x, undo: { plan: ¦bakc } } ]", "did you mean back?"),
+        ("phases: [ { name: x } ], inOrder: ¦true", "an order needs two phases"),
+        ("phases: [ { name: x }, ¦{ name: z } ]", "warning: spec.phases[1]: no check belongs to phase 'z'"),
+    ] {
+        added(&[(&gate(rest), &[said])]);
+    }
+}
+
+#[test]
+fn announcements() {
+    let rollout = |window: &str, announce: &str| {
+        format!(
+            "{{ kind: Rollout, metadata: {{ name: r }}, spec: {{ program: p, stages: [ {{ name: a, {window} announce: [ {{ {announce} }} ] }} ] }} }}"
+        )
+    };
+    let window = "window: { from: +0d },";
+    for (window, announce, said) in [
+        (window, "at: -24h, event: window, to: [¦suport], template: hello", "did you mean support?"),
+        (window, "at: -24h, event: window, to: [support], template: ¦hallo", "no template"),
+        (window, "at: ¦-24h, to: [support], template: hello", "say `event: window`"),
+        (window, "at: ¦2026-03-02, to: [support], template: hello", "it counts from what happens"),
+        (window, "event: ¦overdue, to: [support], template: hello", "no window that ends"),
+        ("", "event: ¦window, to: [support], template: hello", "no window that begins"),
+    ] {
+        added(&[(&rollout(window, announce), &[said])]);
+    }
+}
+
+#[test]
+fn a_no_go_in_a_decision_call_says_what_is_to_be_mended_and_when_the_next_call_is() {
+    let rollout = "{ kind: Rollout, metadata: { name: r }, spec: { program: p, stages: [ { name: a, enter: { signoffs: { from: [ana], call: { at: +18h } } } } ] } }\n---\n";
+    let word = |rest: &str| {
+        format!(
+            "{rollout}{{ kind: Signoff, metadata: {{ name: w }}, spec: {{ program: p, by: ana, says: ¦no-go, rollout: r, stage: a {rest} }} }}"
+        )
+    };
+    added(&[(&word(", note: x"), &["names until"])]);
+    added(&[(&word(", until: 2026-03-20"), &["names note"])]);
 }
 
 #[test]

@@ -1,0 +1,139 @@
+//! Decision calls: people come together at a time, the stage's gates are measured and reviewed then, everybody says GO or NO-GO (seed 004).
+//!
+//! What was said before a call counts for nothing. A NO-GO says why in its note, and with `until` when the next call is: then everybody speaks anew.
+//!
+//! Must not know: what else a stage waits for.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{CallMemory, CheckRef, DueReview, Wait, pass::Pass};
+use crate::resources::{Check, Edge, EnterSignoffs, GateSpec, RolloutSpec, Says, SignoffSpec, Stage};
+
+/// A call's review waits no longer than so for a measurement of its own.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
+
+impl Pass<'_> {
+    /// Since when words about a stage count: since it became the next one, since its call began, since the newest NO-GO ran out.
+    pub fn round(&mut self, rollout: &str, stage: &Stage, since: Timestamp) -> Timestamp {
+        let call = asked(stage).and_then(|asked| asked.call);
+        let began = call.map_or(since, |call| self.resolve(call.at, Edge::Start).max(since));
+        self.look_again(began);
+        let about = |spec: &SignoffSpec| is_about(spec, rollout, stage);
+        let words: Vec<_> =
+            self.readings.signoffs.iter().filter(|word| about(&word.spec) && word.first_seen >= since).collect();
+        let mut round = began;
+        for no in words.iter().filter(|word| word.spec.says == Says::NoGo) {
+            let Some(until) = no.spec.until.map(|until| self.resolve(until, Edge::End)) else { continue };
+            // Who said otherwise before it ran out made it void.
+            let void = words.iter().any(|word| {
+                word.spec.by == no.spec.by && word.first_seen > no.first_seen && word.first_seen < until.min(self.now)
+            });
+            self.look_again(until);
+            if !void && until <= self.now {
+                round = round.max(until);
+            }
+        }
+        round
+    }
+
+    /// What a stage waits for because of its call.
+    pub fn call_waits(&self, stage: &Stage, round: Timestamp, waits: &mut Vec<Wait>) {
+        let Some(asked) = asked(stage).filter(|asked| asked.call.is_some()) else { return };
+        if self.now < round {
+            let on = format!("the decision call of {} begins at {round}", asked.from.join(", "));
+            waits.push(Wait { on, from: "time; words count from then on".to_owned() });
+        }
+    }
+
+    /// Begins the call of a stage when its time has come: its gates are reviewed now. Tells what came of it.
+    pub fn hold_call(&mut self, rollout: &str, stage: &Stage) {
+        let Some(wanted) = asked(stage).filter(|asked| asked.call.is_some()) else { return };
+        let first_seen = self.first_seen();
+        let since = self.memory.rollouts.get(rollout).and_then(|memory| memory.next_since).unwrap_or(first_seen);
+        let began = self.round(rollout, stage, since);
+        if self.now < began || self.reviews_held() {
+            return;
+        }
+        let known = self.memory.rollouts.get(rollout).and_then(|memory| memory.calls.get(&stage.name));
+        if known.is_none_or(|known| known.began != began) {
+            self.begin_call(rollout, stage, wanted, began);
+        }
+        self.tell_outcome(rollout, stage, wanted, began);
+    }
+
+    fn begin_call(&mut self, rollout: &str, stage: &Stage, wanted: &EnterSignoffs, began: Timestamp) {
+        let call = CallMemory { began, outcome: String::new() };
+        self.memory.rollouts.entry(rollout.to_owned()).or_default().calls.insert(stage.name.clone(), call);
+        for gate in stage.enter.iter().flat_map(|enter| &enter.gates) {
+            let reviewed = self.program.gates.get(&gate.name).is_some_and(|gate| gate.spec.review.is_some());
+            let memory = self.memory.gates.entry(gate.name.clone()).or_default();
+            let sealed = memory.last_sealed.as_ref().is_some_and(|sealed| sealed.due_at >= began);
+            let due = memory.due.as_ref().is_some_and(|due| due.due_at >= began);
+            if reviewed && !sealed && !due {
+                memory.due = Some(DueReview { due_at: began, reopened: false, call: true });
+            }
+        }
+        let text =
+            format!("the call about stage {} began; it needs the words of {}", stage.name, wanted.from.join(", "));
+        self.event(format!("Rollout/{rollout}"), "CallBegan", text);
+    }
+
+    /// Whether a call's review still waits for readings of its own moment.
+    pub fn waits_for_measurement(&mut self, gate: &str, spec: &GateSpec, due_at: Timestamp) -> bool {
+        let until = due_at.checked_add(PATIENCE).unwrap_or(due_at);
+        self.look_again(until);
+        let old = |check: &Check| {
+            let reading = self.readings.checks.get(&CheckRef::new(gate, &check.name));
+            reading.is_none_or(|reading| reading.at < due_at)
+        };
+        self.now < until && spec.checks.iter().any(|check| check.is_measured() && old(check))
+    }
+
+    fn tell_outcome(&mut self, rollout: &str, stage: &Stage, wanted: &EnterSignoffs, began: Timestamp) {
+        let words = self.words(|spec| is_about(spec, rollout, stage));
+        let words: Vec<_> = words.into_iter().filter(|word| word.first_seen >= began).collect();
+        let against: Vec<String> = words
+            .iter()
+            .filter(|word| word.spec.says == Says::NoGo)
+            .map(|word| {
+                let scope = word.spec.note.as_deref().unwrap_or("without a note");
+                let next = word.spec.until.map(|until| format!("; next call at {}", self.resolve(until, Edge::End)));
+                format!("NO-GO by {}: {scope}{}", word.spec.by, next.unwrap_or_default())
+            })
+            .collect();
+        let said_go = |name: &String| words.iter().any(|word| word.spec.says == Says::Go && word.spec.by == *name);
+        let outcome = if !against.is_empty() {
+            against.join("; ")
+        } else if wanted.from.iter().all(said_go) {
+            let gates = stage.enter.iter().flat_map(|enter| &enter.gates);
+            let gates: Vec<_> = gates.map(|gate| format!("{} {}", gate.name, self.verdict(&gate.name))).collect();
+            format!("GO by {}; {}", wanted.from.join(", "), gates.join(", "))
+        } else {
+            String::new()
+        };
+        let memory = self.memory.rollouts.entry(rollout.to_owned()).or_default();
+        let Some(call) = memory.calls.get_mut(&stage.name).filter(|call| call.outcome != outcome) else { return };
+        call.outcome.clone_from(&outcome);
+        if !outcome.is_empty() {
+            self.event(format!("Rollout/{rollout}"), "CallDecided", format!("stage {}: {outcome}", stage.name));
+        }
+    }
+
+    /// The call of the next stage of a rollout in a line: for what stands in its status.
+    pub fn call_summary(&self, rollout: &str, spec: &RolloutSpec) -> String {
+        let next = self.next_stage(rollout, spec).map(|stage| stage.name.as_str());
+        let calls = self.memory.rollouts.get(rollout).map(|memory| &memory.calls);
+        let call = next.and_then(|next| calls?.get(next)).filter(|call| !call.outcome.is_empty());
+        call.map_or_else(String::new, |call| format!("; the call of {}: {}", call.began, call.outcome))
+    }
+}
+
+fn asked(stage: &Stage) -> Option<&EnterSignoffs> {
+    stage.enter.as_ref()?.signoffs.as_ref()
+}
+
+fn is_about(spec: &SignoffSpec, rollout: &str, stage: &Stage) -> bool {
+    matches!(spec.says, Says::Go | Says::NoGo)
+        && spec.rollout.as_deref() == Some(rollout)
+        && spec.stage.as_deref() == Some(stage.name.as_str())
+}
