@@ -185,6 +185,7 @@ impl Controller {
                 MessageKind::Note { .. } => "note",
                 MessageKind::Page { .. } => "page",
                 MessageKind::Document { .. } => "document",
+                MessageKind::Proposal { .. } => "proposal",
                 MessageKind::Job { .. } => "job",
                 MessageKind::Call { .. } => "call",
             };

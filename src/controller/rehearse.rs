@@ -208,6 +208,7 @@ impl Controller {
                 Err(_) => format!("note to {channel}"),
             },
             MessageKind::Document { owner, .. } => format!("cause document, owned by {owner}"),
+            MessageKind::Proposal { branch, .. } => format!("proposal on branch {branch}"),
             MessageKind::Job { job, .. } => format!("run {}", job.command.join(" ")),
             MessageKind::Call { call, .. } => {
                 let whom = call.source.as_ref().or(call.channel.as_ref()).cloned().unwrap_or_default();

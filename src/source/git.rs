@@ -9,6 +9,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::git_fetch::{Credentials, Fetch, ReadCredentials, without_user};
+use super::git_propose::{self, Proposal, Proposed};
 use super::git_read::{clean, resolve, snapshot};
 use super::snapshot::Snapshot;
 use super::{SourceError, git_read};
@@ -106,6 +107,26 @@ impl Git {
             return Ok(before.clone());
         }
         self.of(&tip.to_string(), before.map(AsRef::as_ref))
+    }
+
+    /// Writes a proposal to a branch of the remote. Blocking.
+    pub(super) fn propose(&self, proposal: &Proposal) -> Result<Proposed, SourceError> {
+        let _running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        clean(&self.settings.path)?;
+        let credentials = (self.settings.credentials)()?;
+        let fetch = Fetch {
+            url: &self.settings.url,
+            branch: self.settings.branch.as_deref(),
+            cache: &self.cache,
+            credentials: &credentials,
+            timeout: self.settings.timeout,
+        };
+        let tip = fetch.run()?;
+        let commit = fetch.push(&proposal.branch, || {
+            let cache = git2::Repository::open_bare(&self.cache).map_err(git_read::git)?;
+            git_propose::commit(&cache, tip, &self.settings.path, proposal)
+        })?;
+        Ok(Proposed { branch: proposal.branch.clone(), commit: commit.to_string() })
     }
 
     /// What was fetched last, for a start while the remote is away. Blocking.

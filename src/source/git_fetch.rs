@@ -118,6 +118,48 @@ impl Fetch<'_> {
         commit.map(|commit| commit.id()).map_err(super::git_read::git)
     }
 
+    /// Writes a commit of the bare repository to a branch of the remote that is not there yet; gives the commit that the branch ends with. Blocking.
+    pub(super) fn push(
+        &self,
+        branch: &str,
+        make: impl FnOnce() -> Result<Oid, SourceError>,
+    ) -> Result<Oid, SourceError> {
+        let cache = open_cache(self.cache)?;
+        let until = Instant::now() + self.timeout;
+        let wanted = format!("refs/heads/{branch}");
+        let mut remote = cache.remote_anonymous(self.url).map_err(|error| self.sorted(&error, until))?;
+        let there = {
+            let connection = remote
+                .connect_auth(Direction::Fetch, Some(self.callbacks(until)), Some(proxy()))
+                .map_err(|error| self.sorted(&error, until))?;
+            let heads = connection.list().map_err(|error| self.sorted(&error, until))?;
+            heads.iter().find(|head| head.name() == wanted).map(|head| head.oid())
+        };
+        // Proposed before, by one who died before its receipt; or somebody's own.
+        if let Some(there) = there {
+            return Ok(there);
+        }
+        let commit = make()?;
+        let own = format!("refs/betagate/{branch}");
+        cache.reference(&own, commit, true, "proposed").map_err(super::git_read::git)?;
+        let refused = std::rc::Rc::new(std::cell::RefCell::new(None));
+        let told = refused.clone();
+        let mut callbacks = self.callbacks(until);
+        callbacks.push_update_reference(move |_, status| {
+            *told.borrow_mut() = status.map(str::to_owned);
+            Ok(())
+        });
+        let mut options = git2::PushOptions::new();
+        options.remote_callbacks(callbacks).proxy_options(proxy());
+        let pushed = remote.push(&[format!("{own}:{wanted}")], Some(&mut options));
+        drop(options);
+        pushed.map_err(|error| self.sorted(&error, until))?;
+        match refused.borrow_mut().take() {
+            None => Ok(commit),
+            Some(why) => Err(SourceError::Credentials(format!("the branch {branch} was not taken: {why}"))),
+        }
+    }
+
     /// Asks the remote for the branch and its tip, without fetching anything.
     fn look(&self, remote: &mut Remote<'_>, until: Instant) -> Result<(String, Oid), SourceError> {
         let connection = remote

@@ -11,6 +11,7 @@ mod error;
 mod folder;
 mod git;
 mod git_fetch;
+mod git_propose;
 mod git_read;
 pub mod hook;
 mod select;
@@ -27,6 +28,7 @@ pub use error::SourceError;
 pub use folder::read as read_folder;
 pub use git::GitSettings;
 pub use git_fetch::{Credentials, ReadCredentials};
+pub use git_propose::{Proposal, Proposed};
 pub use git_read::{Change, at, changed_files, parted_from};
 pub use select::is_document;
 pub use snapshot::{Author, File, Revision, Snapshot};
@@ -131,6 +133,21 @@ impl Source {
                 self.fall_back().await.ok_or(error)
             }
         }
+    }
+
+    /// Proposes a change where the documents live: a commit on a branch of its own.
+    ///
+    /// # Errors
+    /// [`SourceError::Settings`] where they are in a folder, or there is nothing to propose; else what keeps it from being written.
+    pub async fn propose(&self, proposal: Proposal) -> Result<Proposed, SourceError> {
+        let kind = self.kind.clone();
+        let proposed = self.blocking(move || match &*kind {
+            Kind::Folder(_) => {
+                Err(SourceError::Settings("the documents are in a folder: nothing can be proposed".to_owned()))
+            }
+            Kind::Git(git) => git.propose(&proposal),
+        });
+        proposed.await
     }
 
     /// The last good snapshot, without looking.

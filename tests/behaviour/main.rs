@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod a_change_is_proposed_where_the_documents_live;
 mod a_cohort_goes_with_its_document;
 mod a_cohort_has_the_places_its_document_says;
 mod a_command_line_that_is_elsewhere_asks_the_server;
@@ -20,6 +21,7 @@ mod a_plan_is_rehearsed_and_nothing_is_changed;
 mod a_program_runs_from_yaml_to_an_ordered_rollback_and_back;
 mod a_pull_request_shows_what_it_would_do;
 mod a_rollback_is_carried_on_by_the_next_controller;
+mod a_rollback_needs_nothing_but_the_database_to_begin;
 mod addresses_need_not_lie_in_git;
 mod alerting_systems_open_and_close_incidents;
 mod an_invite_leaves_at_most_once;

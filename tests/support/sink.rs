@@ -23,7 +23,26 @@ pub struct Sink {
 
 impl Sink {
     pub async fn start() -> Sink {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    /// Listens again where one listened before.
+    pub async fn at(url: &str) -> Sink {
+        let address = url.trim_start_matches("http://").to_owned();
+        let listener = super::wait_for("the sink's port", std::time::Duration::from_secs(20), || {
+            std::net::TcpListener::bind(&address).ok()
+        });
+        listener.set_nonblocking(true).unwrap();
+        Self::on(TcpListener::from_std(listener).unwrap())
+    }
+
+    /// Listens no longer.
+    pub async fn stop(&mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
+
+    fn on(listener: TcpListener) -> Sink {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let heard = Arc::new(Mutex::new(Vec::new()));
         let taken = heard.clone();

@@ -1,4 +1,4 @@
-//! The commands and calls of rollback steps: claimed, carried out, receipted; at least once, under one key. They have a sender of their own, so that no
+//! The commands, calls and proposals of rollback steps: claimed, carried out, receipted; at least once, under one key. They have a sender of their own, so that no
 //! note waits behind a command.
 //!
 //! Must not know: why a step asks for one.
@@ -19,11 +19,12 @@ use tokio::process::Command;
 use super::super::jobs::{COPIES, copy};
 use super::super::secret_in;
 use super::{Order, Post, later, never};
-use crate::outbox::{Call, DeliveryError, Note, Webhook, effect_digest};
+use crate::outbox::{Call, DeliveryError, Documents, Note, Webhook, effect_digest};
 use crate::signals::net::Endpoint;
+use crate::source::Proposal;
 
 /// What only the leading controller does, beside notes.
-pub(in crate::controller) const KINDS: &[&str] = &["job", "call"];
+pub(in crate::controller) const KINDS: &[&str] = &["job", "call", "proposal"];
 /// A claim holds for longer than any job may take.
 pub(super) const LEASE: SignedDuration = SignedDuration::from_mins(15);
 /// How long a command may take when nothing else is said, and at most.
@@ -51,6 +52,22 @@ impl Post {
             }
             MessageKind::Call { holder, call, about } => {
                 self.call(&order.program, effect_key, (&holder, &call, about), now).await
+            }
+            MessageKind::Proposal { branch, message, run, document, revert } => {
+                let mut files = BTreeMap::new();
+                if let Some(key) = document {
+                    let path = Documents::of(&self.data).path(&run, &key);
+                    let text =
+                        std::fs::read(&path).map_err(|error| later(format!("the cause document: {}", error.kind())))?;
+                    files.insert(format!("incidents/{run}.md"), text);
+                }
+                let proposal = Proposal { branch, message, files, revert, at: now };
+                match self.source.propose(proposal).await {
+                    Ok(done) => {
+                        Ok(json!({ "way": "git", "reference": format!("{} {}", done.branch, done.commit), "at": now }))
+                    }
+                    Err(error) => Err(later(error.to_string())),
+                }
             }
             _ => Err(never("this is no command of a step".to_owned())),
         };

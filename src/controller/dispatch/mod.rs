@@ -37,7 +37,7 @@ use super::{Controller, ControllerError, Faults, Settings, secret_in};
 use crate::clock::Clock;
 use crate::keys::Keys;
 use crate::outbox::{DeliveryError, Mailer};
-use crate::source::Snapshot;
+use crate::source::{Snapshot, Source};
 use crate::store::{Store, StoreError};
 
 use invites::Lane;
@@ -88,6 +88,8 @@ pub(super) struct Post {
     wake: Arc<Notify>,
     /// Where commands run: the folder of the documents; a copy of the revision, when they are in Git.
     folder: Option<PathBuf>,
+    /// Where the documents live: what is proposed goes there.
+    source: Arc<Source>,
     /// The moments of this controller.
     faults: Arc<Faults>,
     /// Wakes the senders of notes and jobs: a pass has written some.
@@ -105,6 +107,7 @@ impl Post {
         Arc::new(Self {
             folder: settings.source.editable().map(std::path::Path::to_owned),
             faults,
+            source: settings.source.clone(),
             store: settings.store.clone(),
             clock: settings.clock.clone(),
             keys: settings.keys.clone(),

@@ -76,7 +76,9 @@ impl Post {
     ) -> Result<serde_json::Value, DeliveryError> {
         let program = &order.program;
         match what {
-            MessageKind::Job { .. } | MessageKind::Call { .. } => self.perform(order, effect_key, what, now).await,
+            MessageKind::Proposal { .. } | MessageKind::Job { .. } | MessageKind::Call { .. } => {
+                self.perform(order, effect_key, what, now).await
+            }
             MessageKind::Document { run, owner, body } => {
                 let document = CauseDocument { effect_key: effect_key.to_owned(), run, owner, body, at: now };
                 let receipt = Documents::of(&self.data).deliver(&document).await?;

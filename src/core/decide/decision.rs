@@ -233,6 +233,21 @@ pub enum MessageKind {
         /// What it begins with, in Markdown: trigger, timeline, readings.
         body: String,
     },
+    /// A change proposed in the Git repository of the documents.
+    Proposal {
+        /// The branch.
+        branch: String,
+        /// The commit's message.
+        message: String,
+        /// The run.
+        run: String,
+        /// The effect key of the cause document that is proposed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        document: Option<String>,
+        /// The commit that is taken back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revert: Option<String>,
+    },
     /// A command of a step.
     Job {
         /// The step, `RUN/STEP`.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Episode, Message, MessageKind, RunMemory, RunPhase, StepMemory, StepState, pass::Pass, trigger::just_after,
 };
-use crate::resources::{Action, OnFailure};
+use crate::resources::{Action, OnFailure, Propose};
 
 /// The holder of the hold that a step of a run makes: `RUN/STEP`, steps counted from 1.
 pub fn holder(run: &str, place: usize) -> String {
@@ -213,7 +213,10 @@ impl Pass<'_> {
             Some(Action::CaptureRootCause(capture)) => {
                 let body = self.cause_document(id, run, episode);
                 let what = MessageKind::Document { run: id.to_owned(), owner: capture.owner.clone(), body };
-                messages.push(Message { effect_key: format!("{base}/document"), what, deadline: None });
+                let document = format!("{base}/document");
+                messages.push(Message { effect_key: document.clone(), what, deadline: None });
+                let proposals = capture.propose.iter().filter(|what| first || **what == Propose::Document);
+                messages.extend(proposals.map(|what| proposal(*what, (id, run, about), (&base, &document))));
             }
             Some(Action::RunJob(job)) if first => {
                 let what = MessageKind::Job { holder: holder(id, place), job: job.clone() };
@@ -242,6 +245,26 @@ impl Pass<'_> {
             self.page_owners(&format!("{id}/online/{group}/{since}"), &text, 1);
         }
     }
+}
+
+/// What a cause step proposes where the documents live.
+fn proposal(what: Propose, (id, run, about): (&str, &RunMemory, &Episode), (base, document): (&str, &str)) -> Message {
+    let (name, what) = match what {
+        Propose::Document => {
+            let branch = format!("betagate/cause-{id}-{}", about.number);
+            let message = format!("Cause of rollback {id}\n\n{}", about.reason);
+            let document = Some(document.to_owned());
+            ("proposal-document", MessageKind::Proposal { branch, message, run: id.to_owned(), document, revert: None })
+        }
+        Propose::Revert => {
+            let branch = format!("betagate/revert-{id}");
+            let message =
+                format!("Take back {}\n\nIt was live when rollback {id} began: {}", run.revision, about.reason);
+            let revert = Some(run.revision.clone());
+            ("proposal-revert", MessageKind::Proposal { branch, message, run: id.to_owned(), document: None, revert })
+        }
+    };
+    Message { effect_key: format!("{base}/{name}"), what, deadline: None }
 }
 
 /// What a step's messages are told of their run.

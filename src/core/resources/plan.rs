@@ -255,6 +255,20 @@ pub struct PublishNote {
 pub struct CaptureRootCause {
     /// A name from the program's people.
     pub owner: String,
+    /// What is proposed in the Git repository of the documents, each on a branch of its own for people to look at. It is no part of the step's
+    /// verification.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub propose: Vec<Propose>,
+}
+
+/// What is proposed in the Git repository of the documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Propose {
+    /// The cause document, on the branch `betagate/cause-RUN-EPISODE`.
+    Document,
+    /// The revision that was live when the run began taken back, on the branch `betagate/revert-RUN`.
+    Revert,
 }
 
 /// When reviews open again.

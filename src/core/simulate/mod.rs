@@ -193,6 +193,7 @@ fn record(decision: &Decision, verdicts: &mut BTreeMap<String, Verdict>, now: Ti
             }
             MessageKind::Page { person, text } => ("Paged", format!("{person}: {text}")),
             MessageKind::Document { run, owner, .. } => ("DocumentWritten", format!("the cause of {run}, for {owner}")),
+            MessageKind::Proposal { branch, .. } => ("Proposed", format!("on branch {branch}")),
             MessageKind::Job { holder, job } => ("JobRun", format!("{holder}: {}", job.command.join(" "))),
             MessageKind::Call { holder, call, .. } => {
                 let whom = call.source.as_ref().or(call.channel.as_ref()).cloned().unwrap_or_default();

@@ -176,3 +176,27 @@ fn a_revision_that_was_gone_back_from_stays_in_quarantine_and_is_never_gone_back
     assert_eq!(world.run("further-2").steps[0].target, None);
     assert!(world.run("further-2").steps[0].detail.contains("no earlier revision"));
 }
+
+#[test]
+fn a_cause_step_proposes_its_document_for_each_episode_and_the_revert_once_and_waits_for_neither() {
+    let mut world = with("[{captureRootCause: {owner: founder, propose: [document, revert]}}]");
+    world.start("further");
+    world.start("further");
+    assert_eq!(world.states("further-1"), [StepState::Verified]);
+    let mut proposed: Vec<String> = world
+        .messages
+        .iter()
+        .filter_map(|message| match &message.what {
+            MessageKind::Proposal { branch, revert, .. } => {
+                Some(format!("{branch} {}", revert.clone().unwrap_or_default()))
+            }
+            _ => None,
+        })
+        .collect();
+    proposed.sort();
+    proposed.dedup();
+    assert_eq!(
+        proposed,
+        ["betagate/cause-further-1-1 ", "betagate/cause-further-1-2 ", "betagate/revert-further-1 r1"]
+    );
+}
