@@ -151,6 +151,10 @@ async fn up(folder: &Path, url: &str) -> (Up, String, String) {
         ),
     )
     .unwrap();
+    // Only what leaves as a file: a chat that nobody set up would hold the steps behind its note back for half an hour.
+    let plan = folder.join("manifests/kruxt/rollback.yaml");
+    let text = std::fs::read_to_string(&plan).unwrap();
+    std::fs::write(&plan, text.replace("[support, gym-operators]", "[gym-operators]")).unwrap();
     Keys::load_or_create(&folder.join(".betagate/keys")).unwrap();
     let port = support::free_port();
     let log = std::fs::File::create(folder.join("up.log")).unwrap();
