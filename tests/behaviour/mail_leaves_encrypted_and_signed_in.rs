@@ -14,6 +14,9 @@ const USER: (&str, &str) = ("beta", "a word: with/signs");
 const SIGNED: &str = "beta:a%20word%3A%20with%2Fsigns";
 const PEOPLE: [&str; 2] = ["ada@example.com", "bob@example.org"];
 
+/// Whom the program believes, where it sends, why nothing leaves, and which tries to sign in the server saw.
+type Case<'a> = (Option<&'a Certificate>, &'a dyn Fn(u16) -> String, &'a str, &'a [(bool, bool)]);
+
 /// A program that sends, and that believes this authority if there is one.
 async fn start(db: &TestDb, authority: Option<&Certificate>, url: &str) -> Beta {
     let more = if authority.is_some() { ", caRef: smtp-ca" } else { "" };
@@ -64,7 +67,7 @@ async fn a_certificate_that_nobody_vouches_for_and_a_wrong_password_let_nothing_
         let right = |port| format!("{scheme}://{SIGNED}@localhost:{port}?tls=required");
         let guessed = |port| format!("{scheme}://beta:guessed@localhost:{port}?tls=required");
         let unknown = "nobody vouches for its certificate";
-        let cases: [(Option<&Certificate>, &dyn Fn(u16) -> String, &str, &[(bool, bool)]); 3] = [
+        let cases: [Case<'_>; 3] = [
             (None, &right, unknown, &[]),
             (Some(&other), &right, unknown, &[]),
             (Some(&certificate), &guessed, "does not let this sender in (535)", &[(false, true)]),
