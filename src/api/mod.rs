@@ -17,11 +17,13 @@ pub mod flags_cache;
 pub mod groups;
 mod hooks;
 mod invites;
+mod knocks;
 mod limits;
 mod links;
 mod mail_hooks;
 pub mod ofrep;
 mod once;
+mod openapi;
 mod privacy;
 mod problem;
 mod repeatable;
@@ -34,6 +36,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use secrecy::SecretString;
+use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
@@ -104,12 +107,18 @@ pub struct AlertHooks {
 #[derive(OpenApi)]
 #[openapi(info(
     title = "betagate",
-    description = "Beta programs as code: accounts, invites, events, privacy, flags, administration."
+    description = "Beta programs as code: accounts, invites, events, privacy, flags, administration. Errors are problem documents (RFC 9457)."
 ))]
 struct Description;
 
 /// All that is served: evaluation in front, every route behind it.
 pub fn service(state: ApiState) -> Front<Router> {
+    let (flags, routes, _) = parts(state);
+    Front::new(flags, routes)
+}
+
+/// What evaluates flags, the routes behind it, and the description of all of it.
+fn parts(state: ApiState) -> (ofrep::OfrepState, Router, Arc<Value>) {
     let flags = ofrep::OfrepState {
         cache: state.cache.clone(),
         clock: state.clock.clone(),
@@ -136,9 +145,10 @@ pub fn service(state: ApiState) -> Front<Router> {
         .merge(privacy::routes())
         .merge(service::routes());
     let (routes, description) = described.split_for_parts();
-    let description = Arc::new(description);
+    let description = Arc::new(openapi::complete(&description));
+    let told = description.clone();
     let routes = routes
-        .route("/openapi.json", axum::routing::get(move || async move { axum::Json((*description).clone()) }))
+        .route("/openapi.json", axum::routing::get(move || async move { axum::Json((*told).clone()) }))
         .merge(crate::pages::routes())
         .layer(axum::middleware::from_fn_with_state(state.clone(), service::count))
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -146,7 +156,7 @@ pub fn service(state: ApiState) -> Front<Router> {
         .merge(ofrep::router(flags.clone()))
         .layer(CatchPanicLayer::new())
         .layer(axum::middleware::map_response(problem::in_our_form));
-    Front::new(flags, routes)
+    (flags, routes, description)
 }
 
 /// How many password hashes one process computes at once.

@@ -1,6 +1,6 @@
 //! Problem documents (RFC 9457): what every error of the API looks like.
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -136,6 +136,9 @@ impl IntoResponse for Problem {
             (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
