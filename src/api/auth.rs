@@ -68,15 +68,24 @@ impl Caller {
     }
 }
 
-/// A refusal leaves an audit entry: who, unknown; what, the route.
+/// A refusal leaves an audit entry: who, unknown; what, the route. Of a flood only the first ones do, and the next one says how many more
+/// there were: nobody makes the log grow without end by knocking.
 async fn refuse(parts: &Parts, state: &ApiState, status: StatusCode, why: &str) -> Problem {
+    let code = if status == StatusCode::FORBIDDEN { "forbidden" } else { "unauthorized" };
+    let Some(unlisted) = state.metrics.knocks.one_more(state.clock.now()) else {
+        return Problem::new(status, code, why);
+    };
+    let mut detail = json!({ "status": status.as_u16(), "why": why });
+    if unlisted > 0 {
+        detail["unlistedBefore"] = json!(unlisted);
+    }
     let entry = audit::Entry {
         at: state.clock.now(),
         program: String::new(),
         actor: "unknown".to_owned(),
         action: "refused".to_owned(),
         object: format!("{} {}", parts.method, parts.uri.path()),
-        detail: json!({ "status": status.as_u16(), "why": why }),
+        detail,
     };
     let kept = async {
         let mut tx = state.store.begin().await?;
@@ -86,7 +95,6 @@ async fn refuse(parts: &Parts, state: &ApiState, status: StatusCode, why: &str) 
     if let Err(error) = kept.await {
         return error.into();
     }
-    let code = if status == StatusCode::FORBIDDEN { "forbidden" } else { "unauthorized" };
     Problem::new(status, code, why)
 }
 

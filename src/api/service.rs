@@ -77,6 +77,8 @@ pub struct Metrics {
     events: Counter,
     flag_revision: Gauge<i64, std::sync::atomic::AtomicI64>,
     flag_age: Gauge<f64, AtomicU64>,
+    /// Refusals that were listed, and those that were not.
+    pub(super) knocks: super::knocks::Knocks,
 }
 
 impl Default for Metrics {
@@ -92,6 +94,7 @@ impl Default for Metrics {
             events: Counter::default(),
             flag_revision: Gauge::default(),
             flag_age: Gauge::default(),
+            knocks: super::knocks::Knocks::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("http_requests", "Requests answered", metrics.requests.clone());

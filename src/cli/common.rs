@@ -214,6 +214,12 @@ pub fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
+/// An instant for people: to the second. Anything else as it stands.
+pub fn moment(value: &Value) -> String {
+    let at = value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    at.map_or_else(|| plain(value), |at| format!("{at:.0}"))
+}
+
 /// A table for people, as wide as the terminal.
 pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::CliError;
 use crate::clock::Clock;
 use crate::controller::secret_in;
-use crate::source::{Credentials, GitSettings, Source};
+use crate::source::{Credentials, GitSettings, Snapshot, Source, read_folder};
 
 /// The secret that opens a Git repository over HTTPS.
 const GIT_TOKEN: &str = "git-token";
@@ -46,4 +47,17 @@ impl From {
         });
         Source::git(settings, clock)
     }
+}
+
+/// The files of a folder that holds documents.
+///
+/// # Errors
+/// When it can't be read, or has none: a command that looked into the wrong folder must not say that all is well.
+pub(super) fn documents_in(dir: &Path) -> Result<Snapshot, CliError> {
+    let snapshot = read_folder(dir).map_err(CliError::failed)?;
+    if snapshot.documents().next().is_none() {
+        let where_to = "name the folder that has manifests/, cohorts/ and flags/";
+        return Err(CliError::Failed(format!("there are no documents (*.yaml) in {}: {where_to}", dir.display())));
+    }
+    Ok(snapshot)
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use betagate_core::desired::nearest::nearest;
 use betagate_core::import::{self, File, Imported, Options};
 use betagate_core::resources::Bucketing;
 use clap::{Args, Subcommand, ValueEnum};
@@ -12,7 +13,9 @@ use serde_json::Value;
 
 use super::import_csv::Csv;
 use super::{CliError, FAILED};
+use crate::controller::survey_snapshot;
 use crate::source::cluster::{self, ClusterOptions};
+use crate::source::read_folder;
 
 /// Takes over what another system has.
 #[derive(Args)]
@@ -110,6 +113,9 @@ impl Flagd {
             }
         };
         imported.left_out.iter().for_each(|what| complain!("left out: {what}"));
+        if let Some(out) = &self.out {
+            expect_program(out, &options.program)?;
+        }
         let Some(out) = self.out else {
             say!("{}", texts.join("---\n").trim_end());
             return Ok(ExitCode::SUCCESS);
@@ -118,6 +124,22 @@ impl Flagd {
         say!("{} flag(s) in {}", imported.flags.len(), out.display());
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Refuses a program that the documents around `out` do not have: what is written would be refused with them.
+fn expect_program(out: &Path, program: &str) -> Result<(), CliError> {
+    let absolute = std::path::absolute(out).map_err(CliError::failed)?;
+    let has_manifests = |folder: &&Path| folder.join("manifests").is_dir();
+    let Some(root) = absolute.ancestors().take(8).find(has_manifests) else { return Ok(()) };
+    let snapshot = read_folder(root).map_err(CliError::failed)?;
+    let known: Vec<String> = survey_snapshot(&snapshot, None, true).desired.programs.into_keys().collect();
+    if known.is_empty() || known.iter().any(|name| name == program) {
+        return Ok(());
+    }
+    let near = nearest(program, known.iter().map(String::as_str)).map(|near| format!("; did you mean {near}?"));
+    let near = near.unwrap_or_else(|| format!("; there are {}", known.join(", ")));
+    let root = root.display();
+    Err(CliError::Failed(format!("there is no program '{program}' in {root}{near}; nothing was written")))
 }
 
 /// The resources of each namespace as if they stood in a file, so that what is said about them tells where they are.

@@ -34,6 +34,7 @@ mod server;
 mod simulate;
 mod simulate_history;
 mod stand;
+mod tokens;
 mod up;
 mod validate;
 mod words;
@@ -175,7 +176,10 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::Worker(worker) => worker.run().await,
         Command::Controller(controller) => controller.run().await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "betagate", &mut std::io::stdout());
+            // Printed at once: the generator itself panics when nobody reads on.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "betagate", &mut script);
+            say_part!("{}", String::from_utf8_lossy(&script));
             Ok(ExitCode::SUCCESS)
         }
     }

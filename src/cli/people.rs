@@ -7,10 +7,11 @@ use argon2::password_hash::PasswordHasher as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::tokens::TokenWhat;
 use super::{CliError, Where};
 use crate::clock::Clock;
 use crate::store::audit::{self, Entry};
-use crate::store::{people, tokens};
+use crate::store::people;
 
 /// Administrators' accounts.
 #[derive(Args)]
@@ -30,16 +31,11 @@ enum AdminWhat {
         #[command(flatten)]
         place: Where,
     },
-    /// Makes a service's token; it is printed once.
-    #[command(after_help = "Example: betagate admin token product-backend --scope events:write")]
+    /// Services' tokens.
+    #[command(after_help = "Example: betagate admin token create product-backend --scope events:write")]
     Token {
-        /// The service's name.
-        name: String,
-        /// What it may do.
-        #[arg(long, required = true, value_parser = ["events:write", "flags:read", "admin"])]
-        scope: Vec<String>,
-        #[command(flatten)]
-        place: Where,
+        #[command(subcommand)]
+        what: TokenWhat,
     },
 }
 
@@ -47,7 +43,7 @@ impl Admin {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         let (email, place) = match self.what {
             AdminWhat::Create { email, place } => (email, place),
-            AdminWhat::Token { name, scope, place } => return token(&name, scope, &place).await,
+            AdminWhat::Token { what } => return what.run().await,
         };
         let store = place.store().await?;
         let password = data_encoding::BASE32_NOPAD.encode(&rand::random::<[u8; 15]>()).to_lowercase();
@@ -62,19 +58,4 @@ impl Admin {
         say!("{email} may administer. The password, shown this once: {password}");
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Makes a token; only its digest is kept.
-async fn token(name: &str, scopes: Vec<String>, place: &Where) -> Result<ExitCode, CliError> {
-    let store = place.store().await?;
-    let token = data_encoding::BASE32_NOPAD.encode(&rand::random::<[u8; 25]>());
-    let mut tx = store.begin().await?;
-    let at = Clock::system().now();
-    let id = tokens::create(&mut tx, name, &crate::api::token_digest(&token), &scopes, at).await?;
-    let (actor, action, object) = ("cli (unverified)".into(), "token.created".into(), format!("token/{id}"));
-    let detail = json!({ "name": name, "scopes": scopes });
-    audit::append(&mut tx, Entry { at, program: String::new(), actor, action, object, detail }).await?;
-    tx.commit().await?;
-    say!("{name} may {}. The token, shown this once: {token}", scopes.join(", "));
-    Ok(ExitCode::SUCCESS)
 }

@@ -4,17 +4,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use betagate_core::desired::{Built, error::Problem};
+use betagate_core::plan::held_line;
 use betagate_core::pull::{self, Pull, Standing};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::common::print_value;
+use super::documents::documents_in;
 use super::{ATTENTION, CliError, FAILED, Format, Where};
 use crate::apply::processes::ServerFile;
 use crate::clock::Clock;
 use crate::controller::{Preview, Side, build_snapshot, preview, pull};
 use crate::desk::Request;
-use crate::source::{Snapshot, at, parted_from, read_folder};
+use crate::source::{Snapshot, at, parted_from};
 
 /// How a plan is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -82,7 +84,7 @@ impl Plan {
     }
 
     async fn against_live(&self) -> Result<ExitCode, CliError> {
-        let snapshot = read_folder(&self.dir).map_err(CliError::failed)?;
+        let snapshot = documents_in(&self.dir)?;
         let built = match build(&snapshot, self.environment.as_deref()) {
             Ok(built) => built,
             Err(problems) => {
@@ -96,18 +98,20 @@ impl Plan {
         let nothing = previews.iter().all(|preview| preview.plan.is_empty());
         match self.format {
             PlanFormat::Json => {
-                let all: Vec<_> = previews.iter().map(|preview| json!({ "program": preview.program, "revision": built.desired.revision.id, "actions": preview.plan.actions })).collect();
+                let all: Vec<_> = previews.iter().map(|preview| json!({ "program": preview.program, "revision": built.desired.revision.id, "actions": preview.plan.actions, "holds": preview.held })).collect();
                 print_value(&all, Format::Json)?;
             }
-            PlanFormat::Text => previews.iter().for_each(|Preview { program, plan }| {
+            PlanFormat::Text => previews.iter().for_each(|Preview { program, plan, held }| {
                 say!("program {program}: {}", if plan.is_empty() { "nothing changes" } else { "this would change" });
+                held.iter().for_each(|held| say!("! {}", held_line(held)));
                 say_part!("{}", betagate_core::plan::text(plan));
             }),
-            PlanFormat::Markdown => previews.iter().for_each(|Preview { program, plan }| {
+            PlanFormat::Markdown => previews.iter().for_each(|Preview { program, plan, held }| {
                 say!(
                     "### Program {program}\n\n{}",
                     if plan.is_empty() { "Nothing changes.\n".to_owned() } else { betagate_core::plan::markdown(plan) }
                 );
+                held.iter().for_each(|held| say!("- **{}**", held_line(held)));
             }),
         }
         Ok(if nothing { ExitCode::SUCCESS } else { ExitCode::from(ATTENTION) })
@@ -120,7 +124,7 @@ fn build(snapshot: &Snapshot, environment: Option<&str>) -> Result<Built, Vec<Pr
 
 /// What the folder would do, compared with a Git revision.
 pub(super) fn compared(dir: &Path, base: &str, environment: Option<&str>, data: &Path) -> Result<Pull, CliError> {
-    let snapshot = read_folder(dir).map_err(CliError::failed)?;
+    let snapshot = documents_in(dir)?;
     let parted = parted_from(dir, base).map_err(CliError::failed)?;
     let before = at(dir, parted.as_deref().unwrap_or(base), &snapshot.prefix).map_err(CliError::failed)?;
     let (old, new) = (build(&before, environment), build(&snapshot, environment));

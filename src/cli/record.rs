@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-use super::common::{plain, print_value, table};
-use super::{CliError, FAILED, Format, Where};
+use super::common::{moment, plain, print_value, table};
+use super::{ATTENTION, CliError, FAILED, Format, Where};
 use crate::clock::Clock;
 use crate::desk::Request;
 use crate::store::{Store, backup};
@@ -81,7 +81,8 @@ impl Audit {
                 let entries = place.ask(Request::ListAudit { program, object, limit }).await?;
                 if output == Format::Table {
                     let fields = ["seq", "at", "actor", "action", "object", "detail"];
-                    let cells = |entry: &Value| fields.iter().map(|field| plain(&entry[*field])).collect();
+                    // A sequence number is no instant, and stays as it is.
+                    let cells = |entry: &Value| fields.iter().map(|field| moment(&entry[*field])).collect();
                     let rows = entries.as_array().into_iter().flatten().map(cells);
                     say!("{}", table(&["SEQ", "AT", "ACTOR", "ACTION", "OBJECT", "DETAIL"], rows));
                 } else {
@@ -145,9 +146,12 @@ impl Backup {
     }
 }
 
-/// Reads a backup into an empty database (of either kind); unsent mail becomes `uncertain`, an earlier controller is fenced off.
+/// Reads a backup into an empty database (of either kind); unsent mail becomes `uncertain`, an earlier controller is fenced off. The
+/// backup's checksum and the audit log's chain are recomputed.
 #[derive(Args)]
-#[command(after_help = "Example: betagate restore beta-2026-03-13.backup --database postgres://…")]
+#[command(
+    after_help = "Example: betagate restore beta-2026-03-13.backup --database postgres://…    # 2: restored, but the chain does not fit"
+)]
 pub struct Restore {
     /// The file.
     file: PathBuf,
@@ -167,6 +171,20 @@ impl Restore {
             restored.epoch,
             restored.uncertain
         );
-        Ok(ExitCode::SUCCESS)
+        match &restored.chain.problem {
+            None => {
+                say!("the audit log's chain fits: {} entries", restored.chain.chained);
+                Ok(ExitCode::SUCCESS)
+            }
+            Some(problem) => {
+                let entry = problem.seq.map_or_else(|| "none".to_owned(), |seq| seq.to_string());
+                complain!(
+                    "the audit log's chain breaks at link {} (entry {entry}): {:?}; it was so in the backup",
+                    problem.link,
+                    problem.what
+                );
+                Ok(ExitCode::from(ATTENTION))
+            }
+        }
     }
 }

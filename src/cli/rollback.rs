@@ -7,8 +7,8 @@ use betagate_core::resources::{Says, SignoffSpec};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::common::{plain, print_value, table};
-use super::{CliError, FAILED, Format, Where};
+use super::common::{moment, plain, print_value, table};
+use super::{ATTENTION, CliError, FAILED, Format, Where};
 use crate::desk::Request;
 
 const KIND: &str = "Rollback";
@@ -126,7 +126,7 @@ impl Rollback {
                     print_value(&shown.collect::<Vec<_>>(), output)?;
                 }
             }
-            RollbackWhat::Show { run, place, output } => show(&place, run, output).await?,
+            RollbackWhat::Show { run, place, output } => return show(&place, run, output).await,
             RollbackWhat::Lift { run, by, note, place } => {
                 let word = SignoffSpec {
                     program: String::new(),
@@ -185,10 +185,13 @@ async fn rehearsed(place: &Where, id: String, output: Format) -> Result<ExitCode
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-async fn show(place: &Where, run: String, output: Format) -> Result<(), CliError> {
+/// 2 while the run is in force, as `why` and `status` have it.
+async fn show(place: &Where, run: String, output: Format) -> Result<ExitCode, CliError> {
     let found = place.ask(Request::Get { kind: KIND.to_owned(), name: Some(run.clone()) }).await?;
+    let code = if found["status"]["state"] == "Lifted" { ExitCode::SUCCESS } else { ExitCode::from(ATTENTION) };
     if output != Format::Table {
-        return print_value(&found["status"], output);
+        print_value(&found["status"], output)?;
+        return Ok(code);
     }
     say!("{run} is {}: {}", plain(&found["status"]["state"]), plain(&found["status"]["summary"]));
     let steps = found["status"]["run"]["steps"].as_array().cloned().unwrap_or_default();
@@ -196,7 +199,7 @@ async fn show(place: &Where, run: String, output: Format) -> Result<(), CliError
         let action = step["step"]
             .as_object()
             .and_then(|step| step.keys().find(|key| !matches!(key.as_str(), "deadline" | "onFailure")).cloned());
-        let at = |field: &str| step[field].as_str().unwrap_or("-").to_owned();
+        let at = |field: &str| if step[field].is_null() { "-".to_owned() } else { moment(&step[field]) };
         vec![
             (place + 1).to_string(),
             action.unwrap_or_default(),
@@ -210,5 +213,5 @@ async fn show(place: &Where, run: String, output: Format) -> Result<(), CliError
     for wait in found["status"]["waits"].as_array().into_iter().flatten() {
         say!("waits: {} (from {})", plain(&wait["on"]), plain(&wait["from"]));
     }
-    Ok(())
+    Ok(code)
 }

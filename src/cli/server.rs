@@ -2,6 +2,7 @@
 //!
 //! Must not know: what a command asks. The token never appears in an error.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -47,7 +48,26 @@ impl Server {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> CliError {
-        let why = if error.is_timeout() { "it does not answer in time" } else { "nothing answers there" };
-        CliError::Failed(format!("{}: {why}", self.url))
+        CliError::Failed(format!("{}: {}", self.url, why(error)))
+    }
+}
+
+/// Why a server was not reached, or did not answer as one.
+fn why(error: &reqwest::Error) -> &'static str {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let (mut io, mut words) = (None, String::new());
+    for cause in causes {
+        io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind).or(io);
+        words += &format!(" {cause}").to_lowercase();
+    }
+    match io {
+        _ if error.is_timeout() => "it does not answer in time",
+        Some(ErrorKind::ConnectionRefused) => "nothing listens there",
+        Some(ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable) => "there is no way to it from here",
+        _ if words.contains("dns") || words.contains("lookup") => "there is no host of that name",
+        _ if words.contains("certificate") => "its certificate is not one that is trusted here",
+        _ if words.contains("tls") || words.contains("corrupt message") => "it does not speak TLS: is it http://?",
+        _ if error.is_connect() => "the connection can't be made",
+        _ => "what answers there is no betagate, or it broke the connection off",
     }
 }

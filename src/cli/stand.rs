@@ -4,15 +4,17 @@ use std::process::ExitCode;
 
 use betagate_core::resources::Kind;
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::common::{plain, print_value, table};
+use super::common::{moment, plain, print_value, table};
 use super::{ATTENTION, CliError, Format, Where};
 use crate::desk::Request;
 
 /// Shows where everything stands: programs, stages, gates, rollbacks, cohorts, and the source of documents.
 #[derive(Args)]
-#[command(after_help = "Example: betagate status -o json")]
+#[command(
+    after_help = "Example: betagate status -o json    # 0: nothing waits for a person, 2: something does, or is held or wrong"
+)]
 pub struct Status {
     #[command(flatten)]
     place: Where,
@@ -64,11 +66,28 @@ impl Status {
             cohorts.any(|(_, counts)| !counts["uncertain"].is_null())
         };
         let mail_troubled = list("mail").iter().any(|program| waits(program) || in_doubt(program));
-        let troubled = mail_troubled
-            || !problems.is_empty()
-            || failure.is_some()
-            || all.iter().any(|one| one["status"]["state"] == json!("Held"));
+        let troubled = mail_troubled || !problems.is_empty() || failure.is_some() || all.iter().any(needs_somebody);
         Ok(if troubled { ExitCode::from(ATTENTION) } else { ExitCode::SUCCESS })
+    }
+}
+
+/// Whether a resource waits for a person now: something is held, a gate failed or waits for a mitigation, a stage is overdue, or all that
+/// a stage still waits for is somebody's word.
+fn needs_somebody(one: &Value) -> bool {
+    let status = &one["status"];
+    let (state, summary) =
+        (status["state"].as_str().unwrap_or_default(), status["summary"].as_str().unwrap_or_default());
+    let waits = status["waits"].as_array().map_or(&[][..], Vec::as_slice);
+    let from = |wait: &Value| wait["from"].as_str().unwrap_or_default().to_owned();
+    let word = |wait: &Value| {
+        !matches!(from(wait).as_str(), "time" | "the next review") && !from(wait).starts_with("betagate ")
+    };
+    match one["kind"].as_str().unwrap_or_default() {
+        _ if matches!(state, "Held" | "Stopped") => true,
+        "Gate" => state == "Fail" || summary.starts_with("mitigation: "),
+        "Rollback" => matches!(state, "Running" | "Holding"),
+        "Rollout" => summary.ends_with("; overdue") || (!waits.is_empty() && waits.iter().all(word)),
+        _ => false,
     }
 }
 
@@ -83,8 +102,9 @@ fn show_mail(program: &Value) {
     for wait in program["waits"].as_array().into_iter().flatten() {
         let cohort = wait["cohort"].as_str().filter(|cohort| !cohort.is_empty());
         let whose = cohort.map_or_else(|| format!("of {name}"), |cohort| format!("of {name}/{cohort}"));
-        let again = wait["until"].as_str().map(|until| format!("; tried again at {until}")).unwrap_or_default();
-        say!("mail {whose} waits since {}: {}{again}", plain(&wait["since"]), plain(&wait["reason"]));
+        let again = wait["until"].as_str().map(|_| format!("; tried again at {}", moment(&wait["until"])));
+        let again = again.unwrap_or_default();
+        say!("mail {whose} waits since {}: {}{again}", moment(&wait["since"]), plain(&wait["reason"]));
     }
 }
 

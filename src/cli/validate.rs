@@ -11,12 +11,13 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::common::{DATABASE_FILE, database_url, print_value};
+use super::documents::documents_in;
 use super::{ATTENTION, CliError, FAILED, Format};
 use crate::clock::Clock;
 use crate::controller::{
     Acknowledgement, CheckedList, Known, build_snapshot, check_list, survey_list, survey_snapshot,
 };
-use crate::source::{Snapshot, at, parted_from, read_folder};
+use crate::source::{Snapshot, at, parted_from};
 use crate::store::Store;
 
 /// Checks every document and every list of a folder: all problems in one run, each with its file, line and column.
@@ -50,7 +51,7 @@ pub struct Validate {
 
 impl Validate {
     pub async fn run(self) -> Result<ExitCode, CliError> {
-        let snapshot = read_folder(&self.dir).map_err(CliError::failed)?;
+        let snapshot = documents_in(&self.dir)?;
         let default_prometheus = std::env::var("PROM_URL").is_ok();
         let built = survey_snapshot(&snapshot, self.environment.as_deref(), default_prometheus);
         if built.warnings.iter().any(Problem::is_error) {

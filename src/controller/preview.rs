@@ -6,7 +6,7 @@ use std::path::Path;
 use betagate_core::decide::{Readings, SignoffFact, decide};
 use betagate_core::desired::{Built, ProgramDesired};
 use betagate_core::flags::{Building, cohort_key};
-use betagate_core::plan::{Census, ListDelta, Observed, Plan, plan};
+use betagate_core::plan::{Census, Held, ListDelta, Observed, Plan, held, plan};
 use jiff::{Timestamp, civil::Date};
 
 use super::lists::{LookAt, Looked, Words, capacities, find_list, look_at_gone};
@@ -21,6 +21,8 @@ pub struct Preview {
     pub program: String,
     /// The changes, in order.
     pub plan: Plan,
+    /// The holds in force: what stays as it is whatever the documents say.
+    pub held: Vec<Held>,
 }
 
 /// What a revision would change of what is live: flags, cohorts, freezes and lists. Nothing is measured and nothing is written.
@@ -39,6 +41,7 @@ pub async fn preview(
         let documents = memory::load(store, name).await?;
         let remembered = remembered::read(name, &documents)?;
         let decision = decide(program, &built.desired.revision, &Readings::default(), &remembered, now);
+        let held = held(&decision.effective, &decision.memory.runs);
         let (effective, day0) = (decision.effective, program.program.spec.starts_on.or(decision.memory.program.day0));
         let freezes = freezes::list(store, Some(name)).await?;
         let mut observed = Observed {
@@ -58,7 +61,7 @@ pub async fn preview(
         let mut plan = plan(&effective, &BTreeMap::new(), &observed);
         let census = Census::new(&observed.flags, &effective.flags, &plan, now);
         count_moves(store, name, census, &mut plan).await?;
-        previews.push(Preview { program: name.clone(), plan });
+        previews.push(Preview { program: name.clone(), plan, held });
     }
     Ok(previews)
 }

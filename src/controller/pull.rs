@@ -10,7 +10,7 @@ use betagate_core::cohort::{ListOptions, Severity};
 use betagate_core::desired::error::{Position, Problem};
 use betagate_core::desired::{Built, ProgramDesired, Resource};
 use betagate_core::pull::{Change, ListBytes, ListChange, ProgramPull, Pull, TemplateChange, compare_list};
-use betagate_core::resources::{CohortSpec, Edge, Step};
+use betagate_core::resources::{CohortSpec, Edge, Moment, Step};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::lists::{Place, find_list, lists_beside, options};
@@ -191,6 +191,9 @@ fn one(
         }));
     }
     let locked = new.and_then(|program| locked(program, program.cohorts.get(name)?, now));
+    if broken.is_empty() {
+        broken.extend(new.and_then(|program| unknown_lock(program, program.cohorts.get(name)?)));
+    }
     Ok((ListChange::new(name, (old, new), difference, locked), broken))
 }
 
@@ -198,12 +201,27 @@ fn empty() -> Box<dyn Read + Send> {
     Box::new(io::empty())
 }
 
+/// A lock that counts from a first day which no document names: only the record knows it.
+fn unknown_lock(program: &ProgramDesired, cohort: &Resource<CohortSpec>) -> Option<Problem> {
+    let lock = cohort.spec.lock_list?;
+    if program.program.spec.starts_on.is_some() || !matches!(lock, Moment::Relative(_)) {
+        return None;
+    }
+    let message = format!(
+        "whether the list of cohort {} is locked ({lock}) is not known here: the program has no startsOn, so that its first day stands \
+         in the record; `betagate plan` beside it knows",
+        cohort.name
+    );
+    let at = Position::new(cohort.origin.line, 1);
+    Some(Problem::new(&cohort.origin.file, at, "spec.lockList", message).warning())
+}
+
 /// Since when a list is locked. Relative to a first day that is not written, nobody knows here.
 fn locked(program: &ProgramDesired, cohort: &Resource<CohortSpec>, now: Timestamp) -> Option<Timestamp> {
     let spec = &program.program.spec;
     let zone = TimeZone::get(&spec.time_zone).unwrap_or(TimeZone::UTC);
     let lock = cohort.spec.lock_list?;
-    let relative = matches!(lock, betagate_core::resources::Moment::Relative(_));
+    let relative = matches!(lock, Moment::Relative(_));
     let day0 = if relative { spec.starts_on? } else { spec.starts_on.unwrap_or(jiff::civil::Date::ZERO) };
     let at = lock.resolve(day0, &zone, Edge::Start);
     (now >= at).then_some(at)

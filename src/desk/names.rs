@@ -25,6 +25,24 @@ impl Desk<'_> {
         }
     }
 
+    /// The program that is meant: named, the only one, or that of the resource which the words are about.
+    pub(super) async fn program_of(
+        &self,
+        named: Option<String>,
+        about: Option<(Kind, &str)>,
+    ) -> Result<String, DeskError> {
+        if let (None, Some((kind, name))) = (&named, about) {
+            let all = status::list(self.store, Some(kind.name())).await?;
+            let mut programs: Vec<String> =
+                all.into_iter().filter(|one| one.name == name).map(|one| one.program).collect();
+            programs.dedup();
+            if let [only] = programs.as_slice() {
+                return Ok(only.clone());
+            }
+        }
+        self.program(named).await
+    }
+
     /// Refuses a name that the program does not have; the nearest one is told.
     pub(super) async fn expect_known(&self, program: &str, kind: Kind, name: &str) -> Result<(), DeskError> {
         let all = status::list(self.store, Some(kind.name())).await?;

@@ -71,7 +71,7 @@ impl Desk<'_> {
 
     /// The board of a gate (seed 002, section 3): `titles`, and `rows` of texts, oldest first.
     pub(super) async fn board(&self, program: Option<String>, gate: Option<String>) -> Result<Value, DeskError> {
-        let program = self.program(program).await?;
+        let program = self.program_of(program, gate.as_deref().map(|gate| (Kind::Gate, gate))).await?;
         let gate = match gate {
             Some(gate) => gate,
             None => self.kpi_gate(&program).await?,

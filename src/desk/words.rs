@@ -14,6 +14,8 @@ use crate::store::signoffs::{self, Signoff};
 use crate::store::{intents, invites, readings, status};
 
 const SEVERITIES: [&str; 4] = ["sev-1", "sev-2", "sev-3", "sev-4"];
+/// The longest title of an incident, in characters.
+const LONGEST_TITLE: usize = 200;
 /// The longest name of a resource.
 const LONGEST_NAME: usize = 63;
 
@@ -39,7 +41,11 @@ impl Desk<'_> {
         // A lift names its run, and the run its program.
         let program = match (program, &word.run) {
             (None, Some(run)) => self.one(Kind::Rollback, run).await?.program,
-            (named, _) => self.program(named).await?,
+            (named, _) => {
+                let rollout = word.rollout.as_deref().map(|rollout| (Kind::Rollout, rollout));
+                let gate = word.gate.as_deref().map(|gate| (Kind::Gate, gate));
+                self.program_of(named, rollout.or(gate)).await?
+            }
         };
         let word = SignoffSpec { program: program.clone(), ..word };
         let word = in_its_calendar(self.store, &program, word).await?;
@@ -114,7 +120,17 @@ impl Desk<'_> {
         if !SEVERITIES.contains(&new.severity.as_str()) {
             return Err(DeskError::Usage(format!("'{}' is no severity; sev-1 to sev-4", new.severity)));
         }
+        let title = new.title.trim();
+        if title.is_empty() || title.chars().count() > LONGEST_TITLE || title.contains(char::is_control) {
+            return Err(DeskError::Usage(format!("a title is one line of 1 to {LONGEST_TITLE} characters")));
+        }
         self.expect_person(&program, by).await?;
+        let known = incidents::list(self.store, &program, None).await?;
+        if let Some(other) = known.iter().find(|other| other.name == new.name) {
+            let state = if other.resolved_at.is_none() { "is open" } else { "was open" };
+            let again = format!("give this one another name, such as {}-2", new.name);
+            return Err(DeskError::Refused(format!("an incident '{}' {state} already; {again}", new.name)));
+        }
         let detail = json!({ "severity": new.severity, "title": new.title, "startedAt": new.started_at });
         let object = format!("Incident/{}", new.name);
         let incident = Incident {
@@ -142,7 +158,7 @@ impl Desk<'_> {
         name: &str,
         by: &str,
     ) -> Result<Value, DeskError> {
-        let program = self.program(program).await?;
+        let program = self.program_of(program, Some((Kind::Incident, name))).await?;
         self.expect_person(&program, by).await?;
         let mut tx = self.store.begin().await?;
         if !incidents::close(&mut tx, &program, name, self.now).await? {
@@ -163,7 +179,7 @@ impl Desk<'_> {
         reason: &str,
         by: &str,
     ) -> Result<Value, DeskError> {
-        let program = self.program(program).await?;
+        let program = self.program_of(program, cohort.as_deref().map(|cohort| (Kind::Cohort, cohort))).await?;
         // A cohort with rows is known to the database itself, whatever the documents say by now. In an emergency nothing is worse than a
         // freeze that holds nobody.
         if let Some(cohort) = &cohort
@@ -193,7 +209,7 @@ impl Desk<'_> {
         reason: &str,
         by: &str,
     ) -> Result<Value, DeskError> {
-        let program = self.program(program).await?;
+        let program = self.program_of(program, Some((Kind::RollbackPlan, plan))).await?;
         self.expect_known(&program, Kind::RollbackPlan, plan).await?;
         self.expect_person(&program, by).await?;
         let body = json!({ "program": program, "plan": plan, "reason": reason });

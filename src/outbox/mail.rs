@@ -218,7 +218,8 @@ impl Mailer {
         let name = file_name(&rendered.recipient, &mail.effect_key);
         files::folder(&folder)
             .and_then(|()| files::replace(&folder.join(&name), &rendered.bytes))
-            .map_err(|error| DeliveryError::later(format!("mail/{name}: {error}")))?;
+            // The file's name is not told: it begins with the address.
+            .map_err(|error| DeliveryError::later(format!("the message's file in mail/ can't be written: {error}")))?;
         Ok(("file", format!("mail/{name}")))
     }
 }

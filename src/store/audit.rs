@@ -168,7 +168,10 @@ async fn chain_batch(store: &Store) -> Result<i64, StoreError> {
 /// Recomputes the chain from its beginning and names the first entry that does not fit.
 pub async fn verify(store: &Store) -> Result<Verification, StoreError> {
     let counts = "SELECT (SELECT count(*) FROM audit_log WHERE link IS NULL) AS waiting, link, hash FROM audit_head";
-    let head = store.one(counts, args![]).await?;
+    let Some(head) = store.opt(counts, args![]).await? else {
+        let problem = Some(Problem { link: 0, seq: None, what: Fault::End });
+        return Ok(Verification { chained: 0, waiting: 0, problem });
+    };
     let (waiting, end, end_hash): (i64, i64, Vec<u8>) = (head.get("waiting")?, head.get("link")?, head.get("hash")?);
     let (mut link, mut prev) = (0_i64, vec![0_u8; 32]);
     let found = |chained, problem| Ok(Verification { chained, waiting, problem });
@@ -195,13 +198,20 @@ pub async fn verify(store: &Store) -> Result<Verification, StoreError> {
             (link, prev) = (expected, hash);
         }
     }
-    if link < end {
+    if link < end || (end == 0 && waiting == 0 && is_used(store).await?) {
         return found(link, Some(Problem { link: link + 1, seq: None, what: Fault::Missing }));
     }
     if prev != end_hash {
         return found(link, Some(Problem { link, seq: None, what: Fault::End }));
     }
     found(link, None)
+}
+
+/// Whether something was done in this database: an entry tells of each of these.
+async fn is_used(store: &Store) -> Result<bool, StoreError> {
+    let used = "SELECT 1 AS used WHERE EXISTS (SELECT 1 FROM memory) OR EXISTS (SELECT 1 FROM flag_snapshots)
+        OR EXISTS (SELECT 1 FROM tokens) OR EXISTS (SELECT 1 FROM beta_invites)";
+    Ok(store.opt(used, args![]).await?.is_some())
 }
 
 /// Entries, newest first.

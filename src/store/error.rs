@@ -70,6 +70,7 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> StoreError {
     let message = error.message().to_owned();
     match error.kind() {
         ErrorKind::UniqueViolation | ErrorKind::ForeignKeyViolation => StoreError::Conflict(message),
+        _ if is_cannot_open(&code) => StoreError::Unavailable("its file can't be opened: moved, or deleted?".into()),
         _ if passes(&code) => StoreError::Unavailable(message),
         _ => StoreError::Database(message),
     }
@@ -81,6 +82,11 @@ fn passes(code: &str) -> bool {
         let by_class = ["08", "53", "57P"].iter().any(|class| code.starts_with(class));
         return by_class || matches!(code, "40001" | "40P01" | "55P03");
     }
-    // SQLite: the low byte of an extended code is BUSY (5) or LOCKED (6).
-    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6))
+    // SQLite: the low byte of an extended code is BUSY (5), LOCKED (6), IOERR (10) or FULL (13), or the file was moved (READONLY_DBMOVED).
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13) || code == 1032)
+}
+
+/// SQLite's CANTOPEN: there is no file, or it is not to be had.
+fn is_cannot_open(code: &str) -> bool {
+    code.len() < 5 && code.parse::<u32>().is_ok_and(|code| code & 0xff == 14)
 }

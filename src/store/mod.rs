@@ -27,6 +27,7 @@ pub mod memory;
 mod migrate;
 pub mod outbox;
 pub mod people;
+mod place;
 mod pool;
 pub mod privacy;
 pub mod push;

@@ -6,11 +6,16 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 
 use super::arg::{for_postgres, for_sqlite};
+use super::place::Place;
 use super::{Arg, Row, StoreError};
 
 /// Most connections one process opens to PostgreSQL.
@@ -340,7 +345,13 @@ async fn open_sqlite(url: &str) -> Result<Store, StoreError> {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(TURN);
+    let place = Arc::new(Place::of(std::path::Path::new(path)));
+    let at_its_place = move |_: &mut SqliteConnection, known: PoolConnectionMetadata| {
+        let there = place.is_of(known.age);
+        async move { Ok::<_, sqlx::Error>(there) }.boxed()
+    };
     let writer = SqlitePoolOptions::new()
+        .before_acquire(at_its_place.clone())
         .max_connections(1)
         .acquire_timeout(TURN)
         .idle_timeout(None)
@@ -348,6 +359,7 @@ async fn open_sqlite(url: &str) -> Result<Store, StoreError> {
         .connect_with(options.clone())
         .await?;
     let readers = SqlitePoolOptions::new()
+        .before_acquire(at_its_place)
         .max_connections(SQLITE_READERS)
         .acquire_timeout(PATIENCE)
         .idle_timeout(Duration::from_secs(60))

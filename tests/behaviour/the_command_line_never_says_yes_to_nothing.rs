@@ -47,10 +47,30 @@ fn a_word_about_what_is_not_there_is_refused_with_the_nearest_name() {
     ask(&repo, &format!("rollback start closed-beta --reason bad {by}")).expect_code(0);
 
     ask(&repo, "admin create ana@example.com").expect_code(0);
-    ask(&repo, "admin token product-backend --scope events:write").expect_code(0);
+    ask(&repo, "admin token create product-backend --scope events:write").expect_code(0);
     let entries = ask(&repo, "audit list -o json").expect_code(0).stdout;
     assert!(entries.contains("admin.created") && entries.contains("token.created"), "{entries}");
     assert!(!entries.contains("ana@example.com"), "{entries}");
+    // A token is listed without itself, and taken back: the record says so, and nobody comes in with it.
+    let said = ask(&repo, "admin token create board --scope admin").expect_code(0).stdout;
+    let token = said.trim().rsplit(' ').next().unwrap().to_owned();
+    let with_it = format!("status --server http://{listen} --token {token}");
+    assert!(ask(&repo, &with_it).stdout.contains("Program/kruxt"), "the token works");
+    let listed = ask(&repo, "admin token list").expect_code(0).stdout;
+    assert!(listed.contains("board") && listed.contains("events:write") && !listed.contains(&token), "{listed}");
+    assert!(ask(&repo, "admin token revoke bord").expect_code(1).stderr.contains("did you mean board?"));
+    ask(&repo, "admin token revoke board").expect_code(0);
+    assert!(ask(&repo, &with_it).expect_code(1).stderr.contains("refuses"));
+    ask(&repo, "admin token revoke board").expect_code(1);
+    let entries = ask(&repo, "audit list -o json").expect_code(0).stdout;
+    assert_eq!(entries.matches("token.revoked").count(), 1, "{entries}");
+    // An incident's name is used once, and what is wrong with one is said.
+    let open = "incident open down --program kruxt --severity sev-4 --title Down --by founder";
+    ask(&repo, open).expect_code(0);
+    assert!(ask(&repo, open).expect_code(1).stderr.contains("an incident 'down' is open already"));
+    // Its name says which program it is of.
+    ask(&repo, "incident close down --by founder").expect_code(0);
+    assert!(ask(&repo, open).expect_code(1).stderr.contains("was open already"));
     assert!(up.interrupt(PATIENCE).is_some_and(|status| status.success()));
 }
 
@@ -70,6 +90,30 @@ fn up_goes_on_when_nobody_reads_what_it_prints() {
     let incident = "incident open down --program kruxt --severity sev-1 --title Down --ago 31m --by founder";
     ask(&repo, incident).expect_code(0);
     wait_for("the run to hold", PATIENCE, || ask(&repo, "rollback list").stdout.contains("Holding").then_some(()));
+    // What is held, and by whom, is told wherever somebody may ask, and asks for somebody.
+    let planned = ask(&repo, "plan").stdout;
+    assert!(
+        planned.contains("! held: invites of all cohorts are frozen (by closed-beta-1/1: sev-1 'Down'"),
+        "{planned}"
+    );
+    assert!(planned.contains("! held: reviews are held (by closed-beta-1: "), "{planned}");
+    assert!(
+        planned.contains("! held: flag ml_recommendations_enabled is served at off (by closed-beta-1/2"),
+        "{planned}"
+    );
+    ask(&repo, "status").expect_code(2);
+    ask(&repo, "rollback show closed-beta-1").expect_code(2);
+    assert!(ask(&repo, "why program/kruxt").expect_code(2).stdout.contains("betagate why rollback/closed-beta-1"));
+    // The incident is over, the holds are not: the run says what began it, and that it is no longer so.
+    ask(&repo, "incident close down --by founder").expect_code(0);
+    wait_for("the run to tell", PATIENCE, || {
+        ask(&repo, "rollback list").stdout.contains("none of the plan's triggers is true").then_some(())
+    });
+    // A word to lift it is recorded, and waits for the cause document.
+    ask(&repo, "rollback lift closed-beta-1 --by founder --note handled").expect_code(0);
+    wait_for("the word to be told", PATIENCE, || {
+        ask(&repo, "why rollback/closed-beta-1").stdout.contains("lifted by founder").then_some(())
+    });
     assert!(up.try_wait().unwrap().is_none() && TcpStream::connect(("127.0.0.1", port)).is_ok());
     rustix::process::kill_process(rustix::process::Pid::from_child(&up), rustix::process::Signal::INT).unwrap();
     assert!(up.wait().unwrap().success());

@@ -149,7 +149,7 @@ fn guard(
     if let Some(lock) = cohort.spec.lock_list {
         let locked_at = lock.resolve(day0, &zone(program), Edge::Start);
         if now >= locked_at && delta.from.is_some() && !delta.is_empty() {
-            reasons.of_change.push(format!("the list is locked since {locked_at}"));
+            reasons.of_change.push(format!("the list is locked since {locked_at:.0}"));
         }
     }
     let percent = program.program.spec.mass_change_percent.unwrap_or(MASS_CHANGE_PERCENT);

@@ -170,7 +170,8 @@ impl Pass<'_> {
         self.event(format!("Rollback/{id}"), "StepLifted", format!("step {} {name}", place + 1));
     }
 
-    fn reason_to_lift(&self, id: &str, run: &RunMemory) -> Option<String> {
+    /// Why the holds may go, as far as words and reviews count: the cause document is looked at besides.
+    pub fn reason_to_lift(&self, id: &str, run: &RunMemory) -> Option<String> {
         let about = |spec: &SignoffSpec| spec.says == Says::Lift && spec.run.as_deref() == Some(id);
         let since = run.episodes.last().map_or(run.started_at, |episode| episode.since);
         if let Some(word) = self.words(about).into_iter().find(|word| word.first_seen >= since) {

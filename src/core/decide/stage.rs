@@ -76,7 +76,7 @@ impl Pass<'_> {
             let until = soak.after(opened);
             self.look_again(until);
             if self.now < until {
-                waits.push(wait(format!("the stage before has been open for {soak} at {until}"), "time"));
+                waits.push(wait(format!("the stage before has been open for {soak} at {until:.0}"), "time"));
             }
         }
         waits.extend(self.no_go(rollout, stage, since));
@@ -89,7 +89,7 @@ impl Pass<'_> {
             let from = self.resolve(from, Edge::Start);
             self.look_again(from);
             if self.now < from {
-                waits.push(wait(format!("its window opens at {from}"), "time"));
+                waits.push(wait(format!("its window opens at {from:.0}"), "time"));
             }
         }
         if let Some(until) = window.until {
@@ -97,7 +97,7 @@ impl Pass<'_> {
             self.look_again(until);
             if self.now >= until && self.gos(rollout, stage, since).is_empty() {
                 waits.push(wait(
-                    format!("overdue: its window ended at {until}; it needs a GO"),
+                    format!("overdue: its window ended at {until:.0}; it needs a GO"),
                     "anyone of the program's people",
                 ));
             }

@@ -157,9 +157,9 @@ impl Pass<'_> {
         for incident in &self.readings.incidents {
             let about = format!("{} '{}'", incident.severity, incident.title);
             let (state, summary) = match incident.resolved_at.filter(|resolved| *resolved <= self.now) {
-                None => ("Open", format!("{about}, since {}", incident.started_at)),
+                None => ("Open", format!("{about}, since {:.0}", incident.started_at)),
                 Some(resolved) if self.now.duration_since(resolved) > REMEMBERED => continue,
-                Some(resolved) => ("Closed", format!("{about}, from {} to {resolved}", incident.started_at)),
+                Some(resolved) => ("Closed", format!("{about}, from {:.0} to {resolved:.0}", incident.started_at)),
             };
             self.put(format!("Incident/{}", incident.name), state, summary, Vec::new());
         }
@@ -182,7 +182,12 @@ impl Pass<'_> {
             let reason = run.episodes.last().map(|episode| episode.reason.clone()).unwrap_or_default();
             let summary = match run.phase {
                 RunPhase::Lifted => format!("lifted: {}", run.lift_reason.clone().unwrap_or_default()),
-                _ => format!("{verified} of {} steps verified; {reason}", run.steps.len()),
+                _ => {
+                    // What began it may be over long before its holds go.
+                    let under_way = self.memory.plans.get(&run.plan).is_some_and(|plan| !plan.active.is_empty());
+                    let over = if under_way { "" } else { "; none of the plan's triggers is true now" };
+                    format!("{verified} of {} steps verified; it began with: {reason}{over}", run.steps.len())
+                }
             };
             let waits = if run.phase == RunPhase::Lifted { Vec::new() } else { self.run_waits(&id, &run) };
             self.put(format!("Rollback/{id}"), run.phase_name(), summary, waits);
@@ -197,7 +202,15 @@ impl Pass<'_> {
                 waits.push(Wait { on, from: "betagate goes on trying".to_owned() });
             }
         }
-        for missing in self.documents_missing(id) {
+        let missing = self.documents_missing(id);
+        let asked = self.reason_to_lift(id, run);
+        if let Some(reason) = asked.as_ref().filter(|_| run.lift_reason.is_none() && !missing.is_empty()) {
+            waits.push(Wait {
+                on: format!("{reason}: that is recorded, and its holds go once the cause document is complete"),
+                from: "the owner of the cause step".to_owned(),
+            });
+        }
+        for missing in missing {
             waits.push(Wait {
                 on: format!("cause document: {missing}"),
                 from: "the owner of the cause step".to_owned(),
@@ -210,7 +223,7 @@ impl Pass<'_> {
             let have = crate::resources::Span::seconds(run.stability.at(self.now).as_mins() * 60);
             let on = format!("{have} of {} stable", hold.until_stable_for);
             waits.push(Wait { on, from: "time, without another breach".to_owned() });
-        } else if run.gates.is_empty() {
+        } else if run.gates.is_empty() && asked.is_none() {
             let from = format!("a person: betagate rollback lift {id}");
             waits.push(Wait { on: "a word to lift it".to_owned(), from });
         } else if run.phase == RunPhase::Holding {
@@ -224,14 +237,19 @@ impl Pass<'_> {
     }
 
     fn describe_program(&mut self) {
-        let (state, summary) = match self.run_in_force() {
-            Some(run) => ("Held", format!("rollback {run} is in force")),
+        let (state, summary, waits) = match self.run_in_force() {
+            Some(run) => {
+                let wait =
+                    Wait { on: format!("rollback {run} is lifted"), from: format!("betagate why rollback/{run}") };
+                ("Held", format!("rollback {run} is in force"), vec![wait])
+            }
             None if !self.readings.stops.is_empty() => {
                 let said = self.readings.stops.iter().map(|stop| format!("{}: {}", stop.by, stop.reason));
-                ("Stopped", format!("the line is stopped by {}", said.collect::<Vec<_>>().join("; ")))
+                let said = said.collect::<Vec<_>>().join("; ");
+                ("Stopped", format!("the line is stopped by {said}"), Vec::new())
             }
-            None => ("Running", format!("day 0 is {}", self.day0)),
+            None => ("Running", format!("day 0 is {}", self.day0), Vec::new()),
         };
-        self.put(format!("Program/{}", self.program.name()), state, summary, Vec::new());
+        self.put(format!("Program/{}", self.program.name()), state, summary, waits);
     }
 }

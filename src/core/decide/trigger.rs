@@ -66,8 +66,10 @@ impl Pass<'_> {
                 // "Active > 30 minutes" (seed 002, section 4): at exactly 30 minutes nothing happens yet.
                 let limit = wanted.active_for.after(incident.started_at);
                 if self.now > limit {
-                    found =
-                        Some(format!("{} '{}' open since {}", incident.severity, incident.title, incident.started_at));
+                    found = Some(format!(
+                        "{} '{}' open since {:.0}",
+                        incident.severity, incident.title, incident.started_at
+                    ));
                 } else {
                     self.look_again(just_after(limit));
                 }

@@ -5,6 +5,7 @@
 //! The order is part of the promise: what protects comes before what opens. Freezes first (with pauses and invites that are taken back), then flags, then closing, then places, lists and opening,
 //! then thawing, then workloads.
 
+mod held;
 mod moves;
 mod render;
 mod shares;
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use crate::decide::Effective;
 
+pub use held::{Held, held, held_line};
 pub use moves::{Census, Moves};
 pub use render::{markdown, share_lines, text};
 pub use shares::{ShareChange, VariantShare, share_changes};

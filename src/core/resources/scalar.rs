@@ -4,15 +4,11 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-use jiff::{
-    SignedDuration, Timestamp,
-    civil::{Date, DateTime},
-    tz::TimeZone,
-};
+use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Days, Hours};
+use super::{Days, Hours, moment::Moment};
 
 /// A scalar that is written as text: how it is called in schemas, and how a reader would write one.
 pub trait Scalar: FromStr<Err = String> + fmt::Display {
@@ -78,7 +74,7 @@ const LONGEST: SignedDuration = SignedDuration::from_hours(100 * 8766);
 
 /// A length of time: `30m`, `48h`, `14d`, `1h30m`. A day is 24 hours, a week 7 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(SignedDuration);
+pub struct Span(pub(super) SignedDuration);
 
 impl Span {
     /// A span of whole seconds.
@@ -106,15 +102,33 @@ impl Scalar for Span {
 }
 text_scalar!(Span);
 
-impl FromStr for Span {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is not a length of time, such as 30m, 48h or 14d");
+/// Why a text is no length of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SpanFault {
+    /// It is written otherwise.
+    Malformed,
+    /// It reaches too far.
+    TooLong,
+}
+
+impl SpanFault {
+    /// In words.
+    pub(super) fn told(self, text: &str) -> String {
+        match self {
+            Self::Malformed => format!("'{text}' is not a length of time, such as 30m, 48h or 14d"),
+            Self::TooLong => format!("'{text}' is longer than {} years", LONGEST.as_hours() / 8766),
+        }
+    }
+}
+
+impl Span {
+    /// Reads a length of time, and says why one is none.
+    pub(super) fn read(text: &str) -> Result<Self, SpanFault> {
         let mut rest = text;
         let mut total = SignedDuration::ZERO;
         while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-            let number: i64 = rest[..digits].parse().map_err(|_| wrong())?;
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or(SpanFault::Malformed)?;
+            let number: i64 = rest[..digits].parse().map_err(|_| SpanFault::Malformed)?;
             rest = &rest[digits..];
             let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
             let millis_each = match &rest[..end] {
@@ -124,19 +138,24 @@ impl FromStr for Span {
                 "h" => 3_600_000,
                 "d" => 86_400_000,
                 "w" => 7 * 86_400_000,
-                _ => return Err(wrong()),
+                _ => return Err(SpanFault::Malformed),
             };
             rest = &rest[end..];
-            let part = number.checked_mul(millis_each).ok_or_else(wrong)?;
-            total = total.checked_add(SignedDuration::from_millis(part)).ok_or_else(wrong)?;
+            let part = number.checked_mul(millis_each).ok_or(SpanFault::TooLong)?;
+            total = total.checked_add(SignedDuration::from_millis(part)).ok_or(SpanFault::TooLong)?;
         }
-        if text.is_empty() {
-            return Err(wrong());
+        match total {
+            _ if text.is_empty() => Err(SpanFault::Malformed),
+            total if total > LONGEST => Err(SpanFault::TooLong),
+            total => Ok(Self(total)),
         }
-        if total > LONGEST {
-            return Err(format!("'{text}' is longer than {} years", LONGEST.as_hours() / 8766));
-        }
-        Ok(Self(total))
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::read(text).map_err(|fault| fault.told(text))
     }
 }
 
@@ -153,111 +172,6 @@ impl fmt::Display for Span {
             }
         }
         Ok(())
-    }
-}
-
-/// Which end of a day a bare date means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Edge {
-    /// Its first instant.
-    Start,
-    /// The first instant of the day after it: "until the end of that day".
-    End,
-}
-
-/// A point in time: `+11d` (days from the program's start), `-3d`, `2026-03-20`, `2026-03-20T09:00` (both in the program's zone), or an
-/// instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// Days (and a rest below a day) from the program's day 0.
-    Relative(SignedDuration),
-    /// A calendar day in the program's zone.
-    Date(Date),
-    /// A day and a time of day in the program's zone.
-    Civil(DateTime),
-    /// An instant.
-    Instant(Timestamp),
-}
-
-impl Moment {
-    /// The instant it means in a program that starts on `day0` in `zone`. Days are calendar days: `+30d` keeps its local hour across a
-    /// change to daylight saving time.
-    pub fn resolve(self, day0: Date, zone: &TimeZone, edge: Edge) -> Timestamp {
-        let day_at = |date: Date| {
-            let date = if edge == Edge::End { date.tomorrow().unwrap_or(date) } else { date };
-            date.to_zoned(zone.clone()).map_or(Timestamp::MAX, |z| z.timestamp())
-        };
-        match self {
-            Self::Instant(at) => at,
-            Self::Date(date) => day_at(date),
-            // A time that the clocks skip is the one after the gap; of one that comes twice, the first.
-            Self::Civil(time) => time.to_zoned(zone.clone()).map_or(Timestamp::MAX, |z| z.timestamp()),
-            Self::Relative(by) => {
-                let days = by.as_secs().div_euclid(86_400);
-                let rest = SignedDuration::from_secs(by.as_secs().rem_euclid(86_400));
-                let date = day0.checked_add(jiff::Span::new().days(days)).unwrap_or(Date::MAX);
-                if rest.is_zero() {
-                    day_at(date)
-                } else {
-                    let midnight = date.to_zoned(zone.clone()).map_or(Timestamp::MAX, |z| z.timestamp());
-                    midnight.checked_add(rest).unwrap_or(Timestamp::MAX)
-                }
-            }
-        }
-    }
-}
-
-impl Scalar for Moment {
-    const FORMAT: &'static str = "betagate-moment";
-    const PATTERN: &'static str = "^([+-]([0-9]+(s|m|h|d|w))+|[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].*)?)$";
-    const MEANING: &'static str = "A point in time: +11d (from the program's start), 2026-03-20, 2026-03-20T09:00 (in the program's zone), or 2026-03-20T18:00:00Z.";
-}
-text_scalar!(Moment);
-
-impl FromStr for Moment {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "'{text}' is not a point in time, such as +11d, -3d, 2026-03-20, 2026-03-20T09:00 or 2026-03-20T18:00:00Z"
-            )
-        };
-        match text.as_bytes().first() {
-            Some(b'+') => Ok(Self::Relative(
-                text[1..].parse::<Span>().map_err(|why| if why.contains("longer") { why } else { wrong() })?.duration(),
-            )),
-            Some(b'-') => Ok(Self::Relative(
-                -text[1..]
-                    .parse::<Span>()
-                    .map_err(|why| if why.contains("longer") { why } else { wrong() })?
-                    .duration(),
-            )),
-            _ if text.len() == 10 => text.parse().map(Self::Date).map_err(|_| wrong()),
-            _ => match text.parse() {
-                Ok(instant) => Ok(Self::Instant(instant)),
-                // A zone's name would be read and then not counted: the program's zone counts.
-                Err(_) if text.contains(['[', '+', 'Z', 'z']) => Err(wrong()),
-                Err(_) => text.parse().map(Self::Civil).map_err(|_| wrong()),
-            },
-        }
-    }
-}
-
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Relative(by) if by.is_negative() => write!(f, "-{}", Span(-*by)),
-            Self::Relative(by) => {
-                if by.is_zero() {
-                    f.write_str("+0d")
-                } else {
-                    write!(f, "+{}", Span(*by))
-                }
-            }
-            Self::Date(date) => write!(f, "{date}"),
-            Self::Civil(time) => write!(f, "{time}"),
-            Self::Instant(at) => write!(f, "{at}"),
-        }
     }
 }
 
@@ -444,7 +358,11 @@ impl FromStr for Cron {
         if text.split_whitespace().count() != 5 {
             return Err(format!("'{text}' is not a schedule of five fields, such as 0 17 * * FRI"));
         }
-        croner::Cron::from_str(text).map_err(|error| format!("'{text}' is not a schedule: {error}"))?;
+        let cron = croner::Cron::from_str(text).map_err(|error| format!("'{text}' is not a schedule: {error}"))?;
+        // Whether it ever comes does not depend on when one asks: 31 February is on no calendar.
+        if cron.find_next_occurrence(&Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC), true).is_err() {
+            return Err(format!("'{text}' never comes: there is no such day"));
+        }
         Ok(Self(text.to_owned()))
     }
 }

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::resources::{Edge, Moment};
 
 #[test]
 fn a_span_reads_what_it_writes() {

@@ -38,7 +38,7 @@ pub struct Extent {
 }
 
 /// What [`restore`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
     /// What it brought.
     pub extent: Extent,
@@ -46,6 +46,8 @@ pub struct Restored {
     pub epoch: i64,
     /// Messages that may have left after the backup and must not leave twice; they wait for a person.
     pub uncertain: u64,
+    /// What recomputing the audit log's chain found, as it was brought.
+    pub chain: audit::Verification,
 }
 
 /// Writes everything to one new file, readable by its owner only, as it stood at one instant: a SQLite file from
@@ -119,7 +121,8 @@ pub async fn restore(store: &Store, path: &Path, actor: &str, now: Timestamp) ->
     };
     audit::append(&mut tx, entry).await?;
     tx.commit().await?;
-    Ok(Restored { extent, epoch, uncertain })
+    let chain = audit::verify(store).await?;
+    Ok(Restored { extent, epoch, uncertain, chain })
 }
 
 /// Some migrations are one database's only, so what counts is whether this binary has it for either.

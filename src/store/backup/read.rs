@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use tokio::fs::File;
@@ -48,6 +50,9 @@ pub(super) struct Archive {
     given: bool,
     rows: u64,
     ended: bool,
+    /// Of every byte so far, and of every one before the last line.
+    digest: Sha256,
+    before: Sha256,
 }
 
 fn broken(what: &str) -> StoreError {
@@ -62,7 +67,11 @@ impl Source {
         let known = file.read_exact(&mut head).await.is_ok();
         if known && &head == b"SQLite format 3\0" {
             let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true);
-            let connection = options.connect().await?;
+            let mut connection = options.connect().await?;
+            let found: String = sqlx::query_scalar("PRAGMA integrity_check(1)").fetch_one(&mut connection).await?;
+            if found != "ok" {
+                return Err(broken("the file is damaged"));
+            }
             return Ok(Self::Sqlite(SqliteSource { connection, left: Vec::new(), current: None }));
         }
         let file = File::open(path).await.map_err(|error| file_error(path, &error))?;
@@ -74,6 +83,8 @@ impl Source {
             given: false,
             rows: 0,
             ended: false,
+            digest: Sha256::new(),
+            before: Sha256::new(),
         };
         archive.header().await?;
         Ok(Self::Archive(archive))
@@ -150,7 +161,11 @@ impl SqliteSource {
 impl Archive {
     async fn line(&mut self) -> Result<Option<Value>, StoreError> {
         let line = self.lines.next_line().await.map_err(|error| file_error(&self.path, &error))?;
-        line.map(|line| serde_json::from_str(&line).map_err(|_| broken("a line is no JSON"))).transpose()
+        let Some(line) = line else { return Ok(None) };
+        self.before = self.digest.clone();
+        self.digest.update(line.as_bytes());
+        self.digest.update(b"\n");
+        serde_json::from_str(&line).map(Some).map_err(|_| broken("a line is no JSON"))
     }
 
     async fn header(&mut self) -> Result<(), StoreError> {
@@ -176,6 +191,10 @@ impl Archive {
                         self.ended = true;
                         if end.as_u64() != Some(self.rows) {
                             return Err(broken("rows are missing"));
+                        }
+                        let digest = HEXLOWER.encode(&self.before.clone().finalize());
+                        if head.get("sha256").and_then(Value::as_str) != Some(digest.as_str()) {
+                            return Err(broken("its checksum is another: it was changed since it was written"));
                         }
                         break;
                     }

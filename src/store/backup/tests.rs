@@ -108,6 +108,7 @@ async fn a_backup_of_either_database_is_restored_into_either() {
             on_each(async |into| {
                 let restored = restore(&into, file, "person/1", at(9)).await.unwrap();
                 assert_eq!(restored.extent, extent);
+                assert_eq!(restored.chain.problem, None);
                 check(&into, &restored).await;
                 let again = restore(&into, file, "person/1", at(9)).await;
                 assert!(matches!(again, Err(StoreError::Conflict(_))), "{again:?}");
@@ -130,10 +131,11 @@ async fn a_broken_backup_brings_nothing() {
         let cut = lines[..lines.len() - 3].join("\n");
         let missing = [&lines[..20], &lines[21..]].concat().join("\n");
         let newer = text.replacen("[1,", "[1,99999,", 1);
+        let changed = text.replacen("kruxt", "kruxx", 1);
+        assert_ne!(changed, text);
         let file = folder.path().join("broken");
-        for (body, is_newer) in
-            [(cut, false), (missing, false), (newer, true), ("hello".into(), false), (String::new(), false)]
-        {
+        let broken = [cut, missing, changed, "hello".into(), String::new()].map(|body| (body, false));
+        for (body, is_newer) in broken.into_iter().chain([(newer, true)]) {
             std::fs::write(&file, body).unwrap();
             on_each(async |into| {
                 let refused = restore(&into, &file, "person/1", at(9)).await.unwrap_err();

@@ -4,8 +4,10 @@
 
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
 use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _, TypeInfo as _, ValueRef as _};
 use tokio::fs::{File, OpenOptions};
@@ -53,7 +55,7 @@ pub(super) async fn vacuum(store: &Store, path: &Path) -> Result<Extent, StoreEr
 /// An archive with everything in it.
 pub(super) async fn archive(store: &Store, path: &Path) -> Result<Extent, StoreError> {
     let migrations: Vec<i64> = store.migrations().await?.iter().map(|applied| applied.version).collect();
-    let mut out = Lines { path, file: BufWriter::new(create(path).await?) };
+    let mut out = Lines { path, file: BufWriter::new(create(path).await?), digest: Sha256::new() };
     out.line(&json!({"betagate": MARK, "migrations": migrations})).await?;
     let mut extent = Extent::default();
     let mut tx = store.snapshot().await?;
@@ -63,7 +65,8 @@ pub(super) async fn archive(store: &Store, path: &Path) -> Result<Extent, StoreE
         extent.tables += 1;
         extent.rows += rows(&mut tx, &table, &mut out).await?;
     }
-    out.line(&json!({"end": extent.rows})).await?;
+    let digest = HEXLOWER.encode(&out.digest.clone().finalize());
+    out.line(&json!({"end": extent.rows, "sha256": digest})).await?;
     out.finish().await?;
     Ok(extent)
 }
@@ -131,12 +134,15 @@ pub(super) fn sqlite_cell(row: &SqliteRow, n: usize) -> Result<Cell, StoreError>
 struct Lines<'a> {
     path: &'a Path,
     file: BufWriter<File>,
+    /// Of every byte so far.
+    digest: Sha256,
 }
 
 impl Lines<'_> {
     async fn line(&mut self, value: &Value) -> Result<(), StoreError> {
         let mut text = value.to_string();
         text.push('\n');
+        self.digest.update(text.as_bytes());
         self.file.write_all(text.as_bytes()).await.map_err(|error| file_error(self.path, &error))
     }
 

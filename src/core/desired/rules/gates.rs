@@ -131,6 +131,7 @@ impl Rules<'_> {
         {
             self.problem(document, pointer, format!("check '{}' needs pass, such as \">= 45%\"", check.name));
         }
+        self.reachable(document, check, pointer);
         if check.lasting.is_some() && !check.critical {
             self.problem(
                 document,

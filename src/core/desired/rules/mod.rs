@@ -15,6 +15,7 @@ mod schedules;
 mod stages;
 #[cfg(test)]
 mod tests;
+mod thresholds;
 
 pub use gates::{KPIS, LONGEST_JOB};
 

@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::{Rules, is_variable, token};
 use crate::resources::{Component, Kind, Says, SignoffSpec};
 
+/// The longest title of an incident, in characters.
+const LONGEST_TITLE: usize = 200;
+
 impl Rules<'_> {
     pub(super) fn records(&mut self) {
         for (name, incident) in &self.program.incidents {
@@ -16,6 +19,11 @@ impl Rules<'_> {
                     "/spec/resolvedAt",
                     "it is resolved before it started",
                 );
+            }
+            let title = incident.spec.title.trim();
+            if title.is_empty() || title.chars().count() > LONGEST_TITLE || title.contains(char::is_control) {
+                let message = format!("a title is one line of 1 to {LONGEST_TITLE} characters");
+                self.problem(self.document(Kind::Incident, name), "/spec/title", message);
             }
             if incident.spec.acknowledged_at.is_some_and(|acknowledged| acknowledged < incident.spec.started_at) {
                 let document = self.document(Kind::Incident, name);

@@ -24,6 +24,8 @@ fn gates() {
         ("{ name: a, sql: { source: ¦web, query: select 1 }, pass: \"== 0\" }", "is not a database"),
         ("{ name: a, http: { source: ¦db, path: / }, pass: \"== 0\" }", "is not an HTTP host"),
         ("{ name: a, prometheus: up, source: ¦web, pass: \"== 0\" }", "is not a Prometheus server"),
+        ("{ name: a, kpi: retention_w4, pass: ¦\"> 100%\" }", "nothing can meet > 100%"),
+        ("{ name: a, incidents: { severity: sev-1, within: 7d }, pass: ¦\"< 0\" }", "it is never below 0"),
         ("{ name: a, job: { command: ¦[\"\"] } }", "the command is empty"),
         ("{ name: a, job: { command: [x], timeout: ¦11m } }", "may take 10m at most"),
         ("{ name: a, job: { command: [x], timeout: ¦0s } }", "longer than nothing"),
