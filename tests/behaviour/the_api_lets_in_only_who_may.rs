@@ -77,7 +77,18 @@ async fn whoever_may_not_is_refused_and_the_record_says_so() {
         assert_eq!(beta.post("/v1/events", Some(&tester), &json!({ "kind": "reaction" })).await.0, 202);
         assert_eq!(beta.post("/v1/events", Some(&tester), &json!({ "kind": "no_such_kind" })).await.0, 422);
         let data = beta.data.display().to_string();
-        let made = ["admin", "token", "backend", "--scope", "events:write", "--data", &data, "--database", &beta.url];
+        let made = [
+            "admin",
+            "token",
+            "create",
+            "backend",
+            "--scope",
+            "events:write",
+            "--data",
+            &data,
+            "--database",
+            &beta.url,
+        ];
         let made = Betagate::new(made).run().expect_code(0);
         let token = made.stdout.trim().rsplit(' ').next().unwrap();
         assert_eq!(

@@ -73,7 +73,7 @@ class Server:
     def token(self, scope):
         """A token with this scope, made once."""
         if scope not in self.tokens:
-            make = [self.binary, "admin", "token", scope.replace(":", "-"), "--scope", scope, "--data", self.data]
+            make = [self.binary, "admin", "token", "create", scope.replace(":", "-"), "--scope", scope, "--data", self.data]
             made = subprocess.run(make, check=True, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
             self.tokens[scope] = made.stdout.split()[-1]
         return self.tokens[scope]

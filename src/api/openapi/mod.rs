@@ -15,7 +15,7 @@ const METHODS: [&str; 5] = ["get", "post", "put", "delete", "patch"];
 /// Writes that keep their answers for whoever repeats them.
 const REPEATABLE: [&str; 2] = ["/v1/admin/", "/hooks/mail"];
 /// What stands under one of these is not behind that layer.
-const ONCE_EACH: [&str; 3] = ["/v1/admin/desk", "/v1/admin/staff", "/v1/admin/tokens"];
+const ONCE_EACH: [&str; 1] = ["/v1/admin/staff"];
 
 /// Completes what utoipa collected.
 pub fn complete(collected: &utoipa::openapi::OpenApi) -> Value {
