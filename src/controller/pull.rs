@@ -209,7 +209,7 @@ fn unknown_lock(program: &ProgramDesired, cohort: &Resource<CohortSpec>) -> Opti
     }
     let message = format!(
         "whether the list of cohort {} is locked ({lock}) is not known here: the program has no startsOn, so that its first day stands \
-         in the record; `betagate plan` beside it knows",
+         in the record; betagate plan, where that is, knows",
         cohort.name
     );
     let at = Position::new(cohort.origin.line, 1);

@@ -158,7 +158,10 @@ impl Desk<'_> {
         name: &str,
         by: &str,
     ) -> Result<Value, DeskError> {
-        let program = self.program_of(program, Some((Kind::Incident, name))).await?;
+        let program = match program {
+            None => self.program_with_incident(name).await?,
+            named => self.program(named).await?,
+        };
         self.expect_person(&program, by).await?;
         let mut tx = self.store.begin().await?;
         if !incidents::close(&mut tx, &program, name, self.now).await? {
@@ -169,6 +172,16 @@ impl Desk<'_> {
         self.note(&mut tx, (&program, by), "incident.closed", format!("Incident/{name}"), json!({})).await?;
         tx.commit().await?;
         Ok(json!({ "name": name }))
+    }
+
+    /// The program that has an open incident of this name, if only one has.
+    async fn program_with_incident(&self, name: &str) -> Result<String, DeskError> {
+        let mut with = Vec::new();
+        for good in status::all_good(self.store).await?.into_iter().filter(|good| good.kind == "Program") {
+            let open = incidents::list_open(self.store, &good.name).await?;
+            with.extend(open.iter().any(|one| one.name == name).then_some(good.name));
+        }
+        self.program(with.pop().filter(|_| with.is_empty())).await
     }
 
     /// Needs nothing but the record: break glass. Whoever says so is not looked up: the program's people may be what is missing.

@@ -6,12 +6,8 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 
 use super::arg::{for_postgres, for_sqlite};
@@ -346,12 +342,12 @@ async fn open_sqlite(url: &str) -> Result<Store, StoreError> {
         .foreign_keys(true)
         .busy_timeout(TURN);
     let place = Arc::new(Place::of(std::path::Path::new(path)));
-    let at_its_place = move |_: &mut SqliteConnection, known: PoolConnectionMetadata| {
-        let there = place.is_of(known.age);
-        async move { Ok::<_, sqlx::Error>(there) }.boxed()
-    };
+    let (for_writer, for_readers) = (place.clone(), place);
     let writer = SqlitePoolOptions::new()
-        .before_acquire(at_its_place.clone())
+        .before_acquire(move |_, known| {
+            let there = for_writer.is_of(known.age);
+            Box::pin(async move { Ok(there) })
+        })
         .max_connections(1)
         .acquire_timeout(TURN)
         .idle_timeout(None)
@@ -359,7 +355,10 @@ async fn open_sqlite(url: &str) -> Result<Store, StoreError> {
         .connect_with(options.clone())
         .await?;
     let readers = SqlitePoolOptions::new()
-        .before_acquire(at_its_place)
+        .before_acquire(move |_, known| {
+            let there = for_readers.is_of(known.age);
+            Box::pin(async move { Ok(there) })
+        })
         .max_connections(SQLITE_READERS)
         .acquire_timeout(PATIENCE)
         .idle_timeout(Duration::from_secs(60))
