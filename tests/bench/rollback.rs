@@ -222,7 +222,13 @@ async fn event_to_freeze(server: &str) {
         let close = http.post(format!("{address}/v1/admin/incidents/{name}/close?program=kruxt")).bearer_auth(&token);
         assert!(close.send().await.unwrap().status().is_success());
         lift(&store, folder.path(), event).await;
-        until("the lift", async || freezes::list(&store, Some("kruxt")).await.unwrap().is_empty()).await;
+        // Until the run itself is over: an incident before that would join it.
+        let run = format!("closed-beta-{event}");
+        until("the lift", async || {
+            let status = betagate::store::status::get(&store, "Rollback", &run).await.unwrap();
+            status.is_some_and(|status| status.status["state"] == "Lifted")
+        })
+        .await;
     }
     let figures: BTreeMap<&str, Vec<Duration>> =
         [("freeze", frozen), ("safe variants in 5 API processes", safe)].into();
