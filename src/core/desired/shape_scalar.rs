@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json};
 
 use super::parse::{Node, Value};
 use super::shape::{Format, Walk, int_or_string, rule};
+use crate::resources::Reader;
 
 /// The format of Kubernetes names.
 pub(super) const NAME: &str = "kubernetes-name";
@@ -76,7 +77,7 @@ impl Walk<'_> {
 }
 
 /// The parser of a format, if it has one.
-pub(super) fn reader(format: &str, formats: &[Format]) -> Option<fn(&str) -> Result<(), String>> {
+pub(super) fn reader(format: &str, formats: &[Format]) -> Option<Reader> {
     let given = formats.iter().find(|(name, _)| *name == format).map(|(_, read)| *read);
     given.or(match format {
         NAME => Some(kubernetes_name),
