@@ -133,7 +133,7 @@ fn named_in_the_log(files: &Files, manifest: &Manifest, chain: &[Kept], checked:
     let made = chain.iter().rev().map(|kept| &kept.entry).find(|entry| entry.action == MADE);
     match made {
         None => checked.problems.push(format!("{CHAIN}: no entry names this archive")),
-        Some(entry) if entry.detail["manifest"] != Value::from(wanted) || entry.at != manifest.at => {
+        Some(entry) if entry.detail["manifest"] != wanted || entry.at != manifest.at => {
             checked.problems.push(format!("{MANIFEST} is not the one that the log names"));
         }
         Some(_) => {}

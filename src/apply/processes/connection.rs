@@ -150,6 +150,7 @@ impl AsyncWrite for Watched {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 mod tests {
     use axum::Router;
     use axum::body::{Body, Bytes};

@@ -21,7 +21,13 @@ pub struct RevokeInvites {
 /// Nothing is taken in: product events are refused with a wait, and not lost by a client that tries again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = without_additional_properties)]
 pub struct PauseIngestion {}
+
+/// An API server takes no definition that says so of itself; what a mapping doesn't name it refuses or leaves out anyway.
+fn without_additional_properties(schema: &mut schemars::Schema) {
+    schema.remove("additionalProperties");
+}
 
 /// How many processes of a workload run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

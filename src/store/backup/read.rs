@@ -30,7 +30,7 @@ pub(super) struct Batch {
 /// A backup that is being read.
 pub(super) enum Source {
     Sqlite(SqliteSource),
-    Archive(Archive),
+    Archive(Box<Archive>),
 }
 
 pub(super) struct SqliteSource {
@@ -87,7 +87,7 @@ impl Source {
             before: Sha256::new(),
         };
         archive.header().await?;
-        Ok(Self::Archive(archive))
+        Ok(Self::Archive(Box::new(archive)))
     }
 
     /// The migrations the backed up database had.
