@@ -220,7 +220,7 @@ pub fn moment(value: &Value) -> String {
     at.map_or_else(|| plain(value), |at| format!("{at:.0}"))
 }
 
-/// A table for people, as wide as the terminal.
+/// A table for people, as wide as the terminal; nothing is filled up behind its last column.
 pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table
@@ -230,7 +230,7 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Stri
     for row in rows {
         table.add_row(row);
     }
-    table.to_string()
+    table.trim_fmt()
 }
 
 /// The keys of a data folder, made when there are none, for a database that was written with them or with none yet.

@@ -85,7 +85,7 @@ fn a_command_line_that_is_elsewhere_asks_the_server() {
     assert!(refused.stderr.contains("refuses") && !refused.stderr.contains("not-the-token"), "{}", refused.stderr);
     assert!(up.interrupt(PATIENCE).is_some_and(|status| status.success()));
     let gone = ask("status").expect_code(1);
-    assert!(gone.stderr.contains("nothing answers there") && !gone.stderr.contains(secret.trim()), "{}", gone.stderr);
+    assert!(gone.stderr.contains("nothing listens there") && !gone.stderr.contains(secret.trim()), "{}", gone.stderr);
     // With no server left, the folder's record answers.
     let there = here("get cohorts").expect_code(0).stdout;
     assert!(there.contains("pavia"), "{there}");
