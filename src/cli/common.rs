@@ -91,6 +91,19 @@ pub struct Where {
     pub database: Option<String>,
 }
 
+/// Who says something, of which program, and where it is said.
+#[derive(Args, Clone, Debug)]
+pub struct Said {
+    /// Who says so.
+    #[arg(long)]
+    pub by: String,
+    /// The program; the only one when left out.
+    #[arg(long)]
+    pub program: Option<String>,
+    #[command(flatten)]
+    pub place: Where,
+}
+
 impl Where {
     /// The database's address.
     pub fn url(&self) -> SecretString {

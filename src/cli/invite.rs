@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::common::{plain, print_value, table};
+use super::common::{Said, plain, print_value, table};
 use super::invite_code::Code;
 use super::invite_hash::Hash;
 use super::invite_mail::{Preview, Send};
@@ -34,14 +34,8 @@ enum InviteWhat {
         /// Why this person.
         #[arg(long, default_value = "")]
         note: String,
-        /// Who asks.
-        #[arg(long)]
-        by: String,
-        /// The program; the only one when left out.
-        #[arg(long)]
-        program: Option<String>,
         #[command(flatten)]
-        place: Where,
+        said: Said,
     },
     List(List),
     #[command(alias = "resend")]
@@ -120,7 +114,7 @@ struct Revoke {
 impl Invite {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         match self.what {
-            InviteWhat::Add { email, cohort, note, by, program, place } => {
+            InviteWhat::Add { email, cohort, note, said: Said { by, program, place } } => {
                 let made = place.ask(Request::AddInvite { program, cohort, email: email.clone(), note, by }).await?;
                 match made["code"].as_str() {
                     Some(code) => say!("{code} (good until {})", plain(&made["expiresAt"])),

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::common::{plain, print_value, table};
+use super::common::{Said, plain, print_value, table};
 use super::{CliError, Format, Where};
 use crate::desk::Request;
 
@@ -39,14 +39,8 @@ enum What {
         /// What it is for.
         #[arg(long, default_value = "")]
         note: String,
-        /// Who says so.
-        #[arg(long)]
-        by: String,
-        /// The program; the only one when left out.
-        #[arg(long)]
-        program: Option<String>,
         #[command(flatten)]
-        place: Where,
+        said: Said,
     },
     /// Lists the codes, without their texts.
     #[command(after_help = "Example: betagate invite code list --cohort pavia")]
@@ -95,7 +89,7 @@ enum What {
 impl Code {
     pub async fn run(self) -> Result<(), CliError> {
         match self.what {
-            What::Add { cohort, uses, expires, label, note, by, program, place } => {
+            What::Add { cohort, uses, expires, label, note, said: Said { by, program, place } } => {
                 let made = place.ask(Request::AddCode { program, cohort, uses, expires, label, note, by }).await?;
                 tell(&made);
             }

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use betagate_core::resources::{Says, SignoffSpec};
+use betagate_core::resources::SignoffSpec;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::common::{moment, plain, print_value, table};
+use super::common::{Said, moment, plain, print_value, table};
 use super::{ATTENTION, CliError, FAILED, Format, Where};
 use crate::desk::Request;
 
@@ -34,14 +34,8 @@ enum RollbackWhat {
         /// Why.
         #[arg(long)]
         reason: String,
-        /// Who says so.
-        #[arg(long)]
-        by: String,
-        /// The program; the only one when left out.
-        #[arg(long)]
-        program: Option<String>,
         #[command(flatten)]
-        place: Where,
+        said: Said,
     },
     /// Goes through a plan as a drill: what each step would do, whether what it needs is there, its messages rendered. Nothing is changed.
     #[command(
@@ -105,7 +99,7 @@ enum RollbackWhat {
 impl Rollback {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         match self.what {
-            RollbackWhat::Start { plan, reason, by, program, place } => {
+            RollbackWhat::Start { plan, reason, said: Said { by, program, place } } => {
                 let asked = place.ask(Request::StartRollback { program, plan, reason, by }).await?;
                 say!("asked for ({}); the controller starts it: betagate rollback list", plain(&asked["intent"]));
             }
@@ -128,20 +122,7 @@ impl Rollback {
             }
             RollbackWhat::Show { run, place, output } => return show(&place, run, output).await,
             RollbackWhat::Lift { run, by, note, place } => {
-                let word = SignoffSpec {
-                    program: String::new(),
-                    by,
-                    says: Says::Lift,
-                    gate: None,
-                    check: None,
-                    rollout: None,
-                    stage: None,
-                    run: Some(run),
-                    object: None,
-                    digest: None,
-                    note: Some(note),
-                    until: None,
-                };
+                let word = SignoffSpec::lift("", by, run, note);
                 let said = place.ask(Request::Sign { program: None, word: Box::new(word) }).await?;
                 say!("recorded as {}", plain(&said["name"]));
             }

@@ -6,7 +6,7 @@ use betagate_core::resources::{Moment, Says, SignoffSpec, Span};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::common::plain;
+use super::common::{Said, plain};
 use super::{CliError, Where};
 use crate::desk::Request;
 
@@ -130,59 +130,41 @@ enum IncidentWhat {
         /// Since how long.
         #[arg(long, default_value = "0s")]
         ago: Span,
-        /// Who says so.
-        #[arg(long)]
-        by: String,
-        /// The program; the only one when left out.
-        #[arg(long)]
-        program: Option<String>,
         #[command(flatten)]
-        place: Where,
+        said: Said,
     },
     /// Takes note of one: somebody looks after it.
     #[command(after_help = "Example: betagate incident ack sync-outage --by on-call")]
     Ack {
         /// Its name.
         name: String,
-        /// Who says so.
-        #[arg(long)]
-        by: String,
-        /// The program; the only one when left out.
-        #[arg(long)]
-        program: Option<String>,
         #[command(flatten)]
-        place: Where,
+        said: Said,
     },
     /// Closes one.
     #[command(after_help = "Example: betagate incident close sync-outage --by founder")]
     Close {
         /// Its name.
         name: String,
-        /// Who says so.
-        #[arg(long)]
-        by: String,
-        /// The program; the only one when left out.
-        #[arg(long)]
-        program: Option<String>,
         #[command(flatten)]
-        place: Where,
+        said: Said,
     },
 }
 
 impl IncidentCommand {
     pub async fn run(self) -> Result<ExitCode, CliError> {
         match self.what {
-            IncidentWhat::Open { name, severity, title, category, ago, by, program, place } => {
+            IncidentWhat::Open { name, severity, title, category, ago, said: Said { by, program, place } } => {
                 let (ago, started_at) = (Some(ago), None);
                 let request = Request::OpenIncident { program, name, severity, title, category, ago, started_at, by };
                 let opened = place.ask(request).await?;
                 say!("{} is open since {}", plain(&opened["name"]), plain(&opened["startedAt"]));
             }
-            IncidentWhat::Ack { name, by, program, place } => {
+            IncidentWhat::Ack { name, said: Said { by, program, place } } => {
                 let taken = place.ask(Request::AcknowledgeIncident { program, name, by }).await?;
                 say!("{} is taken note of", plain(&taken["name"]));
             }
-            IncidentWhat::Close { name, by, program, place } => {
+            IncidentWhat::Close { name, said: Said { by, program, place } } => {
                 let closed = place.ask(Request::CloseIncident { program, name, by }).await?;
                 say!("{} is closed", plain(&closed["name"]));
             }

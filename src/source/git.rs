@@ -95,13 +95,7 @@ impl Git {
         };
         clean(&self.settings.path)?;
         let credentials = (self.settings.credentials)()?;
-        let fetch = Fetch {
-            url: &self.settings.url,
-            branch: self.settings.branch.as_deref(),
-            cache: &self.cache,
-            credentials: &credentials,
-            timeout: self.settings.timeout,
-        };
+        let fetch = self.fetch(&credentials);
         let tip = fetch.run()?;
         if let Some(before) = before.filter(|before| before.revision.id == tip.to_string()) {
             return Ok(before.clone());
@@ -109,18 +103,22 @@ impl Git {
         self.of(&tip.to_string(), before.map(AsRef::as_ref))
     }
 
+    fn fetch<'a>(&'a self, credentials: &'a Credentials) -> Fetch<'a> {
+        Fetch {
+            url: &self.settings.url,
+            branch: self.settings.branch.as_deref(),
+            cache: &self.cache,
+            credentials,
+            timeout: self.settings.timeout,
+        }
+    }
+
     /// Writes a proposal to a branch of the remote. Blocking.
     pub(super) fn propose(&self, proposal: &Proposal) -> Result<Proposed, SourceError> {
         let _running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         clean(&self.settings.path)?;
         let credentials = (self.settings.credentials)()?;
-        let fetch = Fetch {
-            url: &self.settings.url,
-            branch: self.settings.branch.as_deref(),
-            cache: &self.cache,
-            credentials: &credentials,
-            timeout: self.settings.timeout,
-        };
+        let fetch = self.fetch(&credentials);
         let tip = fetch.run()?;
         let commit = fetch.push(&proposal.branch, || {
             let cache = git2::Repository::open_bare(&self.cache).map_err(git_read::git)?;

@@ -13,7 +13,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::a_program_runs_from_yaml_to_an_ordered_rollback_and_back::{busy_days, kruxt, send, syncs};
 use crate::support::beta::Beta;
-use crate::support::databases;
+use crate::support::{databases, lift};
 
 const RUN: &str = "closed-beta-1";
 
@@ -115,11 +115,7 @@ async fn there_and_back(mut beta: Beta, seed: u64, step: SignedDuration) -> u32 
     let documents: Vec<_> = std::fs::read_dir(beta.data.join("documents")).unwrap().flatten().collect();
     assert_eq!(documents.len(), 1, "the cause document is written once");
 
-    let text = std::fs::read_to_string(documents[0].path()).unwrap();
-    let text = text
-        .replace("## Root cause\n", "## Root cause\n\nKnown.\n")
-        .replace("## Action items\n", "## Action items\n\n- [ ] Mend it (owner: founder)\n");
-    std::fs::write(documents[0].path(), text).unwrap();
+    lift::complete(&documents[0].path());
     beta.at("2026-03-19T06:00:00Z");
     let mut good = syncs(&users, 16, 4000, 4000);
     good.extend(busy_days(&users, 10..=17));
@@ -131,24 +127,7 @@ async fn there_and_back(mut beta: Beta, seed: u64, step: SignedDuration) -> u32 
         beta.clock.advance(SignedDuration::from_hours(6));
         deaths.pass(&mut beta).await;
     }
-    let lift = betagate_core::resources::SignoffSpec {
-        program: "kruxt".to_owned(),
-        by: "founder".to_owned(),
-        says: betagate_core::resources::Says::Lift,
-        gate: None,
-        check: None,
-        rollout: None,
-        stage: None,
-        run: Some(RUN.to_owned()),
-        object: None,
-        digest: None,
-        note: Some("handled".to_owned()),
-        until: None,
-    };
-    let mut tx = beta.store.begin().await.unwrap();
-    let word = betagate::store::signoffs::Signoff::recorded("lift", &lift, beta.clock.now(), "test");
-    betagate::store::signoffs::record(&mut tx, &word).await.unwrap();
-    tx.commit().await.unwrap();
+    lift::say(&beta.store, ("kruxt", RUN), beta.clock.now()).await;
     deaths.until(&mut beta, step, "the lift", is(RunPhase::Lifted)).await;
     let lifted = told(&beta, "StepLifted").await;
     let mut reversed = lifted.clone();

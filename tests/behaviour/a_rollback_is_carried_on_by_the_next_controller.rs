@@ -3,14 +3,12 @@
 
 use betagate::controller::Controller;
 use betagate::store::incidents::{self, Incident};
-use betagate::store::signoffs::{self, Signoff};
 use betagate::store::{audit, freezes, outbox, status};
 use betagate_core::decide::{RunPhase, StepState};
-use betagate_core::resources::{Says, SignoffSpec};
 
 use super::a_program_runs_from_yaml_to_an_ordered_rollback_and_back::kruxt;
 use crate::support::beta::Beta;
-use crate::support::databases;
+use crate::support::{databases, lift};
 
 pub async fn sev1(beta: &Beta, name: &str, started_at: &str) {
     let started_at = started_at.parse().unwrap();
@@ -91,14 +89,9 @@ async fn at_29_and_exactly_30_minutes_nothing_happens_and_lifting_while_it_is_op
             memory.runs.get("closed-beta-1").is_some_and(|run| run.phase == RunPhase::Holding)
         })
         .await;
-        let document = std::fs::read_dir(beta.data.join("documents")).unwrap().next().unwrap().unwrap().path();
-        let text = std::fs::read_to_string(&document).unwrap();
-        let text = text
-            .replace("## Root cause\n", "## Root cause\n\nKnown.\n")
-            .replace("## Action items\n", "## Action items\n\n- [ ] Mend it (owner: founder)\n");
-        std::fs::write(&document, text).unwrap();
+        lift::complete_all(&beta.data);
         beta.at("2026-03-03T10:00:00Z");
-        lift(&beta, "closed-beta-1").await;
+        lift::say(&beta.store, ("kruxt", "closed-beta-1"), beta.clock.now()).await;
         beta.until("the lift", |controller| {
             controller.programs()["kruxt"].decision.as_ref().unwrap().memory.runs["closed-beta-1"].phase
                 == RunPhase::Lifted
@@ -111,26 +104,6 @@ async fn at_29_and_exactly_30_minutes_nothing_happens_and_lifting_while_it_is_op
         assert!(freezes::list(&beta.store, Some("kruxt")).await.unwrap().is_empty());
         beta.store.close().await;
     }
-}
-
-async fn lift(beta: &Beta, run: &str) {
-    let spec = SignoffSpec {
-        program: "kruxt".to_owned(),
-        by: "founder".to_owned(),
-        says: Says::Lift,
-        gate: None,
-        check: None,
-        rollout: None,
-        stage: None,
-        run: Some(run.to_owned()),
-        object: None,
-        digest: None,
-        note: Some("handled".to_owned()),
-        until: None,
-    };
-    let mut tx = beta.store.begin().await.unwrap();
-    signoffs::record(&mut tx, &Signoff::recorded("lift", &spec, beta.clock.now(), "test")).await.unwrap();
-    tx.commit().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,7 +134,7 @@ async fn a_freeze_by_hand_is_adopted_and_the_one_who_made_it_is_told() {
             status::get(&beta.store, "Rollback", "break-glass-1").await.unwrap().unwrap().status["waits"].to_string();
         assert!(waits.contains("betagate rollback lift break-glass-1"), "{waits}");
         beta.at("2026-03-03T09:00:00Z");
-        lift(&beta, "break-glass-1").await;
+        lift::say(&beta.store, ("kruxt", "break-glass-1"), beta.clock.now()).await;
         beta.pass().await;
         assert!(freezes::list(&beta.store, Some("kruxt")).await.unwrap().is_empty());
         beta.store.close().await;

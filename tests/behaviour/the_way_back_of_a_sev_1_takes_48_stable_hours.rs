@@ -1,7 +1,7 @@
 //! The way back of a run that a Sev-1 started: exactly 48 stable hours after it was over, counted anew after every breach, and stopped while
 //! data is missing; then the review, and the other holds in reverse order.
 
-use betagate::store::{audit, freezes, incidents, signoffs};
+use betagate::store::{audit, freezes, incidents};
 use betagate_core::decide::{RunMemory, RunPhase, StepState, Verdict};
 use betagate_core::resources::{Moment, Says, SignoffSpec};
 use jiff::{SignedDuration, Timestamp};
@@ -13,7 +13,7 @@ use super::a_program_runs_from_yaml_to_an_ordered_rollback_and_back::{
 };
 use super::a_rollback_is_carried_on_by_the_next_controller::{phase, sev1};
 use crate::support::beta::Beta;
-use crate::support::databases;
+use crate::support::{databases, lift};
 
 const RUN: &str = "closed-beta-1";
 
@@ -34,22 +34,13 @@ fn lifted(beta: &Beta) -> Vec<usize> {
 
 async fn accept_the_sev_1(beta: &Beta) {
     let spec = SignoffSpec {
-        program: "kruxt".to_owned(),
-        by: "founder".to_owned(),
-        says: Says::AcceptMitigation,
         gate: Some("weekly-kpis".to_owned()),
         check: Some("sev-1".to_owned()),
-        rollout: None,
-        stage: None,
-        run: None,
-        object: None,
-        digest: None,
         note: Some("an alert watches the key now".to_owned()),
         until: Some(Moment::Instant(beta.clock.now().checked_add(SignedDuration::from_hours(240)).unwrap())),
+        ..SignoffSpec::bare("kruxt", "founder", Says::AcceptMitigation)
     };
-    let mut tx = beta.store.begin().await.unwrap();
-    signoffs::record(&mut tx, &signoffs::Signoff::recorded("accepted", &spec, beta.clock.now(), "test")).await.unwrap();
-    tx.commit().await.unwrap();
+    lift::record(&beta.store, "accepted", &spec, beta.clock.now()).await;
 }
 
 /// A good week up to the 20th of March, as the re-opened review will count it.
@@ -61,16 +52,6 @@ async fn a_good_week(beta: &Beta, users: &[Uuid]) {
     send(beta, &good).await;
 }
 
-async fn complete_the_documents(beta: &Beta) {
-    for document in std::fs::read_dir(beta.data.join("documents")).unwrap().flatten() {
-        let text = std::fs::read_to_string(document.path()).unwrap();
-        let text = text
-            .replace("## Root cause\n", "## Root cause\n\nA rotated key.\n")
-            .replace("## Action items\n", "## Action items\n\n- [ ] Alert on it (owner: founder)\n");
-        std::fs::write(document.path(), text).unwrap();
-    }
-}
-
 /// The run of a Sev-1 that has been open for 31 minutes, its documents complete, and the Sev-1 over at the instant that is given back.
 async fn a_sev_1_that_is_over(beta: &mut Beta) -> Timestamp {
     beta.at("2026-03-17T09:00:00Z");
@@ -80,7 +61,7 @@ async fn a_sev_1_that_is_over(beta: &mut Beta) -> Timestamp {
         decision.memory.runs.get(RUN).is_some_and(|run| run.phase == RunPhase::Holding)
     })
     .await;
-    complete_the_documents(beta).await;
+    lift::complete_all(&beta.data);
     beta.at("2026-03-17T10:00:00Z");
     resolve(beta, "down").await;
     beta.pass().await;

@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use betagate::controller::build_snapshot;
 use betagate::keys::Keys;
 use betagate::source::read_folder;
-use betagate::store::{Store, freezes, signoffs};
+use betagate::store::{Store, freezes};
 use betagate_core::decide::{CheckRef, Memory, Reading, Readings, decide};
 use betagate_core::desired::{Built, ProgramDesired};
-use betagate_core::resources::{Says, SignoffSpec};
 use betagate_core::simulate::{Assume, Entry, Happening, Setting, simulate};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -256,28 +255,6 @@ async fn lift(store: &Store, folder: &Path, event: usize) {
         all.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains(&format!("{run}-")))
     };
     until("the cause document", async || mine().is_some()).await;
-    let path = mine().unwrap();
-    let text = std::fs::read_to_string(&path).unwrap();
-    let text = text
-        .replace("## Root cause\n", "## Root cause\n\nKnown.\n")
-        .replace("## Action items\n", "## Action items\n\n- [ ] Mend it (owner: founder)\n");
-    std::fs::write(&path, text).unwrap();
-    let spec = SignoffSpec {
-        program: "kruxt".to_owned(),
-        by: "founder".to_owned(),
-        says: Says::Lift,
-        gate: None,
-        check: None,
-        rollout: None,
-        stage: None,
-        run: Some(run.clone()),
-        object: None,
-        digest: None,
-        note: Some("measured".to_owned()),
-        until: None,
-    };
-    let mut tx = store.begin().await.unwrap();
-    let word = signoffs::Signoff::recorded(&format!("lift-{run}"), &spec, Timestamp::now(), "bench");
-    signoffs::record(&mut tx, &word).await.unwrap();
-    tx.commit().await.unwrap();
+    support::lift::complete(&mine().unwrap());
+    support::lift::say(store, ("kruxt", &run), Timestamp::now()).await;
 }

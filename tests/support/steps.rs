@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use betagate::controller::Controller;
-use betagate::store::{audit, flags, freezes, outbox, signoffs, steps, workloads};
+use betagate::store::{audit, flags, freezes, outbox, steps, workloads};
 use betagate_core::decide::{RunMemory, RunPhase};
-use betagate_core::resources::{Says, SignoffSpec};
 use serde_json::json;
 
 use super::beta::{ADMIN, Beta};
 use super::sink::Sink;
 use super::small::{rows, small};
-use super::{TestDb, TestRepo};
+use super::{TestDb, TestRepo, lift};
 
 pub const RUN: &str = "everything-1";
 const DOCUMENT: &str = "apiVersion: betagate.dev/v1alpha1\n";
@@ -79,31 +78,8 @@ impl Scene {
 
     /// Completes the cause document, and says that the run may be lifted.
     pub async fn allow_the_lift(&self) {
-        for file in std::fs::read_dir(self.beta.data.join("documents")).into_iter().flatten().flatten() {
-            let text = std::fs::read_to_string(file.path()).unwrap();
-            let text = text
-                .replace("## Root cause\n", "## Root cause\n\nKnown.\n")
-                .replace("## Action items\n", "## Action items\n\n- [ ] Mend it (owner: founder)\n");
-            std::fs::write(file.path(), text).unwrap();
-        }
-        let spec = SignoffSpec {
-            program: "small".to_owned(),
-            by: "founder".to_owned(),
-            says: Says::Lift,
-            gate: None,
-            check: None,
-            rollout: None,
-            stage: None,
-            run: Some(RUN.to_owned()),
-            object: None,
-            digest: None,
-            note: Some("handled".to_owned()),
-            until: None,
-        };
-        let mut tx = self.beta.store.begin().await.unwrap();
-        let word = signoffs::Signoff::recorded("lift", &spec, self.beta.clock.now(), "test");
-        signoffs::record(&mut tx, &word).await.unwrap();
-        tx.commit().await.unwrap();
+        lift::complete_all(&self.beta.data);
+        lift::say(&self.beta.store, ("small", RUN), self.beta.clock.now()).await;
     }
 
     /// Everything that a run leaves behind, the same however often a controller died on the way: what may happen twice (notes, commands, calls) is

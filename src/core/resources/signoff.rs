@@ -64,6 +64,36 @@ pub struct SignoffSpec {
     pub until: Option<Moment>,
 }
 
+impl SignoffSpec {
+    /// A word about nothing yet: what it is about is filled in by who says it.
+    pub fn bare(program: impl Into<String>, by: impl Into<String>, says: Says) -> Self {
+        Self {
+            program: program.into(),
+            by: by.into(),
+            says,
+            gate: None,
+            check: None,
+            rollout: None,
+            stage: None,
+            run: None,
+            object: None,
+            digest: None,
+            note: None,
+            until: None,
+        }
+    }
+
+    /// That a run's holds may go.
+    pub fn lift(
+        program: impl Into<String>,
+        by: impl Into<String>,
+        run: impl Into<String>,
+        note: impl Into<String>,
+    ) -> Self {
+        Self { run: Some(run.into()), note: Some(note.into()), ..Self::bare(program, by, Says::Lift) }
+    }
+}
+
 /// What a person says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -131,20 +131,7 @@ impl<'a> World<'a> {
     }
 
     fn word(&self, by: &str, says: Says) -> SignoffSpec {
-        SignoffSpec {
-            program: self.program.name().to_owned(),
-            by: by.to_owned(),
-            says,
-            gate: None,
-            check: None,
-            rollout: None,
-            stage: None,
-            run: None,
-            object: None,
-            digest: None,
-            note: None,
-            until: None,
-        }
+        SignoffSpec::bare(self.program.name(), by, says)
     }
 
     fn hear(&mut self, name: String, spec: SignoffSpec, first_seen: Timestamp) {
