@@ -29,7 +29,7 @@
 //! | rules of lists, addresses and codes | `core/cohort/` |
 //! | a table, a query | `store/`, `migrations/` |
 //! | where a reading comes from | `signals/` |
-//! | a command that a check runs | `signals/job.rs`, under a shim by `apply/processes/once.rs` |
+//! | a command that a check or a step runs | `signals/job.rs`, `controller/dispatch/jobs.rs`; under a shim by `apply/processes/once.rs` |
 //! | what an alerting system tells | `api/alert_hooks.rs`, `store/incident_feeds.rs` |
 //! | a process of this machine | `apply/processes/` |
 //! | a message on its way | `outbox/` |

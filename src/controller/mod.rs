@@ -120,7 +120,7 @@ pub struct Settings {
     pub environment: Option<String>,
     /// The supervisor of local processes, on one machine.
     pub supervisor: Option<Supervisor>,
-    /// The program with the shim under which the commands of `job` checks run; none where they can't.
+    /// The program with the shim under which the commands of checks and steps run; none where they can't.
     pub jobs: Option<Program>,
     /// Where always-online routes are probed (`http://127.0.0.1:8080`), when there is a server.
     pub probe: Option<String>,

@@ -3,26 +3,19 @@
 //! Must not know: thresholds. What a command writes is never kept or shown, the number aside: it may hold what it was given.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use betagate_core::decide::Outcome;
-use betagate_core::desired::LONGEST_JOB;
-use betagate_core::resources::JobCheck;
+use betagate_core::resources::{JobCheck, job_time};
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use super::{Reading, Why, source_error};
-use crate::apply::processes::{Ended, Once, Program};
+use crate::apply::processes::{Ended, NOT_STARTED, Once, Program};
 use crate::controller::secret_in;
-
-/// How long a job may take when it does not say.
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Says "I don't know".
 const UNKNOWN: i32 = 2;
-/// What the shim answers for a command that can't be run, or is not there.
-const NOT_STARTED: [i32; 2] = [126, 127];
 
 /// Where jobs run.
 #[derive(Clone, Debug)]
@@ -51,7 +44,7 @@ pub async fn measure(jobs: Option<&Jobs>, check: &JobCheck, number: bool, at: Ti
             Err(why) => return source_error("job", &why, at),
         }
     }
-    let deadline = check.timeout.map_or(TIMEOUT, |timeout| timeout.min(LONGEST_JOB).duration().unsigned_abs());
+    let deadline = job_time(check.timeout).duration().unsigned_abs();
     let (program, folder) = (jobs.program.clone(), jobs.folder.clone());
     match (Once { program, command: check.command.clone(), folder, env, deadline }).run().await {
         Ok(Ended::TimedOut | Ended::Signal(_)) => Reading::unknown(Why::Terminated, at),

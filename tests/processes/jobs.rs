@@ -6,6 +6,7 @@ use std::time::Duration;
 use betagate::apply::processes::{Ended, Once, Program};
 
 use crate::support::wait_for;
+use crate::workloads::{assert_ends, handle};
 
 fn once(folder: &Path, script: &str, deadline: Duration) -> Once {
     Once {
@@ -44,4 +45,20 @@ async fn a_command_whose_time_is_over_takes_along_what_it_started() {
     wait_for("all of them are gone", Duration::from_secs(10), || {
         pids.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()).then_some(())
     });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_nobody_waits_for_any_more_ends_with_what_it_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "sleep 600 & echo $! > begun; echo $$ >> begun; mv begun pids; wait";
+    let pids = folder.path().join("pids");
+    let running = tokio::spawn(once(folder.path(), script, LONG).run());
+    wait_for("it runs", LONG, || pids.exists().then_some(()));
+    let text = std::fs::read_to_string(pids).unwrap();
+    let below: Vec<_> = text.split_whitespace().map(|pid| handle(pid.parse().unwrap())).collect();
+    running.abort();
+    assert_eq!(below.len(), 2);
+    for process in &below {
+        assert_ends(process, "what nobody waits for");
+    }
 }

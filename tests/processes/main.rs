@@ -13,6 +13,7 @@
 mod support;
 
 mod a_sender_may_be_killed_at_any_moment;
+mod a_step_runs_its_command_once_at_a_time;
 mod child;
 mod data_folder;
 mod jobs;

@@ -40,7 +40,7 @@ pub use error::ProcessError;
 pub use folder::{FolderLock, ServerFile};
 pub use graceful::{announce_ready, serve};
 pub use listener::{SharedListener, listener_from_stdin};
-pub use once::{Ended, Once};
+pub use once::{Ended, NOT_STARTED, Once};
 pub use roll::{Exit, ProcessState, ProcessStatus};
 pub use spec::{CommandLine, Listens, ProcessSpec, Ready};
 pub use supervisor::{Program, Supervisor, SupervisorOptions};

@@ -1,7 +1,7 @@
-//! One command, run once to its end under a shim: what a `job` check asks.
+//! One command, run once to its end under a shim: what a `job` check asks, what a `runJob` step does.
 //!
-//! It sees a given environment and nothing else of this process's, has no input, a deadline, and its output is bounded. When its time is over, or this
-//! process is gone, it ends with everything that it has started.
+//! It sees a given environment and nothing else of this process's, has no input, a deadline, and its output is bounded. When its time is over, nobody waits
+//! for it any more, or this process is gone, it ends with everything that it has started.
 //!
 //! Must not know: what the command is for, what its exit code means.
 
@@ -29,6 +29,9 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What of this process's own environment a command sees, where it is set.
 const PASSED_ON: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
+
+/// The exit codes of a command that can't be run, or is not there: the shim answers for it.
+pub const NOT_STARTED: [i32; 2] = [126, 127];
 
 /// A command to be run once.
 #[derive(Debug)]
@@ -78,8 +81,8 @@ impl Once {
             .stdout(Stdio::piped())
             // What a command complains of may hold what it was given: nobody keeps it.
             .stderr(Stdio::null())
+            // No kill when this is dropped: the shim must live to end everything, which it does when its socket closes.
             .process_group(0)
-            .kill_on_drop(true)
             .spawn()?;
         let mut control = UnixStream::from_std(ours)?;
         let output = shim.stdout.take();

@@ -5,20 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use betagate_core::decide::MessageKind;
 use betagate_core::desired::ProgramDesired;
-use betagate_core::resources::{CallWebhook, RunJob, Span};
+use betagate_core::resources::{CallWebhook, RunJob, job_time};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
-use tokio::process::Command;
 
 use super::super::jobs::{COPIES, copy};
 use super::super::secret_in;
 use super::{Order, Post, later, never};
+use crate::apply::processes::{Ended, NOT_STARTED, Once};
 use crate::outbox::{Call, DeliveryError, Documents, Note, Webhook, effect_digest};
 use crate::signals::net::Endpoint;
 use crate::source::Proposal;
@@ -27,11 +25,6 @@ use crate::source::Proposal;
 pub(in crate::controller) const KINDS: &[&str] = &["job", "call", "proposal"];
 /// A claim holds for longer than any job may take.
 pub(super) const LEASE: SignedDuration = SignedDuration::from_mins(15);
-/// How long a command may take when nothing else is said, and at most.
-const USUAL_TIMEOUT: Span = Span::seconds(60);
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(600);
-/// What of the controller's own environment a command finds: nothing that could be a secret.
-const PASSED_ON: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
 impl Post {
     /// Carries out one step's command or call. Whatever goes wrong is tried again: a step is retried until it holds.
@@ -96,33 +89,29 @@ impl Post {
         folder: &Path,
         now: Timestamp,
     ) -> Result<Value, DeliveryError> {
-        let Some((program, arguments)) = job.command.split_first() else {
-            return Err(never("it names no program".to_owned()));
+        let Some(shim) = self.jobs.clone() else {
+            return Err(later("commands run where the controller can start processes".to_owned()));
         };
+        let program = job.command.first().cloned().unwrap_or_default();
         let (run, step) = holder.rsplit_once('/').unwrap_or((holder, ""));
-        let mut command = Command::new(program);
-        command.args(arguments).env_clear().current_dir(folder);
-        command.envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        command
-            .env("BETAGATE_RUN", run)
-            .env("BETAGATE_STEP", step)
-            .env("BETAGATE_EFFECT_KEY", effect_digest(effect_key));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).kill_on_drop(true);
-        let mut child =
-            command.spawn().map_err(|error| later(format!("'{program}' can't be run: {}", error.kind())))?;
-        let group = child.id().and_then(|id| rustix::process::Pid::from_raw(id.try_into().unwrap_or_default()));
-        let group = Group(group);
-        let timeout = job.timeout.unwrap_or(USUAL_TIMEOUT).duration().unsigned_abs().min(LONGEST_TIMEOUT);
-        let ended = tokio::time::timeout(timeout, child.wait()).await;
-        drop(group);
-        match ended {
-            Err(_) => Err(later(format!("'{program}' did not end within {} s", timeout.as_secs()))),
-            Ok(Err(error)) => Err(later(format!("'{program}' was lost: {}", error.kind()))),
-            Ok(Ok(status)) if status.success() => Ok(json!({ "way": "command", "reference": program, "at": now })),
-            Ok(Ok(status)) => {
-                let how = status.code().map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
-                Err(later(format!("'{program}' ended with {how}")))
+        let env = [
+            ("BETAGATE_RUN", run.to_owned()),
+            ("BETAGATE_STEP", step.to_owned()),
+            ("BETAGATE_EFFECT_KEY", effect_digest(effect_key)),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let time = job_time(job.timeout);
+        let deadline = time.duration().unsigned_abs();
+        let (command, folder) = (job.command.clone(), folder.to_owned());
+        match (Once { program: shim, command, folder, env, deadline }).run().await {
+            Ok(Ended::Code(0, _)) => Ok(json!({ "way": "command", "reference": program, "at": now })),
+            Ok(Ended::Code(code, _)) if NOT_STARTED.contains(&code) => {
+                Err(later(format!("'{program}' is not there, or can't be run")))
             }
+            Ok(Ended::Code(code, _)) => Err(later(format!("'{program}' ended with exit code {code}"))),
+            Ok(Ended::Signal(signal)) => Err(later(format!("'{program}' ended by signal {signal}"))),
+            Ok(Ended::TimedOut) => Err(later(format!("'{program}' did not end within {time}"))),
+            Err(error) => Err(later(format!("'{program}' can't be run: {}", error.kind()))),
         }
     }
 
@@ -153,17 +142,5 @@ impl Post {
         let path = call.path.clone().unwrap_or_default();
         let call = Call { effect_key: effect_key.to_owned(), path, body: Value::Object(body), at: now };
         Ok(json!(call.deliver(&endpoint).await?))
-    }
-}
-
-/// A command's process group, which ends with whatever the command started.
-struct Group(Option<rustix::process::Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // It may have ended already.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
     }
 }

@@ -34,6 +34,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::{Controller, ControllerError, Faults, Settings, secret_in};
+use crate::apply::processes::Program;
 use crate::clock::Clock;
 use crate::keys::Keys;
 use crate::outbox::{DeliveryError, Mailer};
@@ -86,6 +87,8 @@ pub(super) struct Post {
     epoch: i64,
     /// Wakes the controller: a receipt is there.
     wake: Arc<Notify>,
+    /// The program with the shim under which commands run.
+    jobs: Option<Program>,
     /// Where commands run: the folder of the documents; a copy of the revision, when they are in Git.
     folder: Option<PathBuf>,
     /// Where the documents live: what is proposed goes there.
@@ -105,6 +108,7 @@ pub(super) struct Post {
 impl Post {
     pub(super) fn new(settings: &Settings, epoch: i64, wake: Arc<Notify>, faults: Arc<Faults>) -> Arc<Self> {
         Arc::new(Self {
+            jobs: settings.jobs.clone(),
             folder: settings.source.editable().map(std::path::Path::to_owned),
             faults,
             source: settings.source.clone(),

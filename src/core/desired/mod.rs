@@ -18,7 +18,7 @@ mod shape_scalar;
 
 pub use build::{BuildOptions, Built, build, survey};
 pub use model::*;
-pub use rules::{KPIS, LONGEST_JOB};
+pub use rules::KPIS;
 
 #[cfg(test)]
 mod build_tests;

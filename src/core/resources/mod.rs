@@ -6,6 +6,7 @@
 #![allow(clippy::duplicated_attributes, reason = "each printcolumn of a CRD repeats its parameters' names")]
 
 mod cohort;
+mod commands;
 mod dataset;
 mod days;
 mod flag;
@@ -25,6 +26,7 @@ mod status;
 mod workload;
 
 pub use cohort::*;
+pub use commands::*;
 pub use dataset::*;
 pub use days::*;
 pub use flag::*;

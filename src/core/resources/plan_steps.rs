@@ -79,7 +79,7 @@ pub struct RunJob {
     /// The image it runs in, on a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// After this it is ended, and tried again; 60s when left out.
+    /// After this it is ended, and tried again; 60s when left out, 10m at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Rules, is_variable, token};
 use crate::{
     desired::{ProgramDesired, circles::circles, documents::Documents, error::Problem},
-    resources::{Check, FunnelStep, Kind, Span, Unit},
+    resources::{Check, FunnelStep, Kind, Unit},
 };
 
 /// The KPIs of seed 002, section 2.
@@ -42,9 +42,6 @@ pub const FACTS: &[&str] = &[
     "rehearsal.age",
     "workload.ready",
 ];
-
-/// How long a job may take at most: longer ones are no checks.
-pub const LONGEST_JOB: Span = Span::seconds(600);
 
 /// Gates in the order in which they seal: one that reads another comes after it. Cycles are named.
 pub(super) fn order(program: &ProgramDesired, documents: &Documents, problems: &mut Vec<Problem>) -> Vec<String> {
@@ -214,14 +211,7 @@ impl Rules<'_> {
     fn job(&mut self, gate: &str, check: &Check, pointer: &str) {
         let document = self.document(Kind::Gate, gate);
         let Some(job) = &check.job else { return };
-        if job.command.first().is_none_or(|program| program.trim().is_empty()) {
-            self.problem(document, &format!("{pointer}/job/command"), "the command is empty");
-        }
-        let timeout = format!("{pointer}/job/timeout");
-        self.lasting(document, &timeout, job.timeout);
-        if job.timeout.is_some_and(|timeout| timeout > LONGEST_JOB) {
-            self.problem(document, &timeout, format!("a job may take {LONGEST_JOB} at most"));
-        }
+        self.command(document, &format!("{pointer}/job"), &job.command, job.timeout);
         for (field, names) in [("env", job.env.keys()), ("secretEnv", job.secret_env.keys())] {
             for variable in names {
                 let place = format!("{pointer}/job/{field}/{}", token(variable));

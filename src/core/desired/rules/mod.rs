@@ -17,7 +17,7 @@ mod stages;
 mod tests;
 mod thresholds;
 
-pub use gates::{KPIS, LONGEST_JOB};
+pub use gates::KPIS;
 
 use super::{
     BuildOptions, Desired, ProgramDesired,
@@ -26,7 +26,7 @@ use super::{
     nearest::{nearest, one_of},
     parse::Document,
 };
-use crate::resources::{Kind, Source, Span};
+use crate::resources::{Kind, LONGEST_JOB, Source, Span};
 
 /// A name as it stands in a JSON pointer.
 fn token(name: &str) -> String {
@@ -213,6 +213,18 @@ impl<'a> Rules<'a> {
     fn lasting(&mut self, document: Option<&Document>, pointer: &str, span: Option<Span>) {
         if span.is_some_and(|span| span.duration().is_zero()) {
             self.problem(document, pointer, "it must be longer than nothing");
+        }
+    }
+
+    /// A command of a check or a step, and how long it may take.
+    fn command(&mut self, document: Option<&Document>, pointer: &str, command: &[String], timeout: Option<Span>) {
+        if command.first().is_none_or(|program| program.trim().is_empty()) {
+            self.problem(document, &format!("{pointer}/command"), "it needs a program to run");
+        }
+        let pointer = format!("{pointer}/timeout");
+        self.lasting(document, &pointer, timeout);
+        if timeout.is_some_and(|timeout| timeout > LONGEST_JOB) {
+            self.problem(document, &pointer, format!("a job may take {LONGEST_JOB} at most"));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Rules;
 use crate::desired::parse::Document;
-use crate::resources::{Action, CallWebhook, Component, Kind, Names, RunJob};
+use crate::resources::{Action, CallWebhook, Component, Kind, Names};
 
 impl Rules<'_> {
     pub(super) fn further_step(&mut self, plan: &str, action: Action<'_>, pointer: &str) {
@@ -31,7 +31,7 @@ impl Rules<'_> {
                 &format!("{pointer}/restoreDataset"),
                 "datasets are not carried out yet, so none can be restored: run the command that restores it with runJob",
             ),
-            Action::RunJob(job) => self.command(document, &format!("{pointer}/runJob"), job),
+            Action::RunJob(job) => self.command(document, &format!("{pointer}/runJob"), &job.command, job.timeout),
             Action::CallWebhook(call) => self.call(document, &format!("{pointer}/callWebhook"), call),
             _ => {}
         }
@@ -56,13 +56,6 @@ impl Rules<'_> {
                 format!("it would stop '{workload}', which serves what is always online: {}", groups.join(", "));
             self.problem(document, pointer, message);
         }
-    }
-
-    fn command(&mut self, document: Option<&Document>, pointer: &str, job: &RunJob) {
-        if job.command.first().is_none_or(|program| program.trim().is_empty()) {
-            self.problem(document, &format!("{pointer}/command"), "it needs a program to run");
-        }
-        self.lasting(document, &format!("{pointer}/timeout"), job.timeout);
     }
 
     fn call(&mut self, document: Option<&Document>, pointer: &str, call: &CallWebhook) {

@@ -26,7 +26,7 @@ fn gates() {
         ("{ name: a, prometheus: up, source: ¦web, pass: \"== 0\" }", "is not a Prometheus server"),
         ("{ name: a, kpi: retention_w4, pass: ¦\"> 100%\" }", "nothing can meet > 100%"),
         ("{ name: a, incidents: { severity: sev-1, within: 7d }, pass: ¦\"< 0\" }", "it is never below 0"),
-        ("{ name: a, job: { command: ¦[\"\"] } }", "the command is empty"),
+        ("{ name: a, job: { command: ¦[\"\"] } }", "it needs a program to run"),
         ("{ name: a, job: { command: [x], timeout: ¦11m } }", "may take 10m at most"),
         ("{ name: a, job: { command: [x], timeout: ¦0s } }", "longer than nothing"),
         ("{ name: a, job: { command: [x], env: { ¦A-B: x } } }", "no name for an environment variable"),

@@ -17,6 +17,9 @@ fn rollback_plans() {
         ("steps: [ { captureRootCause: { owner: ¦eve } } ]", "no person 'eve'"),
         ("steps: [ { holdReviews: { untilStableFor: 2d, severity: ¦bad } } ]", "is no severity"),
         ("steps: [ { freezeInvites: {}, ¦keepOnline: [privacy] } ]", "exactly one"),
+        ("steps: [ { runJob: { command: ¦[' '] } } ]", "it needs a program to run"),
+        ("steps: [ { runJob: { command: [mend], timeout: ¦0s } } ]", "longer than nothing"),
+        ("steps: [ { runJob: { command: [mend], timeout: ¦601s } } ]", "a job may take 10m at most"),
         (
             "when: [ { incident: { severity: ¦sev-9, activeFor: 30m } } ], steps: [ { freezeInvites: {} } ]",
             "is no severity",
