@@ -3,4 +3,6 @@
 //! Must not know: why an action is wanted.
 
 pub mod documents;
+pub mod machine;
 pub mod processes;
+pub mod workloads;

@@ -10,7 +10,6 @@ use futures_util::FutureExt as _;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::{Controller, ControllerError, revision::secret_in};
-use crate::apply::processes::Supervisor;
 use crate::signals::{Sources, facts};
 use crate::store::events::{day_number, day_of};
 use crate::store::kpi::KpiQuery;
@@ -98,7 +97,7 @@ impl Controller {
         let world = facts::World {
             store: &self.settings.store,
             program,
-            observed: self.settings.supervisor.as_ref().map(Supervisor::observed).unwrap_or_default(),
+            observed: self.target.observed(),
             list_outcomes,
             environment: self.settings.environment.clone().unwrap_or_default(),
             day0,

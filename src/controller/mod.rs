@@ -36,6 +36,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::apply::processes::{ProcessError, Program, Supervisor};
+use crate::apply::workloads::Target;
 use crate::clock::Clock;
 use crate::keys::Keys;
 use crate::signals::Signals;
@@ -133,6 +134,8 @@ pub struct Settings {
 /// The controller of one machine, or the leader of a cluster.
 pub struct Controller {
     settings: Settings,
+    /// Where workloads run.
+    target: Target,
     signals: Signals,
     epoch: i64,
     snapshot: Option<Arc<Snapshot>>,
@@ -173,6 +176,7 @@ impl Controller {
         Ok(Self {
             post: dispatch::Post::new(&settings, epoch, wake.clone(), faults.clone()),
             faults,
+            target: workloads::target(&settings),
             settings,
             signals,
             epoch,

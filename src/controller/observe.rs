@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{Controller, ControllerError};
-use crate::apply::processes::ProcessState;
+use crate::apply::workloads::RunState;
 use crate::store::{flags, freezes, incidents, invites, outbox, signoffs, steps, stops};
 
 /// An API process that has not reported for so long does not count as serving anything.
@@ -58,7 +58,7 @@ impl Controller {
         Ok(readings)
     }
 
-    /// The API processes that are expected to run come from the supervisor where there is one: one that never reported is missed then,
+    /// The API processes that are expected to run come from where workloads run, where betagate runs them: one that never reported is missed then,
     /// not forgotten. Elsewhere those that reported lately count.
     pub(super) async fn api_facts(&self) -> Result<Vec<ApiFact>, ControllerError> {
         let store = &self.settings.store;
@@ -70,22 +70,17 @@ impl Controller {
             holds.insert(revision, flags::holds(store, revision).await?.into_iter().collect());
         }
         let serves = |process: &flags::Process| holds.get(&process.flag_revision).cloned();
-        let Some(supervisor) = &self.settings.supervisor else {
+        if !self.target.makes_so() {
             let facts = reported.iter().map(|process| ApiFact {
                 id: format!("{}/{}", process.workload, process.pid),
                 serves: serves(process),
             });
             return Ok(facts.collect());
-        };
-        let expected = supervisor.observed().into_iter().filter(|process| self.is_api(&process.workload));
-        let facts = expected.filter(|process| !matches!(process.state, ProcessState::Stopping)).map(|process| {
-            let pid = process.pid.map(i64::from);
-            let own = reported.iter().find(|reported| Some(reported.pid) == pid);
-            let id = format!(
-                "{}/{}",
-                process.workload,
-                pid.map_or_else(|| process.replica.to_string(), |pid| pid.to_string())
-            );
+        }
+        let expected = self.target.observed().into_iter().filter(|running| self.is_api(&running.workload));
+        let facts = expected.filter(|running| running.state != RunState::Stopping).map(|running| {
+            let own = reported.iter().find(|reported| running.id == Some(reported.pid.to_string()));
+            let id = format!("{}/{}", running.workload, running.id.as_ref().unwrap_or(&running.place));
             ApiFact { id, serves: own.and_then(serves) }
         });
         Ok(facts.collect())
@@ -138,13 +133,9 @@ impl Controller {
         let freezes = freezes.collect();
         let flags = published_flags(flags::newest(store).await?.map(|snapshot| snapshot.body), name);
         let mut workloads: BTreeMap<String, RunningWorkload> = BTreeMap::new();
-        for process in self.settings.supervisor.iter().flat_map(crate::apply::processes::Supervisor::observed) {
-            if process.state == ProcessState::Ready {
-                let entry = workloads.entry(process.workload.clone());
-                entry
-                    .or_insert_with(|| RunningWorkload { revision: process.revision.clone(), replicas: 0 })
-                    .replicas += 1;
-            }
+        for running in self.target.observed().into_iter().filter(|running| running.state == RunState::Ready) {
+            let entry = workloads.entry(running.workload);
+            entry.or_insert_with(|| RunningWorkload { revision: running.revision, replicas: 0 }).replicas += 1;
         }
         let pauses = steps::pauses(store, name).await?.into_iter().map(|pause| pause.holder);
         let pauses = pauses.filter(|holder| !holder.starts_with(BY_HAND)).collect();

@@ -1,10 +1,10 @@
-//! The workloads of all programs, made so on this machine; their revisions are kept in the store, so that an earlier one can be gone back
-//! to also after the machine was started anew.
+//! The workloads of all programs: how each is wanted under the holds of the runs in force, and what is known of it. Their revisions are kept in the
+//! store, so that an earlier one can be gone back to also after the machine was started anew.
 //!
-//! Must not know: how a process is run.
+//! Must not know: whether they run as processes or as pods (that is `apply`'s).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::sync::Arc;
 
 use betagate_core::decide::{
     ProcessFact, Quarantined, RunMemory, StepMemory, WorkloadFact, WorkloadHold, quarantine, workload_holds,
@@ -15,37 +15,32 @@ use betagate_core::resources::{Component, WorkloadSpec};
 use jiff::SignedDuration;
 use serde::Deserialize as _;
 
-use super::{Controller, ControllerError, remembered};
-use crate::apply::processes::{CommandLine, Listens, ProcessSpec, ProcessState, Ready, Supervisor};
+use super::{Controller, ControllerError, Settings, remembered};
+use crate::apply::machine::{BUILT_IN_API, Machine, Own};
+use crate::apply::workloads::{self as target, Earlier, RunState, Target};
 use crate::store::signoffs;
 use crate::store::workloads::{self, Revision};
 
-/// The API process that always runs.
-pub const BUILT_IN_API: &str = "betagate-api";
-/// How long a process may take to end.
-const STOP_GRACE: Duration = Duration::from_secs(10);
-/// A revision whose process was ready for so long is one to go back to.
+/// A revision of which one was ready for so long is one to go back to.
 const PROVEN_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
-/// What the controller has told the store and the supervisor of revisions.
+/// What the controller has told the store and the target of revisions.
 #[derive(Default)]
 pub(super) struct KnownRevisions {
-    /// Workloads whose earlier revisions the supervisor knows.
+    /// Workloads whose earlier revisions the target knows.
     told: BTreeSet<String>,
     /// The revision of each workload that was recorded last.
     wanted: BTreeMap<String, String>,
     proven: BTreeSet<(String, String)>,
     /// The workloads of all programs as they are wanted.
     held: BTreeMap<String, Wanted>,
-    /// Steps whose restart was asked for.
-    restarted: BTreeSet<String>,
 }
 
 /// A workload as it is wanted, with the holds of the runs in force.
 #[derive(Clone)]
 struct Wanted {
     program: String,
-    spec: ProcessSpec,
+    run: target::Wanted,
     /// The revision that its document describes.
     document: String,
     holders: BTreeSet<String>,
@@ -53,33 +48,47 @@ struct Wanted {
     kept_back: Option<String>,
 }
 
+/// Where the workloads of these settings run.
+pub(super) fn target(settings: &Settings) -> Target {
+    let Some(supervisor) = settings.supervisor.clone() else { return Target::Elsewhere };
+    let data = settings.data.clone();
+    let own = Own {
+        database: settings.database_url.clone(),
+        data: settings.data.clone(),
+        env: settings.child_env.clone(),
+        secret: Arc::new(move |name| super::secret_in(&data, name)),
+    };
+    Target::Machine(Machine::new(supervisor, own))
+}
+
 impl Controller {
     /// What of a program should run, as it was applied last.
     pub(super) fn wanted_workloads(&self, program: &ProgramDesired) -> BTreeMap<String, RunningWorkload> {
-        if self.settings.supervisor.is_none() {
+        if !self.target.makes_so() {
             return BTreeMap::new();
         }
         let own = self.revisions.held.iter().filter(|(_, wanted)| wanted.program == program.name());
         own.map(|(name, wanted)| {
-            (name.clone(), RunningWorkload { revision: wanted.spec.revision.clone(), replicas: wanted.spec.replicas })
+            let (revision, replicas) = (wanted.run.revision.clone(), wanted.run.spec.replicas);
+            (name.clone(), RunningWorkload { revision, replicas })
         })
         .collect()
     }
 
     /// What is known of a program's workloads.
     pub(super) fn workload_facts(&self, program: &str) -> BTreeMap<String, WorkloadFact> {
-        let observed = self.settings.supervisor.as_ref().map(Supervisor::observed).unwrap_or_default();
+        let observed = self.target.observed();
         let own = self.revisions.held.iter().filter(|(_, wanted)| wanted.program == program);
         let facts = own.map(|(name, wanted)| {
-            let running = observed.iter().filter(|process| process.workload == *name);
-            let processes = running.filter_map(|process| {
-                let (id, revision) = (process.pid?.to_string(), process.revision.clone());
-                Some(ProcessFact { id, revision, ready: process.state == ProcessState::Ready })
+            let running = observed.iter().filter(|running| running.workload == *name);
+            let processes = running.filter_map(|running| {
+                let (id, revision) = (running.id.clone()?, running.revision.clone());
+                Some(ProcessFact { id, revision, ready: running.state == RunState::Ready })
             });
             let fact = WorkloadFact {
                 document: wanted.document.clone(),
-                revision: wanted.spec.revision.clone(),
-                replicas: wanted.spec.replicas,
+                revision: wanted.run.revision.clone(),
+                replicas: wanted.run.spec.replicas,
                 holders: wanted.holders.clone(),
                 previous: wanted.previous.clone(),
                 kept_back: wanted.kept_back.clone(),
@@ -90,10 +99,12 @@ impl Controller {
         facts.collect()
     }
 
-    /// Makes the workloads of every program so, and the built-in API process with them.
+    /// Makes the workloads of every program so.
     pub(super) async fn apply_workloads(&mut self) -> Result<(), ControllerError> {
-        let Some(supervisor) = self.settings.supervisor.clone() else { return Ok(()) };
-        self.keep_revisions(&supervisor).await?;
+        if !self.target.makes_so() {
+            return Ok(());
+        }
+        self.keep_revisions().await?;
         let restarts = self.hold_workloads().await?;
         let moment = |when: &str, held: &BTreeMap<String, Wanted>| {
             let holders: Vec<&str> = held.values().flat_map(|one| one.holders.iter().map(String::as_str)).collect();
@@ -104,16 +115,9 @@ impl Controller {
             )
         };
         self.faults.at(|| moment("before", &self.revisions.held)).await;
-        let mut wanted = vec![self.own_process(BUILT_IN_API, "api", 1, BTreeMap::new())];
-        wanted.extend(self.revisions.held.values().map(|wanted| wanted.spec.clone()));
-        for spec in &wanted {
-            if let Err(error) = spec.check() {
-                tracing::warn!(workload = %spec.workload, error = %error, "a workload can't run on this machine");
-            }
-        }
-        wanted.retain(|spec| spec.check().is_ok());
-        supervisor.set_desired(wanted).await?;
-        self.restart_workloads(&supervisor, &restarts).await;
+        let wanted: Vec<_> = self.revisions.held.values().map(|wanted| wanted.run.clone()).collect();
+        self.target.make_so(&wanted).await?;
+        self.restart_workloads(&restarts).await;
         self.faults.at(|| moment("after", &self.revisions.held)).await;
         Ok(())
     }
@@ -154,11 +158,10 @@ impl Controller {
         bad: Option<&BTreeMap<String, Quarantined>>,
         runs: &BTreeMap<String, RunMemory>,
     ) -> Result<Wanted, ControllerError> {
-        let own = self.process(name, spec);
-        let document = own.revision.clone();
+        let document = self.target.revision(name, spec);
         let mut wanted = Wanted {
             program: program.to_owned(),
-            spec: own,
+            run: target::Wanted { workload: name.to_owned(), revision: document.clone(), spec: spec.clone() },
             document: document.clone(),
             holders: hold.holders.clone(),
             previous: None,
@@ -191,7 +194,9 @@ impl Controller {
                 let found = found.and_then(|one| WorkloadSpec::deserialize(&one.spec).ok());
                 match found {
                     Some(earlier) => {
-                        wanted.spec = self.process(name, &WorkloadSpec { replicas: spec.replicas, ..earlier });
+                        let earlier = WorkloadSpec { replicas: spec.replicas, ..earlier };
+                        wanted.run.revision = self.target.revision(name, &earlier);
+                        wanted.run.spec = earlier;
                     }
                     // What is held can't be had: the step says so, and the document's goes on.
                     None => wanted.holders.clear(),
@@ -199,7 +204,7 @@ impl Controller {
             }
         }
         if let Some(replicas) = hold.replicas {
-            wanted.spec.replicas = replicas;
+            wanted.run.spec.replicas = replicas;
         }
         Ok(wanted)
     }
@@ -215,29 +220,20 @@ impl Controller {
         }))
     }
 
-    /// Asks once for the replacement of processes that a step wants replaced.
-    async fn restart_workloads(
-        &mut self,
-        supervisor: &Supervisor,
-        restarts: &BTreeMap<String, (String, BTreeSet<String>)>,
-    ) {
-        self.revisions.restarted.retain(|step| restarts.contains_key(step));
+    /// Asks for the replacement of those that a step wants replaced.
+    async fn restart_workloads(&mut self, restarts: &BTreeMap<String, (String, BTreeSet<String>)>) {
         for (step, (workload, before)) in restarts {
-            let runs_still = supervisor.observed().into_iter().any(|process| {
-                process.workload == *workload && process.pid.is_some_and(|pid| before.contains(&pid.to_string()))
-            });
-            if !runs_still || !self.revisions.restarted.insert(step.clone()) {
-                continue;
-            }
-            if let Err(error) = supervisor.restart(workload, None).await {
+            // A step that came into force anew asks for others.
+            let ids: Vec<&str> = before.iter().map(String::as_str).collect();
+            let request = format!("{step}-{:016x}", xxhash_rust::xxh3::xxh3_64(ids.join(" ").as_bytes()));
+            if let Err(error) = self.target.replace(workload, before, &request).await {
                 tracing::warn!(workload = %workload, error = %error, "a workload can't be restarted");
-                self.revisions.restarted.remove(step);
             }
         }
     }
 
-    /// Tells the supervisor of the revisions of an earlier life, and the store of new ones and of those that stay up.
-    async fn keep_revisions(&mut self, supervisor: &Supervisor) -> Result<(), ControllerError> {
+    /// Tells the target of the revisions of an earlier life, and the store of new ones and of those that stay up.
+    async fn keep_revisions(&mut self) -> Result<(), ControllerError> {
         let (store, now) = (self.settings.store.clone(), self.settings.clock.now());
         let mut all: Vec<(String, String, WorkloadSpec)> = Vec::new();
         for (program, desired) in self.built.iter().flat_map(|built| &built.desired.programs) {
@@ -248,16 +244,13 @@ impl Controller {
             if !self.revisions.told.contains(&workload) {
                 let known = workloads::revisions(&store, &workload).await?;
                 // One that an older version of this program wrote and this one can't read is no revision to go back to.
-                let specs =
-                    known.iter().filter_map(|known| Some((known, WorkloadSpec::deserialize(&known.spec).ok()?)));
-                let specs: Vec<_> =
-                    specs.map(|(known, spec)| (known.proven_at, self.process(&workload, &spec))).collect();
-                let proven =
-                    specs.iter().filter(|(at, _)| at.is_some()).max_by_key(|(at, _)| *at).map(|(_, spec)| spec.clone());
-                supervisor.remember(specs.into_iter().map(|(_, spec)| spec).collect(), proven).await?;
+                let earlier = known.iter().filter_map(|known| {
+                    Some(Earlier { spec: WorkloadSpec::deserialize(&known.spec).ok()?, proven_at: known.proven_at })
+                });
+                self.target.remember(&workload, &earlier.collect::<Vec<_>>()).await?;
                 self.revisions.told.insert(workload.clone());
             }
-            let revision = self.process(&workload, &spec).revision;
+            let revision = self.target.revision(&workload, &spec);
             if self.revisions.wanted.get(&workload) != Some(&revision) {
                 let spec = serde_json::to_value(&spec).map_err(|error| ControllerError::Setup(error.to_string()))?;
                 let (name, wanted_at, proven_at) = (workload.clone(), now, None);
@@ -269,8 +262,8 @@ impl Controller {
                 self.revisions.wanted.insert(workload, revision);
             }
         }
-        for status in supervisor.observed() {
-            let stays = status.state == ProcessState::Ready && now.duration_since(status.since) >= PROVEN_AFTER;
+        for status in self.target.observed() {
+            let stays = status.state == RunState::Ready && now.duration_since(status.since) >= PROVEN_AFTER;
             let of_document = self.revisions.wanted.get(&status.workload) == Some(&status.revision);
             if stays && of_document && self.revisions.proven.insert((status.workload.clone(), status.revision.clone()))
             {
@@ -287,64 +280,5 @@ impl Controller {
             || programs
                 .filter_map(|program| program.workloads.get(workload))
                 .any(|workload| workload.spec.component == Component::Api && workload.spec.command.is_none())
-    }
-
-    fn process(&self, name: &str, spec: &WorkloadSpec) -> ProcessSpec {
-        let mut env = spec.env_strings();
-        for (variable, secret) in &spec.secret_env {
-            use secrecy::ExposeSecret as _;
-            match super::secret_in(&self.settings.data, secret) {
-                Ok(value) => drop(env.insert(variable.clone(), value.expose_secret().to_owned())),
-                Err(error) => tracing::warn!(workload = name, %error, "a setting is left out"),
-            }
-        }
-        let Some(command) = spec.command.clone() else {
-            let part = if spec.component == Component::Api { "api" } else { "worker" };
-            return self.own_process(name, part, spec.replicas, env);
-        };
-        let ready = match &spec.health {
-            Some(health) => Ready::Http { path: health.path.clone(), port: None },
-            None => Ready::Started,
-        };
-        let listens = match (spec.port, &spec.health) {
-            (Some(port), _) => Listens::OwnPort(Some(port)),
-            (None, Some(_)) => Listens::OwnPort(None),
-            (None, None) => Listens::None,
-        };
-        let command = CommandLine::Command(command);
-        let (workload, replicas) = (name.to_owned(), spec.replicas);
-        ProcessSpec {
-            workload,
-            revision: String::new(),
-            command,
-            env,
-            replicas,
-            listens,
-            ready,
-            stop_grace: STOP_GRACE,
-        }
-        .with_digest()
-    }
-
-    /// A process of this binary, which finds the database and the data folder in its environment.
-    fn own_process(&self, name: &str, part: &str, replicas: u32, mut env: BTreeMap<String, String>) -> ProcessSpec {
-        use secrecy::ExposeSecret as _;
-        env.insert("BETAGATE_DATABASE".to_owned(), self.settings.database_url.expose_secret().to_owned());
-        env.insert("BETAGATE_DATA".to_owned(), self.settings.data.display().to_string());
-        env.extend(self.settings.child_env.clone());
-        let command = CommandLine::ThisBinary(vec![part.to_owned()]);
-        let listens = if part == "api" { Listens::Shared } else { Listens::None };
-        let workload = name.to_owned();
-        ProcessSpec {
-            workload,
-            revision: String::new(),
-            command,
-            env,
-            replicas,
-            listens,
-            ready: Ready::Report,
-            stop_grace: STOP_GRACE,
-        }
-        .with_digest()
     }
 }

@@ -12,7 +12,7 @@ use betagate_core::duty;
 use betagate_core::resources::{Check, FunnelStep};
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
-use crate::apply::processes::{ProcessState, ProcessStatus};
+use crate::apply::workloads::{RunState, Running};
 use crate::store::events::day_of;
 use crate::store::invites::{Arrival, Funnel, Funnels, MailState};
 use crate::store::{Store, StoreError, audit, flags, invites, outbox, privacy, steps};
@@ -32,8 +32,8 @@ pub struct World<'a> {
     pub store: &'a Store,
     /// The program.
     pub program: &'a ProgramDesired,
-    /// Processes of this machine.
-    pub observed: Vec<ProcessStatus>,
+    /// What runs of workloads.
+    pub observed: Vec<Running>,
     /// What the checks of the lists that are asked about came to, by cohort.
     pub list_outcomes: BTreeMap<String, Outcome>,
     /// Which environment this is; empty when it has no name.
@@ -205,7 +205,6 @@ async fn migration(store: &Store, of: Option<&str>) -> Result<Option<f64>, Store
 fn workload_ready(world: &World<'_>, of: Option<&str>) -> Option<f64> {
     let name = of?;
     let workload = world.program.workloads.get(name)?;
-    let ready =
-        world.observed.iter().filter(|process| process.workload == name && process.state == ProcessState::Ready);
+    let ready = world.observed.iter().filter(|process| process.workload == name && process.state == RunState::Ready);
     Some(f64::from(u8::from(ready.count() >= workload.spec.replicas as usize)))
 }
