@@ -1,8 +1,6 @@
 //! Between `decide`'s memory and the documents that the store keeps: one document an object.
 
-use std::collections::BTreeMap;
-
-use betagate_core::decide::{Memory, RunMemory};
+use betagate_core::decide::Memory;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -24,12 +22,6 @@ pub(super) fn read(program: &str, documents: &[Document]) -> Result<Memory, Cont
         }
     }
     Ok(memory)
-}
-
-/// The runs that documents hold.
-pub(super) fn runs(program: &str, documents: &[Document]) -> Result<BTreeMap<String, RunMemory>, ControllerError> {
-    let runs = documents.iter().filter(|document| document.kind == "run");
-    runs.map(|document| Ok((document.name.clone(), one(program, "run", &document.body)?))).collect()
 }
 
 fn one<T: DeserializeOwned>(program: &str, kind: &str, body: &Value) -> Result<T, ControllerError> {

@@ -7,14 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use betagate_core::decide::{
-    ProcessFact, Quarantined, RunMemory, StepMemory, WorkloadFact, WorkloadHold, quarantine, workload_holds,
+    self, Memory, ProcessFact, Quarantined, RunMemory, StepMemory, WorkloadFact, WorkloadHold, quarantine,
+    workload_holds,
 };
 use betagate_core::desired::ProgramDesired;
 use betagate_core::plan::RunningWorkload;
 use betagate_core::resources::{Component, WorkloadSpec};
 use jiff::SignedDuration;
+use jiff::civil::Date;
 use serde::Deserialize as _;
 
+use super::observe::signoff_fact;
 use super::{Controller, ControllerError, Settings, remembered};
 use crate::apply::machine::{BUILT_IN_API, Machine, Own};
 use crate::apply::workloads::{self as target, Earlier, RunState, Target};
@@ -132,8 +135,8 @@ impl Controller {
             self.remember(&program).await?;
             let documents =
                 self.programs.get(&program).and_then(|state| state.documents.as_deref()).unwrap_or_default();
-            let runs = remembered::runs(&program, documents)?;
-            let (holds, bad) = (workload_holds(&runs), quarantine(&runs));
+            let memory = remembered::read(&program, documents)?;
+            let (holds, bad) = (workload_holds(&memory.runs), quarantine(&memory.runs));
             for (name, hold) in &holds {
                 restarts.extend(hold.restarts.iter().map(|(step, ids)| (step.clone(), (name.clone(), ids.clone()))));
             }
@@ -142,7 +145,7 @@ impl Controller {
             let specs: Vec<_> = specs.map(|(name, workload)| (name.clone(), workload.spec.clone())).collect();
             for (name, spec) in specs.into_iter().filter(|(_, spec)| spec.suspend.is_none()) {
                 let hold = holds.get(&name).cloned().unwrap_or_default();
-                let wanted = self.wanted_as_held(&program, (&name, &spec), &hold, bad.get(&name), &runs).await?;
+                let wanted = self.wanted_as_held(&program, (&name, &spec), &hold, bad.get(&name), &memory).await?;
                 held.insert(name, wanted);
             }
         }
@@ -156,7 +159,7 @@ impl Controller {
         (name, spec): (&str, &WorkloadSpec),
         hold: &WorkloadHold,
         bad: Option<&BTreeMap<String, Quarantined>>,
-        runs: &BTreeMap<String, RunMemory>,
+        memory: &Memory,
     ) -> Result<Wanted, ControllerError> {
         let document = self.target.revision(name, spec);
         let mut wanted = Wanted {
@@ -174,7 +177,7 @@ impl Controller {
         let mut target = hold.revision.clone();
         let quarantined = bad.and_then(|bad| bad.get(&document));
         if let Some(quarantined) = quarantined.filter(|_| target.is_none())
-            && !self.released(program, name, &document).await?
+            && !self.released(program, (name, &document), quarantined, memory.program.day0).await?
         {
             target = Some(quarantined.target.clone());
             let short: String = document.chars().take(8).collect();
@@ -184,7 +187,7 @@ impl Controller {
                 quarantined.run
             ));
         }
-        if target.is_some() || runs.values().any(reverts) {
+        if target.is_some() || memory.runs.values().any(reverts) {
             let known = workloads::revisions(&self.settings.store, name).await?;
             let others = known.iter().filter(|one| one.revision != document && one.proven_at.is_some());
             let others = others.filter(|one| bad.is_none_or(|bad| !bad.contains_key(&one.revision)));
@@ -198,8 +201,8 @@ impl Controller {
                         wanted.run.revision = self.target.revision(name, &earlier);
                         wanted.run.spec = earlier;
                     }
-                    // What is held can't be had: the step says so, and the document's goes on.
-                    None => wanted.holders.clear(),
+                    // What is held can't be had: the step says so, and the document's goes on. So many as another step holds still run.
+                    None => wanted.holders = hold.without_revision(),
                 }
             }
         }
@@ -209,15 +212,22 @@ impl Controller {
         Ok(wanted)
     }
 
-    /// Whether a person has said that a revision may run again.
-    async fn released(&self, program: &str, name: &str, revision: &str) -> Result<bool, ControllerError> {
+    /// Whether a person has said that a revision in quarantine may run again.
+    async fn released(
+        &self,
+        program: &str,
+        (name, revision): (&str, &str),
+        quarantined: &Quarantined,
+        day0: Option<Date>,
+    ) -> Result<bool, ControllerError> {
+        let Some(desired) = self.built.as_ref().and_then(|built| built.desired.programs.get(program)) else {
+            return Ok(false);
+        };
         let words = signoffs::list(&self.settings.store, program).await?;
-        let object = format!("Workload/{name}");
-        Ok(words.iter().any(|word| {
-            word.says == "acknowledge"
-                && word.object.as_deref() == Some(object.as_str())
-                && word.digest.as_deref() == Some(revision)
-        }))
+        let words: Vec<_> = words.into_iter().filter_map(signoff_fact).collect();
+        let now = self.settings.clock.now();
+        let day0 = desired.program.spec.starts_on.or(day0);
+        Ok(decide::released(desired, &words, (name, revision), quarantined, (day0, now)))
     }
 
     /// Asks for the replacement of those that a step wants replaced.

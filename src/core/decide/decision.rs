@@ -75,6 +75,15 @@ pub struct WorkloadHold {
     pub restarts: BTreeMap<String, BTreeSet<String>>,
     /// The holds that count.
     pub holders: BTreeSet<String>,
+    /// Those of them that hold the revision.
+    pub reverts: BTreeSet<String>,
+}
+
+impl WorkloadHold {
+    /// The holds that are left where the revision can't be had.
+    pub fn without_revision(&self) -> BTreeSet<String> {
+        self.holders.difference(&self.reverts).cloned().collect()
+    }
 }
 
 /// Whether a cohort takes redemptions.

@@ -260,9 +260,20 @@ pub struct StepMemory {
     /// The revision it goes back to, chosen once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// The revision that ran when it went back: it is in quarantine from then on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quarantined: Option<String>,
+    /// The revisions that it went back from, one an episode at most: they are in quarantine from then on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<GoneBack>,
+}
+
+/// A revision that a step went back from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoneBack {
+    /// The revision.
+    pub from: String,
+    /// The one that it went back to.
+    pub to: String,
+    /// When: words about it that were said before count for nothing.
+    pub at: Timestamp,
 }
 
 /// Where a step stands.

@@ -40,7 +40,7 @@ pub use memory::*;
 pub use reading::*;
 pub use run::{effect_base, holder};
 pub use trigger::{BREAK_GLASS, BY_HAND};
-pub use workloads::{Quarantined, quarantine, workload_holds};
+pub use workloads::{Quarantined, quarantine, released, workload_holds};
 
 use jiff::Timestamp;
 

@@ -91,19 +91,7 @@ impl<'a> Pass<'a> {
 
     /// The words that count of those that `wanted` picks: each person's latest, if it is known who said it where that is asked for.
     pub fn words(&self, wanted: impl Fn(&SignoffSpec) -> bool) -> Vec<&'a SignoffFact> {
-        let rules = self.program.program.spec.signoffs.as_ref();
-        let verified_only = rules.is_some_and(|rules| rules.verified == Verified::Required);
-        let mut latest: BTreeMap<&str, &SignoffFact> = BTreeMap::new();
-        for word in &self.readings.signoffs {
-            if !wanted(&word.spec) || (verified_only && !word.verified) || word.first_seen > self.now {
-                continue;
-            }
-            let held = latest.entry(&word.spec.by).or_insert(word);
-            if (word.first_seen, &word.name) > (held.first_seen, &held.name) {
-                *held = word;
-            }
-        }
-        latest.into_values().collect()
+        latest_words(self.program, &self.readings.signoffs, self.now, wanted)
     }
 
     /// Whether a word has not run out; asks to be called again when it will.
@@ -145,4 +133,26 @@ fn monday_of(at: &Zoned) -> Date {
     let date = at.date();
     let since_monday = i64::from(date.weekday().to_monday_zero_offset());
     date.checked_sub(jiff::Span::new().days(since_monday)).unwrap_or(date)
+}
+
+/// The words that count of those that `wanted` picks: each person's latest, if it is known who said it where the program asks for that.
+pub(super) fn latest_words<'a>(
+    program: &ProgramDesired,
+    words: &'a [SignoffFact],
+    now: Timestamp,
+    wanted: impl Fn(&SignoffSpec) -> bool,
+) -> Vec<&'a SignoffFact> {
+    let rules = program.program.spec.signoffs.as_ref();
+    let verified_only = rules.is_some_and(|rules| rules.verified == Verified::Required);
+    let mut latest: BTreeMap<&str, &SignoffFact> = BTreeMap::new();
+    for word in words {
+        if !wanted(&word.spec) || (verified_only && !word.verified) || word.first_seen > now {
+            continue;
+        }
+        let held = latest.entry(&word.spec.by).or_insert(word);
+        if (word.first_seen, &word.name) > (held.first_seen, &held.name) {
+            *held = word;
+        }
+    }
+    latest.into_values().collect()
 }

@@ -122,7 +122,7 @@ impl Pass<'_> {
             offline: BTreeSet::new(),
             before: None,
             target: None,
-            quarantined: None,
+            quarantined: Vec::new(),
         });
         let run = RunMemory {
             plan: plan.to_owned(),
@@ -157,6 +157,7 @@ impl Pass<'_> {
             let repeats = step.step.publish_note.is_some() || step.step.capture_root_cause.is_some();
             if step.state == StepState::Lifted {
                 step.state = StepState::Waiting;
+                // What it works on is found anew; what it went back from before stays in quarantine.
                 (step.before, step.target) = (None, None);
             } else if repeats && step.state != StepState::Waiting {
                 step.state = StepState::InForce;

@@ -6,8 +6,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{RunMemory, StepMemory, WorkloadFact, WorkloadHold, pass::Pass, run::holder};
-use crate::resources::Action;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+
+use super::{
+    GoneBack, RunMemory, SignoffFact, StepMemory, WorkloadFact, WorkloadHold,
+    pass::{Pass, latest_words},
+    run::holder,
+};
+use crate::desired::ProgramDesired;
+use crate::resources::{Action, Edge, Says, SignoffSpec};
+
+/// Stands for a first day that is not known: what counts from it is over.
+const LONG_AGO: Date = Date::constant(1970, 1, 1);
 
 /// How the runs in force hold each workload. Read from memory alone, so that a new controller holds it before it has decided anything.
 pub fn workload_holds(runs: &BTreeMap<String, RunMemory>) -> BTreeMap<String, WorkloadHold> {
@@ -30,6 +40,7 @@ pub fn workload_holds(runs: &BTreeMap<String, RunMemory>) -> BTreeMap<String, Wo
                 let Some(target) = &step.target else { continue };
                 let hold = holds.entry(revert.workload.clone()).or_default();
                 if hold.revision.get_or_insert_with(|| target.clone()) == target {
+                    hold.reverts.insert(holder.clone());
                     hold.holders.insert(holder);
                 }
             }
@@ -51,6 +62,8 @@ pub struct Quarantined {
     pub run: String,
     /// The revision that it went back to.
     pub target: String,
+    /// When.
+    pub since: Timestamp,
 }
 
 /// The revisions that runs went back from, by workload. They stay in quarantine after the run is lifted.
@@ -58,13 +71,41 @@ pub fn quarantine(runs: &BTreeMap<String, RunMemory>) -> BTreeMap<String, BTreeM
     let mut found: BTreeMap<String, BTreeMap<String, Quarantined>> = BTreeMap::new();
     for (id, run) in runs {
         for step in &run.steps {
-            if let (Some(Action::RevertWorkload(revert)), Some(bad)) = (step.step.action(), &step.quarantined) {
-                let quarantined = Quarantined { run: id.clone(), target: step.target.clone().unwrap_or_default() };
-                found.entry(revert.workload.clone()).or_default().insert(bad.clone(), quarantined);
+            let Some(Action::RevertWorkload(revert)) = step.step.action() else { continue };
+            for gone in &step.quarantined {
+                let quarantined = Quarantined { run: id.clone(), target: gone.to.clone(), since: gone.at };
+                let of_this = found.entry(revert.workload.clone()).or_default();
+                // Of several runs the newest one says where it is kept, and since when a word counts.
+                if of_this.get(&gone.from).is_none_or(|known| known.since <= gone.at) {
+                    of_this.insert(gone.from.clone(), quarantined);
+                }
             }
         }
     }
     found
+}
+
+/// Whether somebody said, since it is in quarantine, that a revision of a workload may run again: each person's latest word about it counts, until it
+/// runs out, and only if it is known who said it where the program asks for that. Without `day0`, the first day of relative dates, a word with a
+/// relative end counts no more.
+pub fn released(
+    program: &ProgramDesired,
+    words: &[SignoffFact],
+    (workload, revision): (&str, &str),
+    quarantined: &Quarantined,
+    (day0, now): (Option<Date>, Timestamp),
+) -> bool {
+    let object = format!("Workload/{workload}");
+    let about = |spec: &SignoffSpec| {
+        spec.says == Says::Acknowledge
+            && spec.object.as_deref() == Some(object.as_str())
+            && spec.digest.as_deref().map(str::trim) == Some(revision)
+    };
+    let zone = TimeZone::get(&program.program.spec.time_zone).unwrap_or(TimeZone::UTC);
+    latest_words(program, words, now, about).into_iter().any(|word| {
+        let until = word.spec.until.map(|until| until.resolve(day0.unwrap_or(LONG_AGO), &zone, Edge::End));
+        word.first_seen >= quarantined.since && until.is_none_or(|until| now < until)
+    })
 }
 
 impl Pass<'_> {
@@ -72,7 +113,7 @@ impl Pass<'_> {
     /// back to, the one that is left.
     pub fn aim(&mut self, id: &str) {
         let bad = quarantine(&self.memory.runs);
-        let facts = &self.readings.workloads;
+        let (facts, now) = (&self.readings.workloads, self.now);
         let Some(run) = self.memory.runs.get_mut(id) else { return };
         for step in run.steps.iter_mut().filter(|step| step.holds()) {
             if let Some(restart) = &step.step.restart_workload
@@ -89,8 +130,9 @@ impl Pass<'_> {
                 let quarantined = bad.get(&revert.workload);
                 let sound = |one: &String| quarantined.is_none_or(|quarantined| !quarantined.contains_key(one));
                 step.target = revert.to.clone().or_else(|| fact.previous.clone().filter(sound));
-                if step.target.as_ref().is_some_and(|target| *target != fact.document) {
-                    step.quarantined = Some(fact.document.clone());
+                if let Some(to) = step.target.clone().filter(|target| *target != fact.document) {
+                    step.quarantined.retain(|gone| gone.from != fact.document);
+                    step.quarantined.push(GoneBack { from: fact.document.clone(), to, at: now });
                 }
             }
         }

@@ -52,6 +52,9 @@ fn every_further_step_comes_into_force_in_order_and_is_verified_by_a_reading() {
     assert!(worker.processes.iter().all(|process| !before.contains(&process.id)), "{before:?} {worker:?}");
     assert_eq!((world.sent("/job"), world.sent("/call")), (1, 1));
     assert_eq!(world.last.states["Workload/worker"].state, "Held");
+    // Where the revision can't be had, the count is held still.
+    let left = world.last.effective.workloads["worker"].without_revision();
+    assert_eq!(left.into_iter().collect::<Vec<_>>(), ["further-1/4"]);
     world.lift_by_hand("further-1");
     assert!(world.readings.pauses.is_empty() && world.last.effective.workloads.is_empty());
     assert!(world.readings.effects.contains("further-1/3/pavia"), "what was taken back stays so");
@@ -162,7 +165,8 @@ fn a_revision_that_was_gone_back_from_stays_in_quarantine_and_is_never_gone_back
     let mut world = with("[{revertWorkload: {workload: worker}}]");
     world.start("further");
     let step = &world.run("further-1").steps[0];
-    assert_eq!((step.target.as_deref(), step.quarantined.as_deref()), (Some("before"), Some("document")));
+    let gone = step.quarantined.iter().map(|gone| (gone.from.as_str(), gone.to.as_str()));
+    assert_eq!((step.target.as_deref(), gone.collect::<Vec<_>>()), (Some("before"), vec![("document", "before")]));
     world.lift_by_hand("further-1");
     let bad = quarantine(&world.memory.runs);
     assert_eq!(
@@ -171,10 +175,70 @@ fn a_revision_that_was_gone_back_from_stays_in_quarantine_and_is_never_gone_back
     );
     // Another run, while the revision before is itself one that was gone back from.
     let run = world.memory.runs.get_mut("further-1").unwrap();
-    run.steps[0].quarantined = Some("before".to_owned());
+    run.steps[0].quarantined[0].from = "before".to_owned();
     world.start("further");
     assert_eq!(world.run("further-2").steps[0].target, None);
     assert!(world.run("further-2").steps[0].detail.contains("no earlier revision"));
+}
+
+#[test]
+fn what_was_gone_back_from_stays_in_quarantine_when_a_later_episode_goes_back_from_another() {
+    let mut world = with("[{revertWorkload: {workload: worker}}, {freezeInvites: {}}]");
+    world.start("further");
+    let first = world.now;
+    // Its hold was lifted, the run is still in force, and meanwhile another commit came.
+    let run = world.memory.runs.get_mut("further-1").unwrap();
+    run.steps[0].state = StepState::Lifted;
+    run.steps[0].quarantined[0].from = "earlier".to_owned();
+    world.advance(SignedDuration::from_mins(1));
+    world.start("further");
+    let step = &world.run("further-1").steps[0];
+    assert_eq!(step.target.as_deref(), Some("before"));
+    let bad = quarantine(&world.memory.runs);
+    let found: Vec<_> =
+        bad["worker"].iter().map(|(from, gone)| (from.as_str(), gone.target.as_str(), gone.since)).collect();
+    assert_eq!(found, [("document", "before", world.now), ("earlier", "before", first)]);
+    // While it is not known what to go back to, what is in quarantine still says where it is kept.
+    world.memory.runs.get_mut("further-1").unwrap().steps[0].target = None;
+    assert_eq!(quarantine(&world.memory.runs), bad);
+}
+
+#[test]
+fn a_revision_in_quarantine_runs_again_when_the_latest_word_since_then_says_so() {
+    let mut world = with("[{revertWorkload: {workload: worker}}]");
+    let ack = |by: &str, more: &str| {
+        format!("{{program: beta, by: {by}, says: acknowledge, object: Workload/worker, digest: document{more}}}")
+    };
+    world.says("before-it", &ack("founder", ""));
+    world.advance(SignedDuration::from_mins(1));
+    world.start("further");
+    world.advance(SignedDuration::from_mins(1));
+    let bad = quarantine(&world.memory.runs)["worker"]["document"].clone();
+    let free = |world: &World| {
+        let day0 = world.memory.program.day0;
+        released(&world.desired, &world.readings.signoffs, ("worker", "document"), &bad, (day0, world.now))
+    };
+    assert!(!free(&world), "what was said before it went back is spent");
+    world.says("another", &ack("founder", "0"));
+    assert!(!free(&world), "that is another revision");
+    world.says("after-it", &ack("founder", ", until: +40d"));
+    assert!(free(&world));
+    let (at, own) = (world.now, world.readings.signoffs.clone());
+    world.advance(SignedDuration::from_hours(24 * 50));
+    assert!(!free(&world), "it has run out");
+    world.now = at;
+    world.advance(SignedDuration::from_mins(1));
+    world.says("taken-back", &ack("founder", ", until: 2026-01-01"));
+    assert!(!free(&world), "the latest word of a person counts");
+    world.says("ops", &ack("ops", ""));
+    assert!(free(&world), "another person's word stands beside it");
+    // Where words must be proven.
+    world.readings.signoffs = own;
+    world.desired.program.spec.signoffs = serde_json::from_str(r#"{ "verified": "required" }"#).unwrap();
+    world.readings.signoffs.iter_mut().for_each(|word| word.verified = false);
+    assert!(!free(&world));
+    world.readings.signoffs.iter_mut().for_each(|word| word.verified = true);
+    assert!(free(&world));
 }
 
 #[test]
