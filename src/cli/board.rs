@@ -10,6 +10,9 @@ use super::stand::{FUNNEL, funnel_rows};
 use super::{ATTENTION, CliError, Format, Where};
 use crate::desk::Request;
 
+/// The columns of a checklist's phases.
+const PHASES: [&str; 4] = ["Phase", "Began", "Due", "Where it stands"];
+
 /// How the board is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum BoardFormat {
@@ -27,7 +30,7 @@ enum BoardFormat {
 /// Prints the weekly tracking board: one row a review, and how far the people of each cohort got.
 #[derive(Args)]
 #[command(
-    after_help = "Example: betagate board --program kruxt --format markdown\n         betagate board --gate soft-launch-monitor --marks"
+    after_help = "Example: betagate board --program kruxt --format markdown\n         betagate board --gate soft-launch-monitor --marks\n         betagate board --gate soft-launch    # a checklist: how far each phase is"
 )]
 pub struct Board {
     /// The program; the only one when left out.
@@ -58,9 +61,15 @@ impl Board {
         let answer = self.place.ask(Request::Board { program: self.program, gate: self.gate }).await?;
         let texts = |list: &Value| -> Vec<String> { list.as_array().into_iter().flatten().map(plain).collect() };
         let rows: Vec<Vec<String>> = answer["rows"].as_array().into_iter().flatten().map(texts).collect();
-        print(&texts(&answer["titles"]), &rows, self.format)?;
+        let phased = answer["phases"].as_array().is_some_and(|phases| !phases.is_empty());
+        let for_people = matches!(self.format, BoardFormat::Table | BoardFormat::Markdown);
+        // A checklist without reviews has no rows.
+        if !(for_people && phased && rows.is_empty()) {
+            print(&texts(&answer["titles"]), &rows, self.format)?;
+        }
         // A spreadsheet holds one table.
-        if matches!(self.format, BoardFormat::Table | BoardFormat::Markdown) {
+        if for_people {
+            print_phases(&answer["phases"], self.format, !rows.is_empty())?;
             let funnels = answer["funnels"].as_array().into_iter().flatten();
             let rows: Vec<_> = funnels.flat_map(|one| funnel_rows(&plain(&one["cohort"]), one)).collect();
             if !rows.is_empty() {
@@ -72,6 +81,19 @@ impl Board {
     }
 }
 
+/// The phases of a checklist, where the gate is one.
+fn print_phases(phases: &Value, format: BoardFormat, apart: bool) -> Result<(), CliError> {
+    let texts = |list: &Value| -> Vec<String> { list.as_array().into_iter().flatten().map(plain).collect() };
+    let rows: Vec<Vec<String>> = phases.as_array().into_iter().flatten().map(texts).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    if apart {
+        say!("");
+    }
+    print(&PHASES.map(str::to_owned), &rows, format)
+}
+
 /// The view of seed 004's monitor.
 fn print_marks(answer: &Value, format: BoardFormat) -> Result<ExitCode, CliError> {
     let texts = |list: &Value| -> Vec<String> { list.as_array().into_iter().flatten().map(plain).collect() };
@@ -79,6 +101,7 @@ fn print_marks(answer: &Value, format: BoardFormat) -> Result<ExitCode, CliError
     print(&texts(&answer["titles"]), &rows, format)?;
     let counts = &answer["counts"];
     if matches!(format, BoardFormat::Table | BoardFormat::Markdown) {
+        print_phases(&answer["phases"], format, true)?;
         say!("");
         say!(
             "{} is {}: {} ✅ {} ⚪ {} 🔴",

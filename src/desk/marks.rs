@@ -1,8 +1,10 @@
 //! The view of seed 004's monitor: each check of a gate with its ✅ ⚪ 🔴 at the last reviews and now; and what late data changed of what was sealed.
 
-use betagate_core::decide::{CheckResult, CheckState, GateVerdict, Outcome, SealedReview};
+use betagate_core::decide::{CheckResult, CheckState, GateVerdict, Outcome, PhaseState, SealedReview};
 use betagate_core::resources::{Check, Kind, Unit};
+use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::funnel::zone;
@@ -28,13 +30,19 @@ impl Desk<'_> {
         let mut sealed: Vec<SealedReview> =
             kept.into_iter().filter_map(|review| serde_json::from_value(review.body).ok()).collect();
         sealed.sort_by_key(|review| review.due_at);
-        let mut titles = vec!["Check".to_owned()];
+        let phased = !now.phases.is_empty();
+        let mut titles: Vec<String> = phased.then(|| "Phase".to_owned()).into_iter().collect();
+        titles.push("Check".to_owned());
         titles.extend(
             sealed.iter().map(|review| review.due_at.to_zoned(zone.clone()).strftime("%m-%d %H:%M").to_string()),
         );
         titles.extend(["Now", "Value", "Must be", "Detail"].map(str::to_owned));
-        let rows = now.checks.iter().map(|check| {
-            let mut row = vec![check.name.clone()];
+        // A checklist is read phase by phase.
+        let mut checks: Vec<&CheckResult> = now.checks.iter().collect();
+        checks.sort_by_key(|check| now.phases.iter().position(|phase| check.phase.as_ref() == Some(&phase.name)));
+        let rows = checks.into_iter().map(|check| {
+            let mut row: Vec<String> = phased.then(|| check.phase.clone().unwrap_or_default()).into_iter().collect();
+            row.push(check.name.clone());
             row.extend(sealed.iter().map(|review| {
                 let then = review.verdict.checks.iter().find(|then| then.name == check.name);
                 then.map_or("·", |then| then.state.mark()).to_owned()
@@ -47,7 +55,7 @@ impl Desk<'_> {
         let count = |mark: &str| now.checks.iter().filter(|check| check.state.mark() == mark).count();
         let counts = json!({ "met": count("✅"), "unknown": count("⚪"), "missed": count("🔴") });
         Ok(json!({ "program": found.program, "gate": gate, "verdict": now.verdict.to_string(), "reason": now.reason,
-            "titles": titles, "rows": rows, "counts": counts }))
+            "titles": titles, "rows": rows, "counts": counts, "phases": phases(&now, &zone) }))
     }
 
     /// What the KPIs of the last sealed reviews count now, where that is not what was sealed. The sealed verdict stays.
@@ -88,6 +96,15 @@ impl Desk<'_> {
         }
         Ok(json!(late))
     }
+}
+
+/// The phases of a checklist in rows of texts: name, when it began, by when it is to be done, where it stands.
+pub(super) fn phases(verdict: &GateVerdict, zone: &TimeZone) -> Vec<[String; 4]> {
+    let when = |at: Option<Timestamp>| {
+        at.map_or_else(String::new, |at| at.to_zoned(zone.clone()).strftime("%F %H:%M").to_string())
+    };
+    let row = |phase: &PhaseState| [phase.name.clone(), when(phase.since), when(phase.due), phase.words()];
+    verdict.phases.iter().map(row).collect()
 }
 
 fn counts(check: &CheckResult) -> Option<(f64, f64)> {

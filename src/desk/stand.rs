@@ -1,12 +1,13 @@
 //! Where things stand: statuses, the board, the log.
 
-use betagate_core::decide::{CheckState, Outcome, SealedReview};
+use betagate_core::decide::{CheckState, GateVerdict, Outcome, SealedReview};
 use betagate_core::desired::nearest::nearest;
 use betagate_core::resources::{Kind, Unit};
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::funnel::{self, zone};
+use super::marks::phases;
 use super::{Desk, DeskError};
 use crate::evidence;
 use crate::store::status::{self, LastGood, ResourceStatus};
@@ -99,7 +100,12 @@ impl Desk<'_> {
             one
         });
         let funnels: Vec<Value> = funnels.collect();
-        Ok(json!({ "program": program, "gate": gate, "titles": titles, "rows": rows, "funnels": funnels }))
+        let live = self.one(Kind::Gate, &gate).await?.status;
+        let live: GateVerdict = serde_json::from_value(live["verdict"].clone()).unwrap_or_default();
+        let phases = phases(&live, &zone);
+        Ok(
+            json!({ "program": program, "gate": gate, "titles": titles, "rows": rows, "funnels": funnels, "phases": phases }),
+        )
     }
 
     /// The gate with the most checks that are measured: the board of a program that names none.

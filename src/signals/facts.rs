@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use crate::apply::workloads::{RunState, Running};
 use crate::store::events::day_of;
 use crate::store::invites::{Arrival, Funnel, Funnels, MailState};
-use crate::store::{Store, StoreError, audit, flags, invites, outbox, privacy, steps};
+use crate::store::{Store, StoreError, audit, flags, invites, outbox, privacy, status, steps};
 
 /// Breaches count when they are older than this (seed 002, section 5).
 const BREACH_AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -66,6 +66,7 @@ async fn read(world: &World<'_>, fact: &str, of: Option<&str>) -> Result<Option<
     Ok(match fact {
         "audit.intact" => Some(f64::from(u8::from(audit::verify(store).await?.problem.is_none()))),
         "compliance.breaches" => Some(privacy::breaches(store, program, BREACH_AGE, world.now).await? as f64),
+        "call.decided" => call_decided(world, of).await?,
         "duty.holes" => Some(duty_holes(world)),
         "flag.value" => flag_value(store, of).await?,
         "invites.sent" => Some(counted(world, of, None).await?.map_or(0, |funnel| funnel.sent) as f64),
@@ -85,6 +86,20 @@ async fn read(world: &World<'_>, fact: &str, of: Option<&str>) -> Result<Option<
 async fn rehearsal_age(world: &World<'_>, of: Option<&str>) -> Result<Option<f64>, StoreError> {
     let last = steps::last_rehearsal(world.store, world.program.name(), of, &world.environment).await?;
     Ok(last.map(|last| world.now.duration_since(last.at).as_secs_f64()))
+}
+
+/// Whether the newest decision call of a rollout came to a GO or a NO-GO, as 1 or 0; unknown while none was held.
+async fn call_decided(world: &World<'_>, of: Option<&str>) -> Result<Option<f64>, StoreError> {
+    let mut newest: Option<(Timestamp, bool)> = None;
+    for name in world.program.rollouts.keys().filter(|name| of.is_none_or(|of| of == *name)) {
+        let Some(known) = status::get(world.store, "Rollout", name).await? else { continue };
+        for call in known.status["rollout"]["calls"].as_object().into_iter().flat_map(|calls| calls.values()) {
+            let began = call["began"].as_str().and_then(|began| began.parse().ok());
+            let decided = call["outcome"].as_str().is_some_and(|outcome| !outcome.is_empty());
+            newest = newest.max(began.map(|began| (began, decided)));
+        }
+    }
+    Ok(newest.map(|(_, decided)| f64::from(u8::from(decided))))
 }
 
 /// How many staffed hours of the next seven days have no primary or no backup; all of them without a rota.

@@ -21,9 +21,7 @@ const HELD: [&str; 4] =
 /// KRUXT alone, on the dates of seed 002.
 pub fn kruxt() -> TestRepo {
     let repo = TestRepo::of_this_project();
-    for file in
-        ["program", "three-days-before", "day-of-sending", "hour-one", "monitor", "acceptance", "rollout", "rollback"]
-    {
+    for file in ["program", "checklist", "monitor", "acceptance", "rollout", "rollback"] {
         repo.remove(&format!("manifests/soft-launch/{file}.yaml"));
     }
     repo.remove("cohorts/soft-launch.yaml");

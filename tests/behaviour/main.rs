@@ -8,6 +8,7 @@
 mod support;
 
 mod a_change_is_proposed_where_the_documents_live;
+mod a_checklist_in_phases_is_seen_on_the_board;
 mod a_cohort_goes_with_its_document;
 mod a_cohort_has_the_places_its_document_says;
 mod a_command_line_that_is_elsewhere_asks_the_server;
@@ -44,6 +45,7 @@ mod the_funnel_tells_how_far_people_got;
 mod the_repositorys_own_lists_and_messages_are_ready_to_send;
 mod the_repositorys_own_programs_are_what_their_plans_say;
 mod the_sign_up_page_speaks_the_testers_language;
+mod the_soft_launch_is_walked_from_three_days_before_to_the_week_after;
 mod the_way_back_of_a_sev_1_takes_48_stable_hours;
 mod the_weeks_of_seed_002_are_replayed;
 mod up_is_one_tree_of_processes;

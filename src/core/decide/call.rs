@@ -4,6 +4,8 @@
 //!
 //! Must not know: what else a stage waits for.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::{CallMemory, CheckRef, DueReview, Wait, pass::Pass};
@@ -64,9 +66,9 @@ impl Pass<'_> {
     fn begin_call(&mut self, rollout: &str, stage: &Stage, wanted: &EnterSignoffs, began: Timestamp) {
         let call = CallMemory { began, outcome: String::new() };
         self.memory.rollouts.entry(rollout.to_owned()).or_default().calls.insert(stage.name.clone(), call);
-        for gate in stage.enter.iter().flat_map(|enter| &enter.gates) {
-            let reviewed = self.program.gates.get(&gate.name).is_some_and(|gate| gate.spec.review.is_some());
-            let memory = self.memory.gates.entry(gate.name.clone()).or_default();
+        for gate in self.gates_of(stage) {
+            let reviewed = self.program.gates.get(&gate).is_some_and(|gate| gate.spec.review.is_some());
+            let memory = self.memory.gates.entry(gate).or_default();
             let sealed = memory.last_sealed.as_ref().is_some_and(|sealed| sealed.due_at >= began);
             let due = memory.due.as_ref().is_some_and(|due| due.due_at >= began);
             if reviewed && !sealed && !due {
@@ -76,6 +78,20 @@ impl Pass<'_> {
         let text =
             format!("the call about stage {} began; it needs the words of {}", stage.name, wanted.from.join(", "));
         self.event(format!("Rollout/{rollout}"), "CallBegan", text);
+    }
+
+    /// The gates of a stage, and those that they read.
+    fn gates_of(&self, stage: &Stage) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut open: Vec<&str> =
+            stage.enter.iter().flat_map(|enter| &enter.gates).map(|gate| gate.name.as_str()).collect();
+        while let Some(name) = open.pop() {
+            if found.insert(name.to_owned()) {
+                let checks = self.program.gates.get(name).into_iter().flat_map(|gate| &gate.spec.checks);
+                open.extend(checks.filter_map(|check| check.gate.as_ref()).map(|read| read.name.as_str()));
+            }
+        }
+        found
     }
 
     /// Whether a call's review still waits for readings of its own moment.

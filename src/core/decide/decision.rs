@@ -128,6 +128,48 @@ pub struct GateVerdict {
     pub reason: String,
     /// Each check.
     pub checks: Vec<CheckResult>,
+    /// The phases of a checklist, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<PhaseState>,
+}
+
+/// How far a phase of a checklist is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PhaseState {
+    /// Its name.
+    pub name: String,
+    /// When it began, or began anew; none before it has begun, and when it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// By when all of it is to be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+    /// How many of its checks are done.
+    pub done: usize,
+    /// How many it has.
+    pub of: usize,
+    /// Whether something is still to be done although it should be done by now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overdue: bool,
+    /// Since when it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<Timestamp>,
+    /// What it waits for, where it has not begun.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub waits: String,
+}
+
+impl PhaseState {
+    /// Where it stands, in words.
+    pub fn words(&self) -> String {
+        match self.since {
+            None => self.over.map_or_else(|| self.waits.clone(), |over| format!("over since {over}")),
+            Some(_) if self.done == self.of => "done".to_owned(),
+            Some(_) if self.overdue => format!("{} of {} done, overdue", self.done, self.of),
+            Some(_) => format!("{} of {} done", self.done, self.of),
+        }
+    }
 }
 
 /// A check as the verdict saw it.

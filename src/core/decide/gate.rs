@@ -5,10 +5,12 @@
 use jiff::Timestamp;
 
 use super::{
-    CheckRef, CheckResult, CheckState, GateVerdict, Outcome, Reading, Verdict, Why, pass::Pass, trigger::just_after,
-    versus::beside,
+    CheckRef, CheckResult, CheckState, GateVerdict, Outcome, Reading, Verdict, Why, pass::Pass, phase::named,
+    trigger::just_after, versus::beside,
 };
-use crate::resources::{Check, Edge, GateIs, GateSpec, IncidentCheck, Missing, Says, Span, Threshold, Versus};
+use crate::resources::{
+    Check, Edge, GateCheck, GateIs, GateSpec, IncidentCheck, Missing, Says, Span, Threshold, Versus,
+};
 
 /// How long a measured value counts when a check does not say: three measuring intervals.
 const STALE_INTERVALS: i64 = 3;
@@ -33,8 +35,10 @@ impl Pass<'_> {
             let Some(gate) = self.program.gates.get(name) else { continue };
             let checks = self.checks(name, &gate.spec);
             self.remember_misses(name, &checks);
-            self.phases_overdue(name, &gate.spec, &checks);
-            let verdict = self.judge(name, &gate.spec, checks, Occasion::Live);
+            let phases = self.phases(&gate.spec, &checks);
+            self.tell_phases(name, &gate.spec, &phases, &checks);
+            let mut verdict = self.judge(name, &gate.spec, checks, Occasion::Live);
+            verdict.phases = phases;
             self.verdicts.insert(name.clone(), verdict);
         }
         let gates = &self.program.gates;
@@ -145,7 +149,7 @@ impl Pass<'_> {
             return self.signed(gate, &check.name, &signoff.from, phase_since.filter(|_| anew));
         }
         if let Some(other) = &check.gate {
-            return self.other_gate(&other.name, other.is);
+            return self.other_gate(other);
         }
         let reading = match &check.incidents {
             Some(which) => Reading { at: self.as_of(spec), ..self.count_incidents(which) },
@@ -198,12 +202,13 @@ impl Pass<'_> {
         }
     }
 
-    fn other_gate(&self, name: &str, is: GateIs) -> (CheckState, Option<Reading>, String) {
-        let Some(other) = self.verdicts.get(name) else {
+    fn other_gate(&mut self, read: &GateCheck) -> (CheckState, Option<Reading>, String) {
+        let name = named(&read.name, &read.phases);
+        let Some(other) = self.verdict_of(&read.name, &read.phases) else {
             return (CheckState::Unknown, None, format!("gate {name} has no verdict"));
         };
         let missed = other.checks.iter().any(|check| check.state == CheckState::Missed);
-        let state = match (is, other.verdict) {
+        let state = match (read.is, other.verdict) {
             (GateIs::NoMiss, _) => {
                 if missed {
                     CheckState::Missed
@@ -316,7 +321,7 @@ impl Pass<'_> {
         };
         reason += &left_out(CheckState::Ignored, "left out, unknown");
         reason += &left_out(CheckState::Waived, "waived");
-        GateVerdict { verdict, critical, reason, checks }
+        GateVerdict { verdict, critical, reason, checks, phases: Vec::new() }
     }
 
     /// The critical checks that are missed: those that count now, and those whose `for` has not passed. A review waits for no `for`.

@@ -65,6 +65,9 @@ pub struct GateMemory {
     /// When each phase of a checklist that goes in order began.
     #[serde(default)]
     pub phases: BTreeMap<String, Timestamp>,
+    /// What was told of each phase last.
+    #[serde(default)]
+    pub told: BTreeMap<String, ToldPhase>,
     /// Phases that were told to be overdue.
     #[serde(default)]
     pub overdue: BTreeSet<String>,
@@ -80,6 +83,15 @@ pub struct GateMemory {
     /// The last sealed review.
     #[serde(default)]
     pub last_sealed: Option<SealedSummary>,
+}
+
+/// What was told of a phase of a checklist.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToldPhase {
+    /// When it began, or began anew.
+    pub since: Timestamp,
+    /// That all of it is done.
+    pub done: bool,
 }
 
 /// A review that waits for its verdict.

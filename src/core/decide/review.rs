@@ -63,7 +63,7 @@ impl Pass<'_> {
     /// A row of the board that seals nothing.
     fn row(&mut self, gate: &str, due_at: Timestamp, reason: &str) {
         let verdict = if self.reviews_held() { Verdict::Held } else { Verdict::Pending };
-        let verdict = GateVerdict { verdict, critical: false, reason: reason.to_owned(), checks: Vec::new() };
+        let verdict = GateVerdict { verdict, critical: false, reason: reason.to_owned(), ..GateVerdict::default() };
         let cohorts = self.open_cohorts();
         self.sealed.push(SealedReview { gate: gate.to_owned(), due_at, sealed_at: self.now, cohorts, verdict });
     }
@@ -89,7 +89,9 @@ impl Pass<'_> {
         if due.call && self.waits_for_measurement(name, spec, due.due_at) {
             return;
         }
-        let verdict = self.judge(name, spec, live.checks, Occasion::Review { due_at: due.due_at });
+        let phases = live.phases;
+        let mut verdict = self.judge(name, spec, live.checks, Occasion::Review { due_at: due.due_at });
+        verdict.phases = phases;
         let waits_for_mitigation = verdict.verdict == Verdict::Pending && verdict.reason.starts_with("mitigation");
         let waits = waits_for_mitigation || self.waits_for_another(spec, &verdict) || due.reopened;
         if waits && verdict.verdict == Verdict::Pending {

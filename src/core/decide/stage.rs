@@ -2,7 +2,7 @@
 //!
 //! Must not know: how a cohort or a flag is opened.
 
-use super::{GateMemory, RolloutMemory, Verdict, Wait, pass::Pass};
+use super::{GateMemory, RolloutMemory, Verdict, Wait, pass::Pass, phase::named};
 use crate::resources::{Edge, EnterGate, EnterSignoffs, RolloutSpec, Says, SignoffRule, SignoffSpec, Stage};
 
 impl Pass<'_> {
@@ -104,14 +104,15 @@ impl Pass<'_> {
         }
     }
 
-    fn gate_wait(&self, wanted: &EnterGate) -> Option<Wait> {
+    fn gate_wait(&mut self, wanted: &EnterGate) -> Option<Wait> {
         let name = &wanted.name;
         let Some(passes) = wanted.passes else {
-            return match self.verdict(name) {
+            let judged = self.verdict_of(name, &wanted.phases).unwrap_or_default();
+            return match judged.verdict {
                 Verdict::Pass | Verdict::Conditional => None,
                 verdict => {
-                    let reason = self.verdicts.get(name).map(|verdict| verdict.reason.clone()).unwrap_or_default();
-                    Some(wait(format!("gate {name} is {verdict} ({reason})"), &format!("betagate why gate/{name}")))
+                    let on = format!("gate {} is {verdict} ({})", named(name, &wanted.phases), judged.reason);
+                    Some(wait(on, &format!("betagate why gate/{name}")))
                 }
             };
         };

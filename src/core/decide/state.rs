@@ -3,7 +3,9 @@
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use super::{CheckState, Effective, ObjectState, RunPhase, StepState, Wait, pass::Pass, stage::current};
+use super::{
+    CheckState, Effective, ObjectState, RunPhase, StepState, Wait, pass::Pass, phase::in_words, stage::current,
+};
 use crate::resources::Edge;
 
 /// A closed incident is told of for so long.
@@ -40,7 +42,9 @@ impl Pass<'_> {
                     (None, CheckState::Missed) => "a better reading, or a mitigation".to_owned(),
                     (None, _) => "a reading".to_owned(),
                 };
-                waits.push(Wait { on: format!("{} {}: {}", result.state.mark(), check.name, result.detail), from });
+                let phase = result.phase.as_ref().map(|phase| format!("{phase}: ")).unwrap_or_default();
+                let on = format!("{} {phase}{}: {}", result.state.mark(), check.name, result.detail);
+                waits.push(Wait { on, from });
             }
             for phase in gate.spec.phases.iter().filter(|phase| phase.undo.is_some()) {
                 let missed = |check: &&super::CheckResult| {
@@ -56,7 +60,7 @@ impl Pass<'_> {
                     });
                 }
             }
-            let phases = self.phases_summary(&gate.spec, &verdict.checks);
+            let phases = in_words(&verdict.phases);
             let held = if gate.spec.review.is_some() && self.reviews_held() { "; reviews are held" } else { "" };
             let passes = self.memory.gates.get(name).map_or(0, |memory| memory.passes_in_row);
             let row = if gate.spec.review.is_some() {

@@ -211,6 +211,10 @@ pub struct Enter {
 pub struct EnterGate {
     /// The gate's name.
     pub name: String,
+    /// Only these phases of its checklist; all of it when left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub phases: Vec<String>,
     /// So many sealed reviews in a row (accepted Conditionals count); left out: the live verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]

@@ -74,7 +74,7 @@ impl<'a> World<'a> {
             world.assume_met(&told);
         }
         if setting.assume.signed {
-            world.assume_signed(setting.from);
+            world.assume_signed(setting.from, false);
         }
         world
     }
@@ -104,11 +104,17 @@ impl<'a> World<'a> {
         }
     }
 
-    fn assume_signed(&mut self, from: Timestamp) {
+    /// The items of checklists; or only those that are asked for anew from time to time.
+    fn assume_signed(&mut self, from: Timestamp, only_anew: bool) {
         let anybody = self.program.program.spec.people.keys().next().cloned().unwrap_or_default();
         for gate in self.program.gates.values() {
             for check in &gate.spec.checks {
                 let Some(signoff) = &check.signoff else { continue };
+                let mut phases = gate.spec.phases.iter();
+                let anew = phases.any(|phase| check.phase.as_ref() == Some(&phase.name) && phase.every.is_some());
+                if only_anew && !anew {
+                    continue;
+                }
                 let by = signoff.from.first().unwrap_or(&anybody);
                 let mut word = self.word(by, Says::Done);
                 (word.gate, word.check) = (Some(gate.name.clone()), Some(check.name.clone()));
@@ -157,6 +163,7 @@ impl<'a> World<'a> {
     pub fn move_to(&mut self, now: Timestamp) {
         if self.assume.signed {
             self.assume_go(now);
+            self.assume_signed(now, true);
         }
         for (document, at) in &self.complete_at {
             if *at <= now {

@@ -221,3 +221,67 @@ fn a_waiver_runs_out_at_its_instant() {
         assert_eq!(world.last.verdicts["kpis"].checks[1].state, state, "{instant}");
     }
 }
+
+#[test]
+fn a_phase_is_over_when_a_later_stage_opens_and_nothing_of_it_is_asked_for_any_more() {
+    let mut world = world();
+    checklist(
+        &mut world,
+        "{program: beta, phases: [{name: before, until: {rollout: closed, stage: pilot, by: 1h}}, {name: after, after: {rollout: closed, stage: pilot}}],
+          checks: [{name: a, phase: before, prometheus: x, pass: '== 0'}, {name: b, phase: after, signoff: {}}]}",
+    );
+    let measure = |world: &mut World, value: f64| {
+        let now = world.now;
+        world.readings.checks.insert(CheckRef::new("list", "a"), Reading::value(value, now));
+        world.settle();
+    };
+    world.advance_to("2026-03-01T22:00:00Z");
+    measure(&mut world, 0.0);
+    assert_eq!((check(&world, "a"), list(&world)), (CheckState::Met, Verdict::Pass));
+    world.advance_to("2026-03-01T23:00:00Z");
+    measure(&mut world, 0.0);
+    world.advance_to("2026-03-01T23:59:59Z");
+    measure(&mut world, 7.0);
+    assert_eq!(check(&world, "a"), CheckState::Missed, "the beta has invites now, the phase is not over yet");
+    assert_eq!(world.last.look_again_at.unwrap(), at("2026-03-02T00:00:00Z"));
+    world.advance_to("2026-03-02T00:00:00Z");
+    world.settle();
+    assert_eq!(check(&world, "a"), CheckState::NotDue);
+    done(&mut world, "b", "b");
+    world.settle();
+    assert_eq!(list(&world), Verdict::Pass, "what is over is not asked for");
+    let over = &world.last.verdicts["list"].phases[0];
+    assert_eq!(
+        (over.over, over.words().as_str()),
+        (Some(at("2026-03-02T00:00:00Z")), "over since 2026-03-02T00:00:00Z")
+    );
+}
+
+#[test]
+fn some_phases_of_a_gate_are_read_as_if_it_had_no_others() {
+    let mut world = world();
+    checklist(
+        &mut world,
+        "{program: beta, phases: [{name: one}, {name: two}, {name: three, from: +5d}],
+          checks: [{name: a, phase: one, signoff: {}}, {name: b, phase: two, signoff: {}}, {name: c, phase: three, signoff: {}}]}",
+    );
+    let readers =
+        "{program: beta, checks: [{name: first, gate: {name: list, phases: [one]}}, {name: both, gate: {name: list, phases: [one, two]}},
+         {name: last, gate: {name: list, phases: [one, three]}}, {name: whole, gate: {name: list}}]}";
+    put(&mut world.desired.gates, "reader", readers);
+    world.desired.gate_order.push("reader".to_owned());
+    let read = |world: &World| {
+        let checks = &world.last.verdicts["reader"].checks;
+        checks.iter().map(|check| check.state == CheckState::Met).collect::<Vec<_>>()
+    };
+    world.settle();
+    assert_eq!(read(&world), [false; 4]);
+    done(&mut world, "a", "a");
+    world.settle();
+    assert_eq!(read(&world), [true, false, false, false]);
+    done(&mut world, "b", "b");
+    world.settle();
+    assert_eq!(read(&world), [true, true, false, true], "a phase that has not begun is not done");
+    let last = &world.last.verdicts["reader"].checks[2].detail;
+    assert!(last.contains("list (one, three) is Pending"), "{last}");
+}

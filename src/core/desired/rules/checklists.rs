@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Rules;
-use crate::resources::{Check, GateSpec, Kind, Unit};
+use super::{Document, Rules};
+use crate::resources::{AfterStage, Check, GateSpec, Kind, Unit};
 
 impl Rules<'_> {
     pub(super) fn phases(&mut self, gate: &str, spec: &GateSpec) {
@@ -24,12 +24,10 @@ impl Rules<'_> {
             }
             self.lasting(document, &format!("{pointer}/within"), phase.within);
             self.lasting(document, &format!("{pointer}/every"), phase.every);
-            if let Some(after) = &phase.after
-                && self.resource(document, &format!("{pointer}/after/rollout"), Kind::Rollout, &after.rollout)
-                && let Some(rollout) = self.program.rollouts.get(&after.rollout)
-            {
-                let stages = rollout.spec.stages.iter().map(|stage| stage.name.as_str());
-                self.known(document, &format!("{pointer}/after/stage"), "stage in that rollout", &after.stage, stages);
+            for (field, stage) in [("after", &phase.after), ("until", &phase.until)] {
+                if let Some(stage) = stage {
+                    self.stage_of(document, &format!("{pointer}/{field}"), stage);
+                }
             }
             if let Some(undo) = &phase.undo {
                 if undo.plan.is_none() && undo.how.is_none() {
@@ -45,6 +43,25 @@ impl Rules<'_> {
         }
         if spec.in_order && spec.phases.len() < 2 {
             self.problem(document, "/spec/inOrder", "an order needs two phases");
+        }
+    }
+
+    fn stage_of(&mut self, document: Option<&Document>, pointer: &str, named: &AfterStage) {
+        if self.resource(document, &format!("{pointer}/rollout"), Kind::Rollout, &named.rollout)
+            && let Some(rollout) = self.program.rollouts.get(&named.rollout)
+        {
+            let stages = rollout.spec.stages.iter().map(|stage| stage.name.as_str());
+            self.known(document, &format!("{pointer}/stage"), "stage in that rollout", &named.stage, stages);
+        }
+    }
+
+    /// Whoever reads some phases of a gate names phases that it has.
+    pub(super) fn phases_read(&mut self, document: Option<&Document>, pointer: &str, gate: &str, phases: &[String]) {
+        let known = self.program.gates.get(gate).map(|gate| &gate.spec.phases);
+        let Some(known) = known.filter(|_| !self.documents.doubtful(Kind::Gate, gate, "/spec/phases")) else { return };
+        for (place, phase) in phases.iter().enumerate() {
+            let names = known.iter().map(|phase| phase.name.as_str());
+            self.known(document, &format!("{pointer}/phases/{place}"), "phase in that gate", phase, names);
         }
     }
 

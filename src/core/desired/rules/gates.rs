@@ -23,6 +23,7 @@ pub const KPIS: &[&str] = &[
 /// What betagate itself knows, for `fact:` checks.
 pub const FACTS: &[&str] = &[
     "audit.intact",
+    "call.decided",
     "cohort.outcome",
     "compliance.breaches",
     "dataset.published",
@@ -171,6 +172,7 @@ impl Rules<'_> {
         }
         if let Some(other) = &check.gate {
             self.resource(document, &format!("{pointer}/gate/name"), Kind::Gate, &other.name);
+            self.phases_read(document, &format!("{pointer}/gate"), &other.name, &other.phases);
         }
         for (place, person) in check.signoff.iter().flat_map(|signoff| signoff.from.iter().enumerate()) {
             self.person(document, &format!("{pointer}/signoff/from/{place}"), person);
@@ -235,6 +237,7 @@ impl Rules<'_> {
             "cohort.outcome" => (Kind::Cohort, true),
             "workload.ready" => (Kind::Workload, true),
             "dataset.published" => (Kind::Dataset, true),
+            "call.decided" => (Kind::Rollout, false),
             "rehearsal.age" => (Kind::RollbackPlan, false),
             "invites.arrival" => (Kind::Cohort, true),
             _ if fact.starts_with("funnel.") || fact.starts_with("invites.") => (Kind::Cohort, false),

@@ -71,6 +71,11 @@ impl Rules<'_> {
             self.resource(document, &format!("{at}/name"), Kind::Gate, &gate.name);
             let reviewed = self.program.gates.get(&gate.name).is_none_or(|gate| gate.spec.review.is_some());
             let doubtful = self.documents.doubtful(Kind::Gate, &gate.name, "/spec/review");
+            self.phases_read(document, &at, &gate.name, &gate.phases);
+            if gate.passes.is_some() && !gate.phases.is_empty() {
+                let message = "a review seals the whole gate: read phases live, without passes";
+                self.problem(document, &format!("{at}/phases"), message);
+            }
             if gate.passes.is_some() && !reviewed && !doubtful {
                 self.problem(document, &format!("{at}/passes"), format!("gate '{}' has no review to pass", gate.name));
             }

@@ -47,6 +47,7 @@ fn gates() {
         ("{ name: a, incidents: { severity: ¦major }, pass: \"== 0\" }", "is no severity"),
         ("{ name: a, gate: { name: ¦weeky } }", "did you mean weekly?"),
         ("{ name: a, gate: { name: ¦g } }", "in a circle: g → g"),
+        ("{ name: a, gate: { name: weekly, phases: [¦one] } }", "no phase in that gate 'one'"),
         ("{ name: a, signoff: { from: [¦anna] } }", "did you mean ana?"),
     ] {
         added(&[(&gate(checks), &[said])]);
@@ -87,6 +88,7 @@ fn phases() {
         ("phases: [ { name: x, within: ¦0s } ]", "longer than nothing"),
         ("phases: [ { name: x, after: { rollout: ¦bta, stage: pilot } } ]", "did you mean beta?"),
         ("phases: [ { name: x, after: { rollout: beta, stage: ¦pilto } } ]", "did you mean pilot?"),
+        ("phases: [ { name: x, until: { rollout: beta, stage: ¦pilto } } ]", "did you mean pilot?"),
         ("phases: [ { name: x, undo: { plan: ¦bakc } } ]", "did you mean back?"),
         ("phases: [ { name: x } ], inOrder: ¦true", "an order needs two phases"),
         ("phases: [ { name: x }, ¦{ name: z } ]", "warning: spec.phases[1]: no check belongs to phase 'z'"),
@@ -168,6 +170,7 @@ fn stages() {
         ("{ name: a, flags: { billing: ¦\"on\" } }", "invariant for 'billing' forbids it"),
         ("{ name: a, enter: { gates: [ { name: ¦redy } ] } }", "did you mean ready?"),
         ("{ name: a, enter: { gates: [ { name: ready, passes: ¦2 } ] } }", "has no review"),
+        ("{ name: a, enter: { gates: [ { name: ready, phases: [¦one] } ] } }", "no phase in that gate 'one'"),
         ("{ name: a, enter: { signoffs: { from: [¦anna] } } }", "did you mean ana?"),
     ] {
         added(&[(&rollout(stages), &[said])]);
