@@ -93,14 +93,17 @@ impl Controller {
             let detail = serde_json::to_value(action).unwrap_or_default();
             record(tx, name, "applied", &format!("Program/{name}"), detail, now).await?;
         }
-        if flags_change || !self.flags_known() {
+        if flags_change || self.holds_change(name, decision) {
             self.publish_flags(tx, name, decision, now).await?;
         }
         Ok(())
     }
 
-    fn flags_known(&self) -> bool {
-        self.programs.values().any(|state| state.decision.is_some())
+    /// Whether what is published tells of other holds than these: a second hold on a flag that is held already changes no flag, and yet its step is
+    /// verified by what API processes serve.
+    fn holds_change(&self, name: &str, decision: &Decision) -> bool {
+        let last = self.programs.get(name).and_then(|state| state.decision.as_ref());
+        last.is_none_or(|last| last.effective.flag_holds != decision.effective.flag_holds)
     }
 
     async fn set_cohort(

@@ -123,18 +123,18 @@ async fn a_freeze_by_hand_is_adopted_and_the_one_who_made_it_is_told() {
         tx.commit().await.unwrap();
         beta.restart_controller().await;
         beta.pass().await;
-        assert_eq!(phase(&beta.controller, "break-glass-1"), Some(RunPhase::Holding), "{}", db.name);
+        assert_eq!(phase(&beta.controller, "break-glass-kruxt-1"), Some(RunPhase::Holding), "{}", db.name);
         let standing = freezes::list(&beta.store, Some("kruxt")).await.unwrap();
         assert_eq!(
             standing.iter().map(|freeze| freeze.holder.as_str()).collect::<Vec<_>>(),
-            ["break-glass-1/1"],
+            ["break-glass-kruxt-1/1"],
             "the run holds it now"
         );
-        let waits =
-            status::get(&beta.store, "Rollback", "break-glass-1").await.unwrap().unwrap().status["waits"].to_string();
-        assert!(waits.contains("betagate rollback lift break-glass-1"), "{waits}");
+        let waits = status::get(&beta.store, "Rollback", "break-glass-kruxt-1").await.unwrap().unwrap().status["waits"]
+            .to_string();
+        assert!(waits.contains("betagate rollback lift break-glass-kruxt-1"), "{waits}");
         beta.at("2026-03-03T09:00:00Z");
-        lift::say(&beta.store, ("kruxt", "break-glass-1"), beta.clock.now()).await;
+        lift::say(&beta.store, ("kruxt", "break-glass-kruxt-1"), beta.clock.now()).await;
         beta.pass().await;
         assert!(freezes::list(&beta.store, Some("kruxt")).await.unwrap().is_empty());
         beta.store.close().await;

@@ -7,7 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::{
-    CohortState, Effective, Revocation, pass::Pass, run::holder, stage::current, verify::revocation_key, workload_holds,
+    CohortState, Effective, Revocation,
+    pass::Pass,
+    run::{holder, standing},
+    stage::current,
+    verify::revocation_key,
+    workload_holds,
 };
 use crate::resources::{Action, Edge, FlagSpec, Names, ScheduledChange};
 
@@ -134,52 +139,66 @@ impl Pass<'_> {
     }
 
     fn holds(&self, effective: &mut Effective) {
-        for (id, run) in self.memory.runs.iter().filter(|(_, run)| run.in_force()) {
+        let mut routes = Vec::new();
+        for (id, run, place, step) in standing(&self.memory.runs) {
             let reason = run.episodes.last().map(|episode| episode.reason.clone()).unwrap_or_default();
-            for (place, step) in run.steps.iter().enumerate().filter(|(_, step)| step.holds()) {
-                let holder = holder(id, place);
-                match step.step.action() {
-                    Some(Action::FreezeInvites(freeze)) => {
-                        let cohorts: Vec<Option<String>> = match &freeze.cohorts {
-                            Names::All => vec![None],
-                            Names::Listed(names) => names.iter().cloned().map(Some).collect(),
-                        };
-                        for cohort in cohorts {
-                            effective.freezes.insert((cohort, holder.clone()), reason.clone());
-                        }
+            let holder = holder(id, place);
+            match step.step.action() {
+                Some(Action::FreezeInvites(freeze)) => {
+                    let cohorts: Vec<Option<String>> = match &freeze.cohorts {
+                        Names::All => vec![None],
+                        Names::Listed(names) => names.iter().cloned().map(Some).collect(),
+                    };
+                    for cohort in cohorts {
+                        effective.freezes.insert((cohort, holder.clone()), reason.clone());
                     }
-                    Some(Action::DisableFlags(disable)) => {
-                        for key in &disable.keys {
-                            let hold = json!({ "run": id, "step": place + 1, "reason": reason });
-                            hold_flag(&mut effective.flags, key, run.held_flags.get(key), &hold);
-                        }
-                        effective.flag_holds.insert(holder);
-                    }
-                    Some(Action::RouteToFallback(_)) => {
-                        for key in self.held_keys(id, place) {
-                            if let Some(Value::Object(flag)) = effective.flags.get_mut(&key) {
-                                flag.insert("routed".to_owned(), Value::Bool(true));
-                            }
-                        }
-                        effective.flag_holds.insert(holder);
-                    }
-                    Some(Action::RevokeInvites(revoke)) => {
-                        let cohorts: Vec<Option<String>> = match &revoke.cohorts {
-                            Names::All => vec![None],
-                            Names::Listed(names) => names.iter().cloned().map(Some).collect(),
-                        };
-                        for cohort in cohorts {
-                            let key = revocation_key(&holder, cohort.as_deref());
-                            let (holder, reason) = (holder.clone(), reason.clone());
-                            effective.revocations.insert(key, Revocation { cohort, holder, reason });
-                        }
-                    }
-                    Some(Action::PauseIngestion(_)) => drop(effective.pauses.insert(holder, reason.clone())),
-                    _ => {}
                 }
+                Some(Action::DisableFlags(disable)) => {
+                    for key in &disable.keys {
+                        let hold = json!({ "run": id, "step": place + 1, "reason": reason });
+                        hold_flag(&mut effective.flags, key, run.held_flags.get(key), &hold);
+                    }
+                    effective.flag_holds.insert(holder);
+                }
+                Some(Action::RouteToFallback(_)) => {
+                    routes.push((id, run, place, step));
+                    effective.flag_holds.insert(holder);
+                }
+                Some(Action::RevokeInvites(revoke)) => {
+                    let cohorts: Vec<Option<String>> = match &revoke.cohorts {
+                        Names::All => vec![None],
+                        Names::Listed(names) => names.iter().cloned().map(Some).collect(),
+                    };
+                    for cohort in cohorts {
+                        let key = revocation_key(&holder, cohort.as_deref());
+                        let (holder, reason) = (holder.clone(), reason.clone());
+                        effective.revocations.insert(key, Revocation { cohort, holder, reason });
+                    }
+                }
+                Some(Action::PauseIngestion(_)) => drop(effective.pauses.insert(holder, reason.clone())),
+                _ => {}
+            }
+        }
+        // After the holds, of which one may serve a flag from its kept definition.
+        for (id, run, place, step) in routes {
+            for key in self.held_keys(id, place) {
+                route_flag(&mut effective.flags, &key, run.held_flags.get(&key), step.routed.get(&key));
             }
         }
     }
+}
+
+/// Routes a flag to its fallback. One that was deleted or renamed is served from its kept definition, one that lost its fallback goes where it went.
+fn route_flag(flags: &mut BTreeMap<String, Value>, key: &str, kept: Option<&Value>, fallback: Option<&String>) {
+    if !flags.contains_key(key) {
+        let Some(kept) = kept else { return };
+        flags.insert(key.to_owned(), kept.clone());
+    }
+    let Some(Value::Object(flag)) = flags.get_mut(key) else { return };
+    if let Some(fallback) = fallback.filter(|_| !flag.contains_key("fallback")) {
+        flag.insert("fallback".to_owned(), json!(fallback));
+    }
+    flag.insert("routed".to_owned(), Value::Bool(true));
 }
 
 /// Holds a flag at its safe variant; the oldest hold stays. One that was deleted or renamed is served from its kept definition.

@@ -275,6 +275,9 @@ pub struct StepMemory {
     /// The revisions that it went back from, one an episode at most: they are in quarantine from then on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantined: Vec<GoneBack>,
+    /// The flags that it routes and where to, as they were when it came into force: no commit takes one away.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub routed: BTreeMap<String, String>,
 }
 
 /// A revision that a step went back from.

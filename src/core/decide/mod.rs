@@ -38,7 +38,7 @@ pub use facts::*;
 pub use gate::MEASURE_EVERY;
 pub use memory::*;
 pub use reading::*;
-pub use run::{effect_base, holder};
+pub use run::{effect_base, holder, standing};
 pub use trigger::{BREAK_GLASS, BY_HAND};
 pub use workloads::{Quarantined, quarantine, released, workload_holds};
 

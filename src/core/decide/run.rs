@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::{
     Episode, Message, MessageKind, RunMemory, RunPhase, StepMemory, StepState, pass::Pass, trigger::just_after,
 };
@@ -19,6 +21,17 @@ impl StepMemory {
     pub fn holds(&self) -> bool {
         matches!(self.state, StepState::InForce | StepState::Verified | StepState::Overdue)
     }
+}
+
+/// The steps that hold something, the oldest first, each with its run and its place in it.
+pub fn standing(runs: &BTreeMap<String, RunMemory>) -> Vec<(&String, &RunMemory, usize, &StepMemory)> {
+    let in_force = runs.iter().filter(|(_, run)| run.in_force());
+    let mut all: Vec<_> = in_force
+        .flat_map(|(id, run)| run.steps.iter().enumerate().map(move |(place, step)| (id, run, place, step)))
+        .filter(|(_, _, _, step)| step.holds())
+        .collect();
+    all.sort_by_key(|(id, _, place, step)| (step.in_force_at, *id, *place));
+    all
 }
 
 impl RunMemory {
@@ -104,7 +117,9 @@ impl Pass<'_> {
         }
         if pages > before {
             let text = format!("rollback {id}: step {} {name} is not verified: {detail}", place + 1);
-            self.page_owners(&format!("{id}/{}/overdue", place + 1), &text, pages as usize);
+            let episode = self.memory.runs.get(id).map_or(1, |run| run.episodes.len());
+            let again = if episode > 1 { format!("/{episode}") } else { String::new() };
+            self.page_owners(&format!("{id}/{}/overdue{again}", place + 1), &text, pages as usize);
         }
     }
 
@@ -152,19 +167,33 @@ impl Pass<'_> {
         }
     }
 
-    /// Keeps the definitions of the flags that a step holds, so that deleting or renaming one cannot turn it on.
+    /// Keeps the definitions of the flags that a step holds, so that deleting or renaming one cannot turn it on. What is held already stays as it was
+    /// when that hold began: a commit in between has no say in what is safe.
     fn keep_definitions(&mut self, id: &str, place: usize) {
-        let kept: BTreeMap<_, _> = self
-            .held_keys(id, place)
-            .into_iter()
-            .filter_map(|key| {
-                let flag = self.program.flags.get(&key)?;
-                Some((key, self.definition(&flag.spec)))
-            })
-            .collect();
-        if let Some(run) = self.memory.runs.get_mut(id) {
-            run.held_flags.extend(kept);
+        let keys = self.held_keys(id, place);
+        let mut kept = BTreeMap::new();
+        for key in &keys {
+            let own = self.program.flags.get(key).map(|flag| self.definition(&flag.spec));
+            kept.extend(self.kept_by_a_hold(key).or(own).map(|definition| (key.clone(), definition)));
         }
+        let fallback = |key: &String| Some((key.clone(), self.program.flags.get(key)?.spec.fallback.clone()?));
+        let routed: BTreeMap<String, String> = keys.iter().filter_map(fallback).collect();
+        let Some(run) = self.memory.runs.get_mut(id) else { return };
+        run.held_flags.extend(kept);
+        if let Some(step) = run.steps.get_mut(place).filter(|step| step.step.route_to_fallback.is_some()) {
+            step.routed = routed;
+        }
+    }
+
+    /// A flag as it was when the oldest hold on it that stands began.
+    fn kept_by_a_hold(&self, key: &str) -> Option<Value> {
+        let holds = |step: &StepMemory| {
+            step.holds()
+                && step.step.disable_flags.as_ref().is_some_and(|disable| disable.keys.iter().any(|it| it == key))
+        };
+        standing(&self.memory.runs)
+            .into_iter()
+            .find_map(|(_, run, _, step)| holds(step).then(|| run.held_flags.get(key).cloned()).flatten())
     }
 
     /// The flags that a step holds or routes.
@@ -173,12 +202,10 @@ impl Pass<'_> {
         match step.step.action() {
             Some(Action::DisableFlags(disable)) => disable.keys.clone(),
             Some(Action::RouteToFallback(route)) => {
-                let risky = self
-                    .program
-                    .flags
-                    .iter()
-                    .filter(|(_, flag)| flag.spec.risk >= route.risk && flag.spec.fallback.is_some());
-                risky.map(|(key, _)| key.clone()).collect()
+                let flags = self.program.flags.iter();
+                let risky = flags.filter(|(_, flag)| flag.spec.risk >= route.risk && flag.spec.fallback.is_some());
+                let keys: BTreeSet<&String> = risky.map(|(key, _)| key).chain(step.routed.keys()).collect();
+                keys.into_iter().cloned().collect()
             }
             _ => Vec::new(),
         }

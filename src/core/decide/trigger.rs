@@ -123,6 +123,7 @@ impl Pass<'_> {
             before: None,
             target: None,
             quarantined: Vec::new(),
+            routed: BTreeMap::new(),
         });
         let run = RunMemory {
             plan: plan.to_owned(),
@@ -158,10 +159,13 @@ impl Pass<'_> {
             if step.state == StepState::Lifted {
                 step.state = StepState::Waiting;
                 // What it works on is found anew; what it went back from before stays in quarantine.
-                (step.before, step.target) = (None, None);
+                (step.before, step.target, step.pages) = (None, None, 0);
+                step.routed.clear();
             } else if repeats && step.state != StepState::Waiting {
                 step.state = StepState::InForce;
                 step.in_force_at = Some(self.now);
+                // This episode's note may be overdue too.
+                step.pages = 0;
                 repeat.push(place);
             }
         }
@@ -209,7 +213,8 @@ impl Pass<'_> {
             by_hand.iter().map(|freeze| format!("{}: {}", freeze.holder.trim_start_matches(BY_HAND), freeze.reason));
         let said: BTreeSet<String> = said.collect();
         let reason = format!("frozen by hand by {}", said.into_iter().collect::<Vec<_>>().join("; "));
-        let id = format!("{BREAK_GLASS}-{number}");
+        // Two programs may be frozen by hand, and a run's name is its own among all programs.
+        let id = format!("{BREAK_GLASS}-{}-{number}", self.program.name());
         self.event(format!("Rollback/{id}"), "FreezeAdopted", reason.clone());
         let episode = Episode { number, since: self.now, reason, missed: None };
         self.start(&id, BREAK_GLASS, vec![step], BTreeSet::new(), episode);

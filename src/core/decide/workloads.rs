@@ -11,7 +11,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use super::{
     GoneBack, RunMemory, SignoffFact, StepMemory, WorkloadFact, WorkloadHold,
     pass::{Pass, latest_words},
-    run::holder,
+    run::{holder, standing},
 };
 use crate::desired::ProgramDesired;
 use crate::resources::{Action, Edge, Says, SignoffSpec};
@@ -21,14 +21,9 @@ const LONG_AGO: Date = Date::constant(1970, 1, 1);
 
 /// How the runs in force hold each workload. Read from memory alone, so that a new controller holds it before it has decided anything.
 pub fn workload_holds(runs: &BTreeMap<String, RunMemory>) -> BTreeMap<String, WorkloadHold> {
-    let in_force = runs.iter().filter(|(_, run)| run.in_force());
-    let mut steps: Vec<(&StepMemory, String)> = in_force
-        .flat_map(|(id, run)| run.steps.iter().enumerate().map(move |(place, step)| (step, holder(id, place))))
-        .filter(|(step, _)| step.holds())
-        .collect();
-    steps.sort_by_key(|(step, holder)| (step.in_force_at, holder.clone()));
     let mut holds: BTreeMap<String, WorkloadHold> = BTreeMap::new();
-    for (step, holder) in steps {
+    for (id, _, place, step) in standing(runs) {
+        let holder = holder(id, place);
         match step.step.action() {
             Some(Action::ScaleWorkload(scale)) => {
                 let hold = holds.entry(scale.workload.clone()).or_default();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{Effective, RunMemory};
+use crate::decide::{Effective, RunMemory, holder, standing};
 
 /// Something that a rollback holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,19 +20,35 @@ pub struct Held {
     pub why: String,
 }
 
-/// Every hold in force: freezes, flags, reviews.
+/// Every hold in force: freezes, flags, pauses, workloads, reviews. What several runs hold is told once for each.
 pub fn held(effective: &Effective, runs: &BTreeMap<String, RunMemory>) -> Vec<Held> {
     let mut all = Vec::new();
     for ((cohort, by), why) in &effective.freezes {
         let whose = cohort.as_ref().map_or_else(|| "all cohorts".to_owned(), |name| format!("cohort {name}"));
         all.push(Held { what: format!("invites of {whose} are frozen"), by: by.clone(), why: why.clone() });
     }
-    for (key, flag) in &effective.flags {
-        let hold = &flag["hold"];
-        let Some(run) = hold["run"].as_str() else { continue };
-        let text = |field: &str| hold[field].as_str().unwrap_or_default();
-        let what = format!("flag {key} is served at {}", text("variant"));
-        all.push(Held { what, by: format!("{run}/{}", hold["step"]), why: text("reason").to_owned() });
+    for (id, run, place, step) in standing(runs) {
+        let why = run.episodes.last().map(|episode| episode.reason.clone()).unwrap_or_default();
+        let (by, step) = (holder(id, place), &step.step);
+        for key in step.disable_flags.iter().flat_map(|disable| &disable.keys) {
+            let Some(variant) = effective.flags.get(key).and_then(|flag| flag["hold"]["variant"].as_str()) else {
+                continue;
+            };
+            let what = format!("flag {key} is served at {variant}");
+            all.push(Held { what, by: by.clone(), why: why.clone() });
+        }
+        let scaled = step.scale_workload.iter().map(|it| (&it.workload, format!("runs {} process(es)", it.replicas)));
+        let reverted = step.revert_workload.iter().map(|it| (&it.workload, "runs an earlier revision".to_owned()));
+        for (workload, how) in scaled.chain(reverted) {
+            // One that differs from an older hold waits.
+            if effective.workloads.get(workload).is_some_and(|hold| hold.holders.contains(&by)) {
+                all.push(Held { what: format!("workload {workload} {how}"), by: by.clone(), why: why.clone() });
+            }
+        }
+    }
+    for (by, why) in &effective.pauses {
+        let what = "product events are not taken in".to_owned();
+        all.push(Held { what, by: by.clone(), why: why.clone() });
     }
     for (id, run) in runs.iter().filter(|(_, run)| run.holds_reviews()) {
         let why = run.episodes.last().map(|episode| episode.reason.clone()).unwrap_or_default();

@@ -208,9 +208,9 @@ fn a_freeze_by_hand_is_adopted_as_a_run_that_only_a_person_lifts() {
         since: world.now,
     });
     world.settle();
-    assert_eq!(world.runs(), ["break-glass-1"]);
+    assert_eq!(world.runs(), ["break-glass-beta-1"]);
     let held = |world: &World| -> Vec<_> { world.last.effective.freezes.keys().cloned().collect() };
-    assert_eq!(held(&world), [(None, "break-glass-1/1".to_owned())]);
+    assert_eq!(held(&world), [(None, "break-glass-beta-1/1".to_owned())]);
     assert_eq!(world.said("FreezeAdopted").len(), 1);
 }
 
@@ -223,10 +223,10 @@ fn a_second_freeze_by_hand_stands_beside_the_first_and_is_lifted_by_itself() {
         world.readings.freezes.push(FreezeFact { cohort, holder, reason, since: world.now });
         world.settle();
     }
-    assert_eq!(world.runs(), ["break-glass-1", "break-glass-2"]);
-    let wider = (None, "break-glass-2/1".to_owned());
+    assert_eq!(world.runs(), ["break-glass-beta-1", "break-glass-beta-2"]);
+    let wider = (None, "break-glass-beta-2/1".to_owned());
     assert!(world.last.effective.freezes.contains_key(&wider));
-    world.says("enough", "{program: beta, by: ops, says: lift, run: break-glass-1, note: over}");
+    world.says("enough", "{program: beta, by: ops, says: lift, run: break-glass-beta-1, note: over}");
     world.advance(SignedDuration::from_mins(1));
     world.settle();
     assert_eq!(world.last.effective.freezes.keys().cloned().collect::<Vec<_>>(), [wider]);
