@@ -1,150 +1,263 @@
 #!/usr/bin/env python3
-"""A real Kubernetes API server for tests: cluster.py CACHE -- COMMAND…
+"""A real Kubernetes for tests: cluster.py CACHE [--program BINARY]… -- COMMAND…
 
-Builds etcd, the API server and kubectl from their Go modules (go.mod beside this file; once, a few minutes), starts them in a network namespace of their own,
-runs the command inside it, and leaves nothing behind but the binaries in CACHE. Needs Go, openssl and iproute2, and root or sudo for the namespace.
+Runs the command beside a cluster of its own: etcd, API server, controller manager, scheduler, containerd, kubelet, kube-proxy, PostgreSQL, Prometheus, and one
+Ready node for pods. Kubernetes and Helm are built from their Go modules (go.mod beside this file) the first time, and kept in CACHE; the rest comes from
+Debian's packages. --program makes an image betagate.test/NAME:dev (and :next, the same) of a binary; there is no registry, so pods say `imagePullPolicy: Never`
+or `IfNotPresent`.
 
-The command sees KUBECONFIG (who may do everything), BETAGATE_TEST_CLUSTER (the API server's address) and kubectl on its PATH.
+All of it lives in network, process and mount namespaces of its own: nothing reaches beyond them, several can run side by side, and whatever way this ends (also
+by SIGKILL) takes all of it along. It needs root, or sudo. Where a machine allows no namespaces the reason is said, and the command gets an API server alone, on
+loopback; --check only says which of both it would be: exit 0, or 1 and the reason.
+
+The command sees
+  KUBECONFIG                          who may do everything; context `nobody` may do nothing
+  BETAGATE_TEST_CLUSTER               the API server's address
+  BETAGATE_TEST_NODE                  the node's address, which pods reach too; not set beside an API server alone
+  BETAGATE_TEST_POSTGRES              from here; BETAGATE_TEST_POSTGRES_FROM_PODS from pods
+  BETAGATE_TEST_PROMETHEUS            scrapes every second what files in BETAGATE_TEST_PROMETHEUS_TARGETS name, pods too
+  BETAGATE_TEST_IMAGES                the folder of the images, BINARY.tar
+and kubectl, helm and the other programs on its PATH.
 """
 
-import hashlib
+import argparse
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-KUBERNETES = "v1.34.4"
-PACKAGES = {
-    "etcd": "go.etcd.io/etcd/server/v3",
-    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
-    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
-}
+sys.dont_write_bytecode = True  # The work tree stays as it is.
+
+import build  # noqa: E402
+import image
+from control import SERVICES, ControlPlane, Processes, quietly
+from node import CGROUPS, PAUSE, Node, own_view
+from services import start_postgres, start_prometheus
+
 ADDRESS = "172.30.0.1"
-USERS = """admin-token,admin,1,system:masters
-nobody-token,nobody,2,nobody
-"""
-SUDO = [] if os.geteuid() == 0 else ["sudo", "-n"]
+NEEDED = ["containerd", "ctr", "runc", "iptables", "conntrack", "socat", "ipset", "ethtool", "nft", "ip", "unshare", "setpriv", "openssl", "curl", "cc", "strip"]
+SPACES = ["unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]
+ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
+ENVIRONMENT = ("BETAGATE_", "CARGO", "RUST", "CI", "HOME", "PATH", "LANG", "TMPDIR")
 
 
-def build(cache):
-    """The folder with the binaries."""
-    wanted = hashlib.sha256((HERE / "go.mod").read_bytes() + (HERE / "go.sum").read_bytes()).hexdigest()
-    binaries, stamp = cache / "bin", cache / "built"
-    if stamp.exists() and stamp.read_text() == wanted:
-        return binaries
-    print(f"Building Kubernetes {KUBERNETES}: {', '.join(PACKAGES)} (once, some minutes)", flush=True)
-    caches = cache / "go"
-    env = os.environ | {"CGO_ENABLED": "0", "GOPATH": str(caches / "path"), "GOCACHE": str(caches / "build"), "GOFLAGS": "-mod=readonly -modcacherw"}
-    major, minor = KUBERNETES.removeprefix("v").split(".")[:2]
-    version = "k8s.io/component-base/version."
-    names = f"-s -w -X {version}gitVersion={KUBERNETES} -X {version}gitMajor={major} -X {version}gitMinor={minor}"
-    for name, package in PACKAGES.items():
-        words = ["go", "build", "-trimpath", "-ldflags", names, "-o", str(binaries / name), package]
-        subprocess.run(words, cwd=HERE, env=env, check=True, stdin=subprocess.DEVNULL)
-    shutil.rmtree(caches, ignore_errors=True)
-    stamp.write_text(wanted)
-    return binaries
+def reason_against_pods():
+    """Why this machine can't run pods, or nothing."""
+    missing = [name for name in NEEDED if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")]
+    if missing:
+        return f"not installed: {', '.join(missing)}"
+    if not Path("/usr/lib/cni/bridge").exists():
+        return "not installed: containernetworking-plugins"
+    tried = "mount -t tmpfs tmpfs /mnt && mkdir /mnt/a /mnt/b /mnt/c && mount -t overlay -o lowerdir=/mnt/a,upperdir=/mnt/b,workdir=/mnt/c overlay /mnt/a && ip link set lo up && nft list tables"
+    said = subprocess.run([*ROOT, *SPACES, "sh", "-ec", tried], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if said.returncode != 0:
+        return f"no namespaces, mounts or packet rules of its own: {said.stderr.strip() or said.stdout.strip()}"
+    handed_on = CGROUPS / "cgroup.subtree_control"
+    if handed_on.exists() and not {"cpu", "cpuset", "memory", "pids"} <= set(handed_on.read_text().split()):
+        return f"the control groups here hand on only these to others: {handed_on.read_text().strip() or 'none'}"
+    probe = f"d=$(ls -d {CGROUPS}/memory {CGROUPS} 2>/dev/null | head -n 1)/betagate-{os.getpid()}-probe && mkdir $d && rmdir $d"
+    said = subprocess.run([*ROOT, "sh", "-ec", probe], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return f"no control groups of its own: {said.stderr.strip()}" if said.returncode else None
 
 
-class Cluster:
-    """An API server with its database, in a namespace."""
+# ---- what is left when it ended --------------------------------------------------------------------------------------------------------------
 
-    def __init__(self, binaries, scratch):
-        self.binaries, self.scratch = binaries, scratch
-        self.namespace = f"betagate-{os.getpid()}"
-        self.server = f"https://{ADDRESS}:6443"
-        self.processes = []
+def remove_cgroups(name):
+    """The control groups of pods, once nothing runs in them."""
+    for hierarchy in [CGROUPS, *(path for path in CGROUPS.iterdir() if path.is_dir() and not path.is_symlink())]:
+        for folder, _, _ in os.walk(hierarchy / name, topdown=False):
+            for _ in range(50):
+                try:
+                    os.rmdir(folder)
+                    break
+                except FileNotFoundError:
+                    break
+                except OSError:
+                    time.sleep(0.1)
 
-    def __enter__(self):
-        self.ip("netns", "add", self.namespace)
-        self.ip("-n", self.namespace, "link", "set", "lo", "up")
-        self.ip("-n", self.namespace, "addr", "add", f"{ADDRESS}/32", "dev", "lo")
-        self.start_etcd()
-        self.start_api_server()
-        self.write_kubeconfig()
-        return self
 
-    def __exit__(self, *_):
-        # Asked to end, the API server waits long for those who watch: it keeps nothing worth waiting for.
-        for process in reversed(self.processes):
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        self.ip("netns", "del", self.namespace)
+def clean_up(scratch, cgroup):
+    remove_cgroups(cgroup)
+    shutil.rmtree(scratch, ignore_errors=True)
 
-    def ip(self, *words):
-        subprocess.run([*SUDO, "ip", *words], check=True, stdin=subprocess.DEVNULL)
 
-    def inside(self, words, env):
-        """A command line that runs words in the namespace, as who runs this."""
-        who = [] if not SUDO else ["setpriv", "--reuid", str(os.getuid()), "--regid", str(os.getgid()), "--init-groups"]
-        return [*SUDO, "nsenter", f"--net=/run/netns/{self.namespace}", *who, "env", *(f"{name}={value}" for name, value in env.items()), *map(str, words)]
+def guard(scratch, cgroup):
+    """A process that outlives this one, however it ends, and puts the machine in order. The end of what is written is when it begins."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(reader)
+        return child, writer
+    os.close(writer)
+    os.setsid()
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
+    silent = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(silent, stream)
+    os.read(reader, 1)
+    clean_up(scratch, cgroup)
+    os._exit(0)
 
-    def start(self, name, *flags):
-        log = open(self.scratch / f"{name}.log", "wb")
-        words = ["setpriv", "--pdeathsig", "KILL", self.binaries / name, *flags]
-        process = subprocess.Popen(self.inside(words, {}), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        self.processes.append(process)
 
-    def wait_for(self, name, words, seconds=60):
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            if subprocess.run(self.inside(words, {}), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
-                return
-            if self.processes[-1].poll() is not None:
-                break
-            time.sleep(0.2)
-        raise SystemExit(f"{name} did not start:\n{(self.scratch / f'{name}.log').read_text()[-4000:]}")
+def sweep():
+    """What a run left that was killed together with its guard."""
+    for folder in Path(tempfile.gettempdir()).glob("betagate-cluster.*.*"):
+        owner = folder.name.split(".")[1]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            clean_up(folder, f"betagate-{owner}")
 
-    def start_etcd(self):
-        peer, client = "http://127.0.0.1:2380", "http://127.0.0.1:2379"
-        self.start("etcd", f"--data-dir={self.scratch / 'etcd'}", "--unsafe-no-fsync", f"--listen-client-urls={client}", f"--advertise-client-urls={client}",
-                   f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}", "--log-level=warn")
-        self.wait_for("etcd", ["curl", "-fsS", "-m", "2", f"{client}/health"])
 
-    def start_api_server(self):
-        keys, users = self.scratch / "accounts.key", self.scratch / "users.csv"
-        subprocess.run(["openssl", "genrsa", "-out", keys, "2048"], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        users.write_text(USERS)
-        # It makes a certificate of its own, by which the kubeconfig knows it.
-        self.start("kube-apiserver", "--etcd-servers=http://127.0.0.1:2379", f"--bind-address={ADDRESS}", f"--advertise-address={ADDRESS}", f"--cert-dir={self.scratch / 'certificates'}",
-                   f"--token-auth-file={users}", "--authorization-mode=RBAC", "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-signing-key-file={keys}",
-                   f"--service-account-key-file={keys}", "--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none", "--disable-admission-plugins=ServiceAccount")
-        self.wait_for("kube-apiserver", ["curl", "-fsSk", "-m", "2", f"{self.server}/readyz"])
+# ---- a whole cluster ----------------------------------------------------------------------------------------------------------------------------
 
-    def write_kubeconfig(self):
-        authority = self.scratch / "certificates/apiserver.crt"
-        users = {name: token for token, name, *_ in (line.split(",") for line in USERS.split())}
-        lines = ["apiVersion: v1", "kind: Config", "current-context: admin", f"clusters: [ {{ name: tests, cluster: {{ server: '{self.server}', certificate-authority: '{authority}' }} }} ]"]
-        lines += ["users:"] + [f"- {{ name: {name}, user: {{ token: {token} }} }}" for name, token in users.items()]
-        lines += ["contexts:"] + [f"- {{ name: {name}, context: {{ cluster: tests, user: {name} }} }}" for name in users]
-        self.kubeconfig = self.scratch / "kubeconfig"
-        self.kubeconfig.write_text("\n".join(lines) + "\n")
-        self.kubeconfig.chmod(0o600)
+def run_whole(binaries, given):
+    """From outside: makes the namespaces, waits, puts the machine in order."""
+    sweep()
+    cgroup = f"betagate-{os.getpid()}"
+    scratch = Path(tempfile.mkdtemp(prefix=f"betagate-cluster.{os.getpid()}."))
+    scratch.chmod(0o755)
+    cleaner, alive = guard(scratch, cgroup)
+    started = []
 
-    def run(self, words):
-        kept = {name: os.environ[name] for name in os.environ if name.startswith(("BETAGATE_", "CARGO", "RUST", "CI", "HOME"))}
-        env = kept | {"KUBECONFIG": self.kubeconfig, "BETAGATE_TEST_CLUSTER": self.server, "PATH": f"{self.binaries}:{os.environ['PATH']}"}
-        return subprocess.run(self.inside(words, env)).returncode
+    def end(number, _):
+        for process in started:
+            process.kill()
+        raise SystemExit(128 + number)
+
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, end)
+    try:
+        inside = [sys.executable, str(Path(__file__).resolve()), "--inside", str(scratch), cgroup, str(binaries), *words_of(given)]
+        # The first process of the namespace reaps what its others leave behind.
+        init = ["bash", "-c", 'exec 3<&0; "$@" <&3 & exec 3<&-; wait "$!"', "init", *inside]
+        started.append(subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *SPACES, *init]))
+        return started[0].wait()
+    finally:
+        os.close(alive)
+        os.waitpid(cleaner, 0)
+
+
+def run_inside(scratch, cgroup, binaries, given):
+    """In the namespaces: the cluster, and the command beside it."""
+    started = time.monotonic()
+    folder = Path("/var/lib/betagate-tests")
+    own_view(folder)
+    os.environ["PATH"] = f"{binaries}:{os.environ['PATH']}:/usr/sbin:/sbin"
+    # Those of the machine can't be reached from here.
+    for name in ("BETAGATE_TEST_POSTGRES", "BETAGATE_TEST_PROMETHEUS", "BETAGATE_TEST_PROMETHEUS_TARGETS"):
+        os.environ.pop(name, None)
+    quietly(["ip", "link", "set", "lo", "up"])
+    quietly(["ip", "addr", "add", f"{ADDRESS}/32", "dev", "lo"])
+    # What goes to a Service needs a way before kube-proxy's rules send it another.
+    quietly(["ip", "route", "add", SERVICES, "dev", "lo", "src", ADDRESS])
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    processes = Processes(binaries, scratch)
+    plane = ControlPlane(processes, folder, ADDRESS)
+    plane.make_certificates()
+    node = Node(processes, plane, folder, cgroup)
+    images = make_images(folder / "images", given.program)
+    node.start_runtime(images)
+    plane.start_whole()
+    node.start()
+    env = start_postgres(processes, folder, ADDRESS)
+    kubeconfig = plane.kubeconfig("admin", "admin", "nobody")
+    env |= start_prometheus(processes, folder, ADDRESS, prometheus())
+    node.wait_ready(["kubectl", f"--kubeconfig={kubeconfig}"])
+    print(f"A node is ready after {time.monotonic() - started:.0f} s", flush=True)
+    env |= {"KUBECONFIG": kubeconfig, "BETAGATE_TEST_CLUSTER": plane.server, "BETAGATE_TEST_NODE": ADDRESS, "BETAGATE_TEST_IMAGES": folder / "images"}
+    return run_command(given, env)
+
+
+def make_images(folder, programs):
+    folder.mkdir()
+    image.pause_image(folder / "pause.tar", PAUSE)
+    for program in programs:
+        name = Path(program).name
+        image.program_image(program, folder / f"{name}.tar", [f"betagate.test/{name}:{tag}" for tag in ("dev", "next")])
+    return sorted(folder.iterdir())
+
+
+def prometheus():
+    """The program, where tests/run has it."""
+    return shutil.which("prometheus") or next((path for path in [os.environ.get("BETAGATE_TEST_PROMETHEUS_PROGRAM")] if path), None)
+
+
+# ---- an API server alone --------------------------------------------------------------------------------------------------------------------------
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def run_alone(binaries, given):
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, lambda number, _: sys.exit(128 + number))
+    os.environ["PATH"] = f"{binaries}:{os.environ['PATH']}"
+    with tempfile.TemporaryDirectory(prefix="betagate-server.") as scratch:
+        scratch = Path(scratch)
+        processes = Processes(binaries, scratch)
+        try:
+            plane = ControlPlane(processes, scratch, "127.0.0.1", (free_port(), free_port(), free_port()))
+            plane.make_certificates()
+            plane.start_alone()
+            return run_command(given, {"KUBECONFIG": plane.kubeconfig("admin", "admin", "nobody"), "BETAGATE_TEST_CLUSTER": plane.server})
+        finally:
+            processes.kill()
+
+
+# ---- both -------------------------------------------------------------------------------------------------------------------------------------------
+
+def run_command(given, env):
+    who = ["setpriv", "--reuid", given.user.split(":")[0], "--regid", given.user.split(":")[1], "--init-groups"] if given.user else []
+    if given.user:
+        shutil.chown(env["KUBECONFIG"], int(given.user.split(":")[0]))
+    return subprocess.run([*who, *given.command], env=os.environ | {name: str(value) for name, value in env.items()}).returncode
+
+
+def words_of(given):
+    programs = [word for program in given.program for word in ("--program", program)]
+    return [*programs, *(["--user", given.user] if given.user else []), str(given.cache), "--", *given.command]
+
+
+def parsed(words):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cache")
+    parser.add_argument("--program", action="append", default=[])
+    parser.add_argument("--user", help=argparse.SUPPRESS)
+    parser.add_argument("--check", action="store_true")
+    own, command = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    given = parser.parse_args(own)
+    given.command = command
+    given.program = [str(Path(program).resolve()) for program in given.program]
+    return given
 
 
 def main():
-    cache, dash, *words = sys.argv[1:]
-    assert dash == "--" and words, __doc__
-    cache = Path(cache).resolve()
+    if sys.argv[1:2] == ["--inside"]:
+        scratch, cgroup, binaries = map(Path, sys.argv[2:5])
+        return run_inside(scratch, str(cgroup), binaries, parsed(sys.argv[5:]))
+    given = parsed(sys.argv[1:])
+    reason = reason_against_pods()
+    if given.check:
+        print(reason or "pods can run here")
+        return 1 if reason else 0
+    cache = Path(given.cache).resolve()
     cache.mkdir(parents=True, exist_ok=True)
-    binaries = build(cache)
-    # What ends this run ends the cluster with it.
-    for one in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(one, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory(prefix="betagate-cluster.") as scratch, Cluster(binaries, Path(scratch)) as cluster:
-        status = cluster.run(words)
-    raise SystemExit(status)
+    binaries = build.binaries(cache)
+    if reason:
+        print(f"No pods on this machine, an API server alone: {reason}", flush=True)
+        return run_alone(binaries, given)
+    if ROOT:
+        kept = [f"{name}={value}" for name, value in os.environ.items() if name.startswith(ENVIRONMENT)]
+        given.user = f"{os.getuid()}:{os.getgid()}"
+        os.execvp("sudo", ["sudo", "-n", "env", *kept, f"BETAGATE_TEST_KUBERNETES={binaries}", sys.executable, __file__, *words_of(given)])
+    return run_whole(binaries, given)
 
 
-main()
+raise SystemExit(main())

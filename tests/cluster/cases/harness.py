@@ -1,0 +1,137 @@
+"""What the cases share: kubectl, helm, namespaces of their own, waiting.
+
+Must not know: what any case is about.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+CHART = ROOT / "charts/betagate"
+
+
+class Said:
+    """What a command said."""
+
+    def __init__(self, done):
+        self.status, self.out, self.text = done.returncode, done.stdout, done.stdout + done.stderr
+
+    @property
+    def done(self):
+        return self.status == 0
+
+    def must(self):
+        assert self.done, self.text
+        return self.out
+
+    def refused(self, words):
+        assert not self.done, f"was not refused: {self.text}"
+        assert words in self.text, f"refused, but not by '{words}': {self.text}"
+
+
+def run(*words, stdin=""):
+    return Said(subprocess.run(list(map(str, words)), input=stdin, capture_output=True, text=True, timeout=300))
+
+
+def kubectl(*words, namespace=None, user=None, groups=(), stdin=""):
+    more = [f"--namespace={namespace}"] if namespace else []
+    more += [f"--as={user}", *(f"--as-group={group}" for group in ("system:authenticated", *groups))] if user else []
+    return run("kubectl", *more, *words, stdin=stdin)
+
+
+def helm(*words, stdin=""):
+    # Without a server to ask, a helm that was built from its module takes Kubernetes for a very old one.
+    more = ["--kube-version=1.34.4"] if words[0] == "template" else []
+    return run("helm", *words, *more, stdin=stdin)
+
+
+def documents_of(text, *files):
+    """Manifests as values. kubectl reads them, and asks no server."""
+    given = [word for file in files for word in ("-f", file)] or ["-f", "-"]
+    listed = run("kubectl", "annotate", "--local", "read=yes", "-o", "json", *given, stdin=text).must()
+    found, decoder = [], json.JSONDecoder()
+    while listed := listed.lstrip():
+        one, end = decoder.raw_decode(listed)
+        listed = listed[end:]
+        found += one.get("items", [one])
+    return found
+
+
+def apply(documents, **how):
+    return kubectl("apply", "-f", "-", stdin=documents if isinstance(documents, str) else "\n---\n".join(json.dumps(one) for one in documents), **how)
+
+
+def resource(kind, name, **spec):
+    return {"apiVersion": "betagate.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def read(kind, name, namespace):
+    return json.loads(kubectl("get", kind, name, "-o", "json", namespace=namespace).must())
+
+
+def wait_for(what, there, seconds=60):
+    """What `there` gives once it gives something. The last reason why not is told."""
+    until, reason = time.monotonic() + seconds, None
+    while time.monotonic() < until:
+        try:
+            found = there()
+            if found:
+                return found
+            reason = found
+        except (AssertionError, KeyError, json.JSONDecodeError, OSError) as error:
+            reason = error
+        time.sleep(0.2)
+    raise AssertionError(f"waited {seconds} s for {what}: {reason}")
+
+
+@contextlib.contextmanager
+def namespace(name, **labels):
+    """A namespace that is gone afterwards, whatever is in it."""
+    apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}]).must()
+    try:
+        yield name
+    finally:
+        kubectl("delete", "namespace", name, "--wait=false")
+
+
+@contextlib.contextmanager
+def database(name):
+    """An empty PostgreSQL database, and the address by which pods reach it."""
+    psql = next(path / "psql" for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True) if (path / "psql").exists())
+    own = [psql, "-q", "-X", "-v", "ON_ERROR_STOP=1", os.environ["BETAGATE_TEST_POSTGRES"], "-c"]
+    run(*own, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)').must()
+    run(*own, f'CREATE DATABASE "{name}"').must()
+    try:
+        yield os.environ["BETAGATE_TEST_POSTGRES_FROM_PODS"].rsplit("/", 1)[0] + f"/{name}"
+    finally:
+        run(*own, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@contextlib.contextmanager
+def scraped(space, port):
+    """Prometheus scrapes the ready pods of a namespace that are annotated for it, as they are now."""
+    pods = json.loads(kubectl("get", "pods", "-o", "json", namespace=space).must())["items"]
+    targets = [{"targets": [f"{pod['status']['podIP']}:{port}"], "labels": {"namespace": space, "pod": pod["metadata"]["name"]}}
+               for pod in pods if pod["metadata"].get("annotations", {}).get("prometheus.io/scrape") == "true" and pod["status"].get("podIP")]
+    file = Path(os.environ["BETAGATE_TEST_PROMETHEUS_TARGETS"]) / f"{space}.json"
+    file.write_text(json.dumps(targets))
+    try:
+        yield len(targets)
+    finally:
+        file.unlink()
+
+
+def definitions():
+    """The custom resource definitions of the repository, served."""
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", ROOT / "crds").must()
+    for file in (ROOT / "crds").iterdir():
+        plural = f"{file.stem}.betagate.dev"
+        wait_for(f"{plural} to be served", lambda: kubectl("wait", "--for=condition=established", "--timeout=30s", f"crd/{plural}").done)
+
+
+def has_pods():
+    return "BETAGATE_TEST_NODE" in os.environ
