@@ -1,0 +1,63 @@
+"""The chart, as Helm sees it: what it renders, what it refuses. Nothing is installed here."""
+
+from harness import CHART, ROOT, apply, definitions, documents_of, helm, namespace, run
+
+GIVEN = "--set=database.existingSecret=beta-database"
+EVERYTHING = [GIVEN, "--set=metrics.serviceMonitor.enabled=true,metrics.rules.enabled=true", "--set=git.url=https://git.example.com/beta.git,git.branch=main,git.existingSecret=git"]
+
+
+def _rendered(*words):
+    """The documents, by kind and name."""
+    text = helm("template", "betagate", CHART, "--namespace=beta", *words).must()
+    return {(item["kind"], item["metadata"]["name"]): item for item in documents_of(text)}
+
+
+def lint_finds_nothing():
+    for words in ([GIVEN], EVERYTHING, ["--set=database.trial.enabled=true"]):
+        helm("lint", "--strict", CHART, *words).must()
+
+
+def the_definitions_are_those_of_the_repository():
+    rendered = _rendered(GIVEN)
+    own = {name: item["spec"] for (kind, name), item in rendered.items() if kind == "CustomResourceDefinition"}
+    wanted = {item["metadata"]["name"]: item["spec"] for item in documents_of("", ROOT / "crds")}
+    assert len(wanted) == 12 and own == wanted, sorted(set(own) ^ set(wanted))
+    kept = [item["metadata"]["annotations"].get("helm.sh/resource-policy") for (kind, _), item in rendered.items() if kind == "CustomResourceDefinition"]
+    assert kept == ["keep"] * 12, "what was applied must outlive the release"
+
+
+def values_that_make_no_sense_are_refused():
+    helm("template", "betagate", CHART).refused("no database: name a Secret")
+    for words, said in [("controller.replicas=many", "controller/replicas"), ("controler.replicas=3", "controler"), ("image.pullPolicy=Sometimes", "image/pullPolicy"),
+                        ("image.digest=abc", "image/digest"), ("database.existingSecret=Not_A_Name", "database/existingSecret")]:
+        helm("template", "betagate", CHART, GIVEN, f"--set={words}").refused(said)
+
+
+def an_api_server_takes_all_of_it():
+    definitions()
+    documents = helm("template", "betagate", CHART, "--namespace=beta-dry", *EVERYTHING, "--set=metrics.serviceMonitor.enabled=false,metrics.rules.enabled=false").must()
+    with namespace("beta-dry"):
+        said = run("kubectl", "apply", "--server-side", "--dry-run=server", "--namespace=beta-dry", "-f", "-", stdin=documents)
+        assert said.done and "Warning" not in said.text, said.text
+
+
+def pods_pass_the_restricted_profile():
+    definitions()
+    documents = helm("template", "betagate", CHART, "--namespace=beta-strict", "--set=database.trial.enabled=true").must()
+    with namespace("beta-strict", **{"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"}):
+        # A Deployment is only warned about; its pod template as a pod is refused.
+        said = apply(documents, namespace="beta-strict")
+        assert said.done and "would violate" not in said.text, said.text
+
+
+def the_controllers_rights_are_those_of_its_namespace_and_no_wildcard():
+    rendered = _rendered(GIVEN)
+    bindings = [item for (kind, _), item in rendered.items() if kind == "ClusterRoleBinding"]
+    assert bindings == [], "nothing is bound to the controller beyond its namespace"
+    roles = [item for (kind, name), item in rendered.items() if kind == "Role"]
+    assert [role["metadata"]["name"] for role in roles] == ["betagate-controller"]
+    for rule in roles[0]["rules"]:
+        assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"], rule
+        if "secrets" in rule["resources"]:
+            assert set(rule["verbs"]) <= {"get", "list", "watch"}, rule
+        assert not set(rule["verbs"]) & {"escalate", "bind", "impersonate", "govern"}, rule
