@@ -4,8 +4,8 @@
 //!
 //! ```text
 //!  source/  ──►  desired (core)  ──►  decide (core)  ──►  plan (core)  ──►  apply/  ──►  status/
-//!  folder·Git    parse, resolve,      effective state,    ordered,          database·     conditions,
-//!                validate             verdicts, memory    guarded actions   processes·    events
+//!  folder·Git·   parse, resolve,      effective state,    ordered,          database·     conditions,
+//!  cluster       validate, settle     verdicts, memory    guarded actions   processes·    events
 //!                                         ▲    ▲                            outbox
 //!                              signals/ ──┘    └── store/
 //!                              readings            memory
@@ -28,6 +28,9 @@
 //! | definitions of other flag servers | `core/import/` |
 //! | rules of lists, addresses and codes | `core/cohort/` |
 //! | a table, a query | `store/`, `migrations/` |
+//! | a resource of a cluster as a document | `source/cluster/`; which of them count: `core/desired/settle.rs`, `controller/settle.rs` |
+//! | a status in a resource, an event, a Rollback resource | `status/cluster/`; what they say: `controller/told.rs` |
+//! | the way to a cluster, the Lease | `cluster/` |
 //! | where a reading comes from | `signals/` |
 //! | a command that a check or a step runs | `signals/job.rs`, `controller/dispatch/jobs.rs`; under a shim by `apply/processes/once.rs` |
 //! | what an alerting system tells | `api/alert_hooks.rs`, `store/incident_feeds.rs` |
@@ -50,6 +53,7 @@ pub mod api;
 pub mod apply;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod coach;
 pub mod controller;
 pub mod desk;

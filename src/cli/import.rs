@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use super::import_csv::Csv;
 use super::{CliError, FAILED};
+use crate::cluster::ClusterOptions;
 use crate::controller::survey_snapshot;
-use crate::source::cluster::{self, ClusterOptions};
+use crate::source::cluster;
 use crate::source::read_folder;
 
 /// Takes over what another system has.

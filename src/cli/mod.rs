@@ -9,6 +9,7 @@ mod out;
 
 mod board;
 mod common;
+mod controller;
 mod crd;
 mod documents;
 mod flag;
@@ -92,7 +93,7 @@ enum Command {
     Crd(crd::Crd),
     Api(parts::Api),
     Worker(parts::Worker),
-    Controller(parts::ControllerAlone),
+    Controller(controller::ControllerAlone),
     /// Prints completions for a shell.
     #[command(after_help = "Example: betagate completions bash > /etc/bash_completion.d/betagate")]
     Completions {

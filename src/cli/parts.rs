@@ -3,20 +3,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
 use ipnet::IpNet;
 use secrecy::ExposeSecret as _;
 
-use super::common::keys_of;
-use super::documents::From;
 use super::{CliError, common::database_url};
 use crate::api::{ServeSettings, serve_child};
+use crate::apply::processes::announce_ready;
 use crate::apply::processes::graceful::asked_to_end;
-use crate::apply::processes::{Program, announce_ready};
 use crate::clock::Clock;
-use crate::controller::{Controller, Settings};
 use crate::store::Store;
 
 /// Where a part finds the rest.
@@ -24,10 +20,10 @@ use crate::store::Store;
 pub struct Place {
     /// The data folder.
     #[arg(long, default_value = ".betagate", env = "BETAGATE_DATA")]
-    data: PathBuf,
+    pub(super) data: PathBuf,
     /// postgres://… or sqlite:PATH; SQLite in the data folder when left out.
     #[arg(long, env = "BETAGATE_DATABASE", hide_env_values = true)]
-    database: Option<String>,
+    pub(super) database: Option<String>,
 }
 
 /// Runs one API process.
@@ -73,56 +69,6 @@ impl Worker {
         let store = Store::open(url.expose_secret()).await?;
         announce_ready().map_err(CliError::failed)?;
         crate::worker::run(store.clone(), Clock::of_process(), end).await;
-        store.close().await;
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// Runs the controller alone: no processes of its own, API and workers run elsewhere.
-#[derive(Args)]
-#[command(
-    after_help = "Examples:\n  betagate controller --database postgres://… /srv/beta\n  betagate controller --database postgres://… --git https://git.example.com/beta.git"
-)]
-pub struct ControllerAlone {
-    #[command(flatten)]
-    place: Place,
-    #[command(flatten)]
-    from: From,
-    /// Where the API answers, for probes of what must stay online: http://HOST:PORT.
-    #[arg(long)]
-    probe: Option<String>,
-    /// The environment whose differences count.
-    #[arg(long)]
-    environment: Option<String>,
-    /// Goes on although the database was written with other keys: invite codes and hashed lists that are out stop working.
-    #[arg(long)]
-    accept_new_keys: bool,
-}
-
-impl ControllerAlone {
-    pub async fn run(self) -> Result<ExitCode, CliError> {
-        let end = asked_to_end().map_err(CliError::failed)?;
-        let clock = Clock::of_process();
-        std::fs::create_dir_all(&self.place.data).map_err(CliError::failed)?;
-        let url = database_url(self.place.database.as_deref(), &self.place.data);
-        let store = Store::open(url.expose_secret()).await?;
-        store.migrate().await?;
-        let settings = Settings {
-            store: store.clone(),
-            database_url: url,
-            clock: clock.clone(),
-            source: Arc::new(self.from.source(&self.place.data, clock)),
-            keys: keys_of(&store, &self.place.data, self.accept_new_keys, Clock::of_process().now()).await?,
-            data: self.place.data,
-            environment: self.environment,
-            supervisor: None,
-            jobs: Some(Program::this()),
-            probe: self.probe,
-            holder: format!("controller/{}", std::process::id()),
-            child_env: std::collections::BTreeMap::new(),
-        };
-        let mut controller = Controller::new(settings).await.map_err(CliError::failed)?;
-        controller.run(end, |_| {}).await.map_err(CliError::failed)?;
         store.close().await;
         Ok(ExitCode::SUCCESS)
     }

@@ -35,6 +35,7 @@ impl Controller {
         let statuses = crate::status::write(&mut tx, name, &state.statuses, &decision, now).await?;
         tx.commit().await?;
         self.faults.at(|| moment("after")).await;
+        self.tell_events(&decision);
         self.keep(name, documents, statuses, decision);
         Ok(())
     }
@@ -44,6 +45,7 @@ impl Controller {
         state.documents = Some(documents);
         state.statuses = statuses;
         state.decision = Some(decision);
+        self.decided += 1;
     }
 
     async fn carry_out(

@@ -19,6 +19,8 @@ mod rehearse;
 mod remembered;
 mod requests;
 mod revision;
+mod settle;
+mod told;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +43,7 @@ use crate::clock::Clock;
 use crate::keys::Keys;
 use crate::signals::Signals;
 use crate::source::{Snapshot, Source};
+use crate::status::cluster::Teller;
 use crate::store::push::Push;
 use crate::store::{Store, StoreError, leadership};
 
@@ -101,9 +104,15 @@ impl ControllerError {
             Self::Memory(..) | Self::Setup(_) => false,
         }
     }
+
+    /// Whether another controller has taken the lead.
+    pub fn fenced(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Fenced { .. }))
+    }
 }
 
 /// What a controller works with.
+#[derive(Clone)]
 pub struct Settings {
     /// The database.
     pub store: Store,
@@ -142,6 +151,14 @@ pub struct Controller {
     built: Option<Built>,
     /// The snapshot that `built` is of: a newer one may have been refused.
     built_from: Option<Arc<Snapshot>>,
+    /// What of a cluster counts.
+    ledger: Option<settle::Ledger>,
+    /// Writes the statuses of resources, on a cluster.
+    teller: Option<Teller>,
+    /// Rises with every decision that was written.
+    decided: u64,
+    /// What the statuses were last gathered from.
+    wished: Option<(u64, u64)>,
     post: Arc<dispatch::Post>,
     problems: Vec<Problem>,
     programs: BTreeMap<String, ProgramState>,
@@ -177,12 +194,15 @@ impl Controller {
             post: dispatch::Post::new(&settings, epoch, wake.clone(), faults.clone()),
             faults,
             target: workloads::target(&settings),
-            settings,
             signals,
             epoch,
             snapshot: None,
             built: None,
             built_from: None,
+            ledger: None,
+            teller: Teller::start(settings.source.clone(), settings.clock.clone(), &settings.holder),
+            decided: 0,
+            wished: None,
             problems: Vec::new(),
             programs: BTreeMap::new(),
             in_flight: JoinSet::new(),
@@ -190,6 +210,7 @@ impl Controller {
             patient: false,
             revisions: workloads::KnownRevisions::default(),
             wake,
+            settings,
         })
     }
 
@@ -278,6 +299,7 @@ impl Controller {
             }
             wake = [wake, again].into_iter().flatten().min();
         }
+        self.tell_cluster();
         self.faults.at(|| "chain: before".to_owned()).await;
         crate::store::audit::chain(&self.settings.store).await?;
         Ok(wake)

@@ -102,7 +102,11 @@ impl Controller {
             return Ok(());
         }
         if !same {
-            self.build(&snapshot);
+            if self.settings.source.watched().is_some() {
+                self.take_one_by_one(&snapshot).await?;
+            } else {
+                self.build(&snapshot);
+            }
             self.snapshot = Some(snapshot);
         }
         self.close_gone_programs().await?;

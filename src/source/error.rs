@@ -50,6 +50,9 @@ pub enum SourceError {
     /// Git itself is not content (a damaged cache, a full disk, …). Retryable.
     #[error("Git: {0}")]
     Git(String),
+    /// The cluster does not tell what is there. Retryable.
+    #[error("the cluster: {0}")]
+    Cluster(String),
     /// It took too long. Retryable.
     #[error("the Git remote did not finish within {0} s")]
     TimedOut(u64),

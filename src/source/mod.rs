@@ -1,4 +1,4 @@
-//! Where documents come from: a folder or a Git repository, as a Snapshot.
+//! Where documents come from: a folder, a Git repository or a namespace of a cluster, as a Snapshot.
 //!
 //! A [`Source`] says when to look again ([`Source::next_change`]) and what is there ([`Source::snapshot`]); when looking
 //! fails, the last good snapshot goes on and [`Source::state`] says what is wrong. For one look without a loop around it
@@ -35,6 +35,8 @@ pub use snapshot::{Author, File, Revision, Snapshot};
 pub use state::{Failure, SourceState};
 
 use crate::clock::Clock;
+use crate::cluster::Cluster;
+use cluster::Watched;
 use folder::Folder;
 use git::Git;
 use wake::Wake;
@@ -47,7 +49,7 @@ const FOLDER_POLL: Duration = Duration::from_secs(2);
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const SLOWEST: Duration = Duration::from_secs(300);
 
-/// A folder or a Git repository that is looked at again and again. Shared by reference; all calls may run at once.
+/// A folder, a Git repository or a namespace of a cluster that is looked at again and again. Shared by reference; all calls may run at once.
 pub struct Source {
     kind: Arc<Kind>,
     clock: Clock,
@@ -60,6 +62,7 @@ pub struct Source {
 enum Kind {
     Folder(Folder),
     Git(Git),
+    Cluster(Watched),
 }
 
 impl Source {
@@ -79,11 +82,27 @@ impl Source {
         Self::new(Kind::Git(git), place, usual, Arc::new(Wake::new()), clock)
     }
 
+    /// A namespace of a cluster, watched from now on.
+    pub fn cluster(cluster: Arc<Cluster>, clock: Clock) -> Self {
+        let wake = Arc::new(Wake::new());
+        let watched = Watched::start(cluster, wake.clone());
+        let place = watched.place();
+        Self::new(Kind::Cluster(watched), place, cluster::RESCAN, wake, clock)
+    }
+
     /// The folder whose files may be changed in place; none for a repository, which only a commit changes.
     pub fn editable(&self) -> Option<&std::path::Path> {
         match &*self.kind {
             Kind::Folder(folder) => Some(folder.path()),
-            Kind::Git(_) => None,
+            Kind::Git(_) | Kind::Cluster(_) => None,
+        }
+    }
+
+    /// The namespace that is watched, where the documents are resources.
+    pub fn watched(&self) -> Option<&Watched> {
+        match &*self.kind {
+            Kind::Cluster(watched) => Some(watched),
+            Kind::Folder(_) | Kind::Git(_) => None,
         }
     }
 
@@ -113,6 +132,7 @@ impl Source {
         let looked = self.blocking(move || match &*kind {
             Kind::Folder(folder) => folder.read().map(Arc::new),
             Kind::Git(git) => git.read(before.as_ref()),
+            Kind::Cluster(watched) => watched.read().map(Arc::new),
         });
         let now = self.clock.now();
         match looked.await {
@@ -120,6 +140,7 @@ impl Source {
                 *lock(&self.last) = Some(snapshot.clone());
                 lock(&self.state).worked(self.clock.now(), &snapshot.revision);
                 self.wake.due_in(self.usual);
+                self.tell_failing_watches(now);
                 Ok(snapshot)
             }
             Err(error) => {
@@ -146,6 +167,9 @@ impl Source {
                 Err(SourceError::Settings("the documents are in a folder: nothing can be proposed".to_owned()))
             }
             Kind::Git(git) => git.propose(&proposal),
+            Kind::Cluster(_) => {
+                Err(SourceError::Settings("the documents are in a cluster: nothing can be proposed".to_owned()))
+            }
         });
         proposed.await
     }
@@ -171,6 +195,7 @@ impl Source {
                 at(folder.path(), &revision, &folder::within_repository(folder.path())?).map(Arc::new)
             }
             Kind::Git(git) => git.at(&revision),
+            Kind::Cluster(_) => Err(SourceError::NoRevision(revision)),
         })
         .await
     }
@@ -186,8 +211,17 @@ impl Source {
                 changed_files(folder.path(), &from, &to, &folder::within_repository(folder.path())?)
             }
             Kind::Git(git) => changed_files(git.cache(), &from, &to, &git.settings().path),
+            Kind::Cluster(_) => Err(SourceError::NoRevision(from)),
         })
         .await
+    }
+
+    /// What was seen goes on while a watch fails, and the state says so.
+    fn tell_failing_watches(&self, now: jiff::Timestamp) {
+        if let Some(error) = self.watched().and_then(Watched::failure) {
+            lock(&self.state).failed(now, &error);
+            self.wake.due_in(FIRST_RETRY * 5);
+        }
     }
 
     async fn fall_back(&self) -> Option<Arc<Snapshot>> {
@@ -196,7 +230,7 @@ impl Source {
         }
         let kind = self.kind.clone();
         let held = self.blocking(move || match &*kind {
-            Kind::Folder(_) => Ok(None),
+            Kind::Folder(_) | Kind::Cluster(_) => Ok(None),
             Kind::Git(git) => Ok(git.held()),
         });
         let held = held.await.ok().flatten()?;
@@ -219,7 +253,7 @@ impl Source {
     ) -> Result<T, SourceError> {
         let allowed = match &*self.kind {
             Kind::Git(git) => git.settings().timeout + Duration::from_secs(5),
-            Kind::Folder(_) => SLOWEST,
+            Kind::Folder(_) | Kind::Cluster(_) => SLOWEST,
         };
         match tokio::time::timeout(allowed, tokio::task::spawn_blocking(work)).await {
             Ok(Ok(done)) => done,

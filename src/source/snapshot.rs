@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use data_encoding::HEXLOWER;
-use git2::Oid;
+use git2::{ObjectType, Oid};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -108,6 +108,20 @@ impl Snapshot {
         })
     }
 
+    /// The files that hold documents, by path.
+    pub fn document_files(&self) -> BTreeMap<String, File> {
+        let documents = self.files.iter().filter(|(path, _)| is_document(path));
+        documents.map(|(path, file)| (path.clone(), file.clone())).collect()
+    }
+
+    /// The same revision with other documents.
+    #[must_use]
+    pub fn with_documents(&self, documents: &BTreeMap<String, File>) -> Self {
+        let others = self.files.iter().filter(|(path, _)| !is_document(path));
+        let files = others.chain(documents).map(|(path, file)| (path.clone(), file.clone())).collect();
+        Self { revision: self.revision.clone(), prefix: self.prefix.clone(), files }
+    }
+
     /// A file by its path.
     ///
     /// # Errors
@@ -169,6 +183,12 @@ impl Seen {
 impl File {
     pub(super) fn new(path: &str, size: u64, id: Oid, content: Content) -> Self {
         Self { path: path.into(), size, digest: id.to_string().into(), content }
+    }
+
+    /// A file whose bytes are here.
+    pub fn of_bytes(path: &str, bytes: Vec<u8>) -> Self {
+        let id = Oid::hash_object(ObjectType::Blob, &bytes).unwrap_or(Oid::ZERO_SHA1);
+        Self::new(path, bytes.len() as u64, id, Content::Held(Arc::from(bytes)))
     }
 
     /// Its size in bytes.

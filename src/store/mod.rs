@@ -6,6 +6,7 @@
 //! bound, never asked of the database; civil time never enters SQL. Where the dialects must differ, two bodies stand
 //! side by side in one file of this room.
 
+pub mod accepted;
 mod arg;
 pub mod audit;
 pub mod backup;

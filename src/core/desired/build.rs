@@ -47,8 +47,7 @@ pub fn build<'a>(
     revision: Revision,
     options: &BuildOptions<'_>,
 ) -> Result<Built, Vec<Problem>> {
-    let (mut desired, problems) = survey(files, revision, options);
-    desired.programs.values_mut().for_each(|program| program.content = program.digest());
+    let (desired, problems) = survey(files, revision, options);
     if problems.iter().any(Problem::is_error) { Err(problems) } else { Ok(Built { desired, warnings: problems }) }
 }
 
@@ -88,6 +87,7 @@ pub fn survey<'a>(
     let Assembly { mut desired, problems: mut found, .. } = assembly;
     found.extend(rules::check(&mut desired, &documents, options));
     problems.extend(documents.without_consequences(found));
+    desired.programs.values_mut().for_each(|program| program.content = program.digest());
     (desired, sorted(problems))
 }
 

@@ -12,6 +12,7 @@ pub mod nearest;
 pub mod parse;
 mod parse_node;
 mod rules;
+pub mod settle;
 pub mod shape;
 mod shape_choice;
 mod shape_scalar;

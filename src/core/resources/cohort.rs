@@ -18,9 +18,12 @@ use super::{Moment, Rate, ResourceStatus, Span, Suspend};
     status = "ResourceStatus",
     derive = "PartialEq",
     category = "betagate",
+    shortname = "co",
+    selectable = ".spec.program",
     printcolumn(name = "Program", type_ = "string", json_path = ".spec.program"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
-    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary")
+    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CohortSpec {

@@ -18,9 +18,13 @@ use super::ResourceStatus;
     status = "ResourceStatus",
     derive = "PartialEq",
     category = "betagate",
+    shortname = "ds",
+    selectable = ".spec.program",
     printcolumn(name = "Program", type_ = "string", json_path = ".spec.program"),
     printcolumn(name = "Table", type_ = "string", json_path = ".spec.table"),
-    printcolumn(name = "State", type_ = "string", json_path = ".status.state")
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type==\"Accepted\")].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DatasetSpec {

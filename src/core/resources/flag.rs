@@ -20,10 +20,15 @@ use super::{Moment, ResourceStatus, Suspend};
     status = "ResourceStatus",
     derive = "PartialEq",
     category = "betagate",
+    shortname = "fl",
+    selectable = ".spec.program",
+    selectable = ".spec.risk",
     printcolumn(name = "Key", type_ = "string", json_path = ".spec.key"),
     printcolumn(name = "Program", type_ = "string", json_path = ".spec.program"),
     printcolumn(name = "Risk", type_ = "string", json_path = ".spec.risk"),
-    printcolumn(name = "State", type_ = "string", json_path = ".status.state")
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FlagSpec {

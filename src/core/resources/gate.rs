@@ -19,9 +19,12 @@ use super::{Cron, Moment, Phase, ResourceStatus, Span, Suspend, Threshold};
     status = "ResourceStatus",
     derive = "PartialEq",
     category = "betagate",
+    shortname = "ga",
+    selectable = ".spec.program",
     printcolumn(name = "Program", type_ = "string", json_path = ".spec.program"),
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.state"),
-    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary")
+    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GateSpec {

@@ -16,11 +16,15 @@ use super::ResourceStatus;
     status = "ResourceStatus",
     derive = "PartialEq",
     category = "betagate",
+    selectable = ".spec.program",
+    selectable = ".spec.severity",
     shortname = "inc",
     printcolumn(name = "Severity", type_ = "string", json_path = ".spec.severity"),
     printcolumn(name = "Title", type_ = "string", json_path = ".spec.title"),
     printcolumn(name = "Started", type_ = "date", json_path = ".spec.startedAt"),
-    printcolumn(name = "Resolved", type_ = "date", json_path = ".spec.resolvedAt")
+    printcolumn(name = "Resolved", type_ = "date", json_path = ".spec.resolvedAt"),
+    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type==\"Accepted\")].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(validation = Rule::new("!has(self.resolvedAt) || timestamp(self.resolvedAt) >= timestamp(self.startedAt)").message("resolvedAt is before startedAt"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

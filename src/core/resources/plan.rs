@@ -21,10 +21,12 @@ use super::{
     status = "ResourceStatus",
     derive = "PartialEq",
     category = "betagate",
+    selectable = ".spec.program",
     shortname = "rbp",
     printcolumn(name = "Program", type_ = "string", json_path = ".spec.program"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
-    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary")
+    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RollbackPlanSpec {

@@ -21,7 +21,8 @@ use super::{Days, Hours, Rate, ResourceStatus, Span};
     category = "betagate",
     shortname = "prog",
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
-    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary")
+    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(validation = Rule::new("!has(oldSelf.timeZone) || self.timeZone == oldSelf.timeZone").message("timeZone is immutable: days that were counted would change"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -16,10 +16,14 @@ use super::{ResourceStatus, Step};
     status = "ResourceStatus",
     derive = "PartialEq",
     category = "betagate",
+    selectable = ".spec.program",
+    selectable = ".spec.plan",
     shortname = "rb",
     printcolumn(name = "Plan", type_ = "string", json_path = ".spec.plan"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
-    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary")
+    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
+    printcolumn(name = "Holds", type_ = "string", json_path = ".status.holds"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(validation = Rule::new("self == oldSelf").message("a run keeps the plan it started with"))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

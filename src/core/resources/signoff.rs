@@ -16,10 +16,15 @@ use super::{Moment, ResourceStatus};
     status = "ResourceStatus",
     derive = "PartialEq",
     category = "betagate",
+    selectable = ".spec.program",
+    selectable = ".spec.says",
+    selectable = ".spec.by",
     shortname = "so",
     printcolumn(name = "By", type_ = "string", json_path = ".spec.by"),
     printcolumn(name = "Says", type_ = "string", json_path = ".spec.says"),
-    printcolumn(name = "Note", type_ = "string", json_path = ".spec.note")
+    printcolumn(name = "Note", type_ = "string", json_path = ".spec.note"),
+    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type==\"Accepted\")].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(validation = Rule::new("self == oldSelf").message("a sign-off is immutable: record another one"))]
 #[x_kube(validation = Rule::new("!(self.says in ['done', 'waive', 'accept-mitigation']) || (has(self.gate) && has(self.check))").message("done, waive and accept-mitigation name gate and check"))]

@@ -16,6 +16,9 @@ pub struct ResourceStatus {
     /// One line for people: what is so, and what it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
+    /// Of a run: the steps that hold something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<String>,
     /// Conditions after kstatus: `Accepted`, `Ready`, `Reconciling`, `Stalled`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

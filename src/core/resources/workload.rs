@@ -19,11 +19,14 @@ use super::{ResourceStatus, Suspend};
     status = "ResourceStatus",
     derive = "PartialEq",
     category = "betagate",
+    selectable = ".spec.program",
+    selectable = ".spec.component",
     shortname = "wl",
     printcolumn(name = "Program", type_ = "string", json_path = ".spec.program"),
     printcolumn(name = "Component", type_ = "string", json_path = ".spec.component"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
-    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary")
+    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkloadSpec {

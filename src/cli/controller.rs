@@ -1,0 +1,157 @@
+//! `betagate controller`: the controller as a process of its own, from a folder, a Git repository or a namespace of a cluster.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use secrecy::ExposeSecret as _;
+
+use super::common::keys_of;
+use super::documents::From;
+use super::parts::Place;
+use super::{CliError, common::database_url};
+use crate::apply::processes::Program;
+use crate::apply::processes::graceful::asked_to_end;
+use crate::clock::Clock;
+use crate::cluster::{Campaign, Cluster, ClusterOptions};
+use crate::controller::{Controller, ControllerError, Settings};
+use crate::source::Source;
+use crate::store::Store;
+
+/// Runs the controller alone: no processes of its own, API and workers run elsewhere.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  betagate controller --database postgres://… /srv/beta\n  betagate controller --database postgres://… --git https://git.example.com/beta.git\n  betagate controller --database postgres://… --cluster --namespace kruxt"
+)]
+pub struct ControllerAlone {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    from: From,
+    #[command(flatten)]
+    within: Within,
+    /// Where the API answers, for probes of what must stay online: http://HOST:PORT.
+    #[arg(long)]
+    probe: Option<String>,
+    /// The environment whose differences count.
+    #[arg(long)]
+    environment: Option<String>,
+    /// Goes on although the database was written with other keys: invite codes and hashed lists that are out stop working.
+    #[arg(long)]
+    accept_new_keys: bool,
+}
+
+/// A namespace of a cluster instead of files.
+#[derive(Args)]
+struct Within {
+    /// Follows the resources of a namespace of a Kubernetes cluster: the one that the pod runs in, or the kubeconfig's. Any number of such
+    /// controllers may run; the one that holds the Lease works.
+    #[arg(long, conflicts_with_all = ["git", "dir"])]
+    cluster: bool,
+    /// The namespace.
+    #[arg(long, requires = "cluster", env = "BETAGATE_NAMESPACE")]
+    namespace: Option<String>,
+    /// The context of the kubeconfig.
+    #[arg(long, requires = "cluster")]
+    context: Option<String>,
+    /// The Lease by which the leader is chosen.
+    #[arg(long, requires = "cluster", value_name = "NAME", default_value = "betagate-controller")]
+    lease: String,
+}
+
+impl ControllerAlone {
+    pub async fn run(self) -> Result<ExitCode, CliError> {
+        let end = asked_to_end().map_err(CliError::failed)?;
+        let clock = Clock::of_process();
+        std::fs::create_dir_all(&self.place.data).map_err(CliError::failed)?;
+        let url = database_url(self.place.database.as_deref(), &self.place.data);
+        let store = Store::open(url.expose_secret()).await?;
+        store.migrate().await?;
+        let cluster = match self.within.cluster {
+            true => Some(self.within.reach().await?),
+            false => None,
+        };
+        let source = match &cluster {
+            Some(cluster) => Source::cluster(cluster.clone(), clock.clone()),
+            None => self.from.source(&self.place.data, clock.clone()),
+        };
+        let holder = format!("{}/{}", host(), uuid::Uuid::now_v7().simple());
+        let settings = Settings {
+            store: store.clone(),
+            database_url: url,
+            clock: clock.clone(),
+            source: Arc::new(source),
+            keys: keys_of(&store, &self.place.data, self.accept_new_keys, clock.now()).await?,
+            data: self.place.data,
+            environment: self.environment,
+            supervisor: None,
+            jobs: Some(Program::this()),
+            probe: self.probe,
+            holder: holder.clone(),
+            child_env: std::collections::BTreeMap::new(),
+        };
+        let ran = match cluster {
+            Some(cluster) => as_leader(Campaign::new(cluster, self.within.lease, holder, clock), settings, end).await,
+            None => alone(settings, end).await,
+        };
+        ran.map_err(CliError::failed)?;
+        store.close().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Within {
+    async fn reach(&self) -> Result<Arc<Cluster>, CliError> {
+        let options = ClusterOptions { context: self.context.clone(), namespace: self.namespace.clone() };
+        Ok(Arc::new(Cluster::connect(&options).await.map_err(CliError::failed)?))
+    }
+}
+
+async fn alone(settings: Settings, end: impl Future<Output = ()>) -> Result<(), ControllerError> {
+    let mut controller = Controller::new(settings).await?;
+    controller.run(end, |_| {}).await
+}
+
+/// Works whenever it leads, until it is asked to end.
+async fn as_leader(
+    mut campaign: Campaign,
+    settings: Settings,
+    end: impl Future<Output = ()>,
+) -> Result<(), ControllerError> {
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            () = campaign.win() => {}
+            () = &mut end => return Ok(()),
+        }
+        tracing::info!("this controller leads");
+        let mut leading = campaign.keep();
+        let (ended, again) = {
+            let lead = alone(settings.clone(), &mut end);
+            tokio::pin!(lead);
+            tokio::select! {
+                ended = &mut lead => (Some(ended), None),
+                campaign = leading.lost() => (None, campaign),
+            }
+        };
+        campaign = match (ended, again) {
+            // The database says that another leads: the lease will say so too.
+            (Some(Err(error)), _) if error.fenced() => match leading.end().await {
+                Some(campaign) => campaign,
+                None => return Err(error),
+            },
+            (Some(ended), _) => {
+                leading.end().await;
+                return ended;
+            }
+            (None, Some(campaign)) => campaign,
+            (None, None) => return Err(ControllerError::Setup("the lease is no longer kept".to_owned())),
+        };
+    }
+}
+
+/// What people call this machine, or pod.
+fn host() -> String {
+    let name = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| "controller".to_owned())
+}

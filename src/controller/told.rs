@@ -1,0 +1,106 @@
+//! What is to be said of every resource of a cluster: gathered when something was decided or seen, and given to whoever writes statuses.
+//!
+//! Must not know: how a status is written.
+
+use std::collections::BTreeMap;
+
+use betagate_core::decide::{Decision, RunMemory};
+use betagate_core::resources::Kind;
+use serde_json::{Value, json};
+
+use super::Controller;
+use crate::source::cluster::{Key, Seen};
+use crate::status::cluster::{Told, Wanted, Wish};
+
+impl Controller {
+    /// Has the statuses of resources say what is so now. Costs nothing where nothing was decided and nothing seen since.
+    pub(super) fn tell_cluster(&mut self) {
+        let (Some(teller), Some(watched)) = (&self.teller, self.settings.source.watched()) else { return };
+        let moment = (self.decided, watched.version());
+        if self.wished == Some(moment) {
+            return;
+        }
+        self.wished = Some(moment);
+        let mut wish = Wish::default();
+        let states: BTreeMap<&str, _> =
+            self.decisions().flat_map(|it| &it.states).map(|(key, it)| (key.as_str(), it)).collect();
+        for (key, seen) in watched.resources() {
+            if let Some(mut wanted) = self.wanted(&key, &seen) {
+                if let Some(state) = states.get(format!("{}/{}", key.kind, key.name).as_str()) {
+                    wanted.state = Some(state.state.clone());
+                    wanted.summary = Some(state.summary.clone());
+                }
+                wish.resources.insert(key, wanted);
+            }
+        }
+        for (program, state) in &self.programs {
+            for (id, run) in state.decision.iter().flat_map(|decision| &decision.memory.runs) {
+                let key = Key { kind: Kind::Rollback, name: id.clone() };
+                if let Some(wanted) = wish.resources.get_mut(&key) {
+                    wanted.holds = holds(run);
+                    wanted.decided = true;
+                }
+                if run.in_force() {
+                    wish.runs.insert(id.clone(), spec(program, run));
+                }
+            }
+        }
+        teller.wish(wish);
+    }
+
+    /// Tells what a decision did to resources, as events.
+    pub(super) fn tell_events(&self, decision: &Decision) {
+        let (Some(teller), Some(watched)) = (&self.teller, self.settings.source.watched()) else { return };
+        for event in &decision.events {
+            let Some((kind, name)) = event.object.split_once('/') else { continue };
+            let Ok(kind) = kind.parse() else { continue };
+            // A run has no resource yet when it begins: its plan has one.
+            let run = decision.memory.runs.get(name).filter(|_| kind == Kind::Rollback);
+            let of_plan = || {
+                run.and_then(|run| {
+                    Some((Kind::RollbackPlan, watched.resource(Kind::RollbackPlan, &run.plan)?, run.plan.clone()))
+                })
+            };
+            let own = watched.resource(kind, name).map(|seen| (kind, seen, name.to_owned()));
+            if let Some((kind, seen, name)) = own.or_else(of_plan) {
+                let key = Key { kind, name };
+                teller.tell(Told { key, uid: seen.uid.clone(), reason: event.reason.clone() });
+            }
+        }
+    }
+
+    fn decisions(&self) -> impl Iterator<Item = &Decision> {
+        self.programs.values().filter_map(|state| state.decision.as_ref())
+    }
+
+    /// What is to be said of a resource; nothing of one that the controller has not judged as it is now.
+    fn wanted(&self, key: &Key, seen: &Seen) -> Option<Wanted> {
+        if key.kind == Kind::Rollback || seen.deleting {
+            return Some(Wanted { generation: seen.generation, deleting: seen.deleting, ..Wanted::default() });
+        }
+        if seen.recorded {
+            return None;
+        }
+        let (standing, decided) = self.ledger.as_ref()?.judged(&key.path(), seen.digest())?;
+        let decided = decided && self.programs.values().any(|state| state.decision.is_some());
+        Some(Wanted { generation: seen.generation, standing: Some(standing.clone()), decided, ..Wanted::default() })
+    }
+}
+
+/// The steps that hold something, as people count them.
+fn holds(run: &RunMemory) -> Vec<String> {
+    let holding = run.steps.iter().enumerate().filter(|(_, step)| step.holds());
+    holding.map(|(place, step)| format!("{} {}", place + 1, step.step.name())).collect()
+}
+
+fn spec(program: &str, run: &RunMemory) -> Value {
+    let first = run.episodes.first();
+    json!({
+        "program": program,
+        "plan": run.plan,
+        "episode": first.map(|episode| episode.number),
+        "reason": first.map(|episode| episode.reason.clone()),
+        "startedAt": run.started_at,
+        "steps": run.steps.iter().map(|step| &step.step).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,303 @@
+//! What was seen in a namespace: each resource as a document with what a status needs to know of it, and the files of ConfigMaps.
+//!
+//! The server's bookkeeping (managed fields, annotations) is let go at once: ten thousand resources are to fit into a small pod.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use betagate_core::resources::{API_VERSION, Kind};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::DynamicObject;
+use kube::runtime::watcher::Event;
+use serde_json::{Value, json};
+
+use super::super::select::{belongs, is_document};
+use super::super::snapshot::{File, Snapshot};
+use super::super::wake::Wake;
+use super::super::{SourceError, lock};
+use super::{FILES_LABEL, RECORDED_LABEL};
+
+/// A watch tells of failures only, not that it works again without news: one that has not failed for longer than its longest pause works.
+const FAILS_FOR: Duration = Duration::from_secs(65);
+
+/// Which resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+}
+
+impl Key {
+    /// Where its document stands in the snapshot.
+    pub fn path(&self) -> String {
+        format!("{}/{}.yaml", self.kind.plural(), self.name)
+    }
+
+    /// The resource whose document stands there.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let (plural, file) = path.split_once('/')?;
+        Some(Self { kind: plural.parse().ok()?, name: file.strip_suffix(".yaml")?.to_owned() })
+    }
+}
+
+/// A resource as it was seen.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Which one of its name it is.
+    pub uid: String,
+    /// Counts the changes of its spec.
+    pub generation: Option<i64>,
+    /// Counts all its changes.
+    pub resource_version: String,
+    /// Somebody asked for its deletion.
+    pub deleting: bool,
+    /// Who must agree before it is gone.
+    pub finalizers: Vec<String>,
+    /// Written by the controller for people to see.
+    pub recorded: bool,
+    /// Its status.
+    pub status: Value,
+    file: File,
+}
+
+impl Seen {
+    /// Of its document: equal exactly if it says the same.
+    pub fn digest(&self) -> &str {
+        self.file.digest()
+    }
+}
+
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum What {
+    Kind(Kind),
+    Files,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind(kind) => write!(f, "{kind} ({API_VERSION})"),
+            Self::Files => write!(f, "ConfigMap"),
+        }
+    }
+}
+
+pub(super) struct Held {
+    state: Mutex<State>,
+    wake: Arc<Wake>,
+    version: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    resources: BTreeMap<Key, Arc<Seen>>,
+    /// The files of each ConfigMap, by their path.
+    files: BTreeMap<String, BTreeMap<String, File>>,
+    /// What a list that is under way has brought.
+    listed: BTreeMap<Kind, BTreeMap<Key, Arc<Seen>>>,
+    listed_files: Option<BTreeMap<String, BTreeMap<String, File>>>,
+    complete: BTreeSet<What>,
+    failing: BTreeMap<What, (Instant, String)>,
+}
+
+impl Held {
+    pub(super) fn new(wake: Arc<Wake>) -> Self {
+        Self { state: Mutex::default(), wake, version: AtomicU64::new(0) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    pub(super) fn resources(&self) -> Vec<(Key, Arc<Seen>)> {
+        self.state().resources.iter().map(|(key, seen)| (key.clone(), seen.clone())).collect()
+    }
+
+    pub(super) fn resource(&self, key: &Key) -> Option<Arc<Seen>> {
+        self.state().resources.get(key).cloned()
+    }
+
+    pub(super) fn failing(&self, what: What, words: String) {
+        self.state().failing.insert(what, (Instant::now(), words));
+        // The source says so in its state.
+        self.wake.mark();
+    }
+
+    pub(super) fn failure(&self) -> Option<SourceError> {
+        let mut state = self.state();
+        state.failing.retain(|_, (at, _)| at.elapsed() < FAILS_FOR);
+        state.failing.values().next().map(|(_, words)| SourceError::Cluster(words.clone()))
+    }
+
+    pub(super) fn snapshot(&self) -> Result<Snapshot, SourceError> {
+        let failure = self.failure();
+        let state = self.state();
+        if state.complete.len() <= Kind::ALL.len() {
+            let not_yet = || SourceError::Cluster("its resources were not all seen yet".to_owned());
+            return Err(failure.unwrap_or_else(not_yet));
+        }
+        let wanted = state.resources.iter().filter(|(key, seen)| is_wanted(key, seen));
+        let mut files: BTreeMap<String, File> = wanted.map(|(key, seen)| (key.path(), seen.file.clone())).collect();
+        for (path, file) in state.files.values().flatten() {
+            files.entry(path.clone()).or_insert_with(|| file.clone());
+        }
+        Ok(Snapshot::new(String::new(), files, None))
+    }
+
+    /// Takes in what a watch of resources brought.
+    pub(super) fn take(&self, kind: Kind, event: Event<DynamicObject>) {
+        let mut state = self.state();
+        let news = match event {
+            Event::Init => {
+                state.listed.insert(kind, BTreeMap::new());
+                return;
+            }
+            Event::InitApply(object) => {
+                let (key, seen) = seen(kind, object);
+                state.listed.entry(kind).or_default().insert(key, Arc::new(seen));
+                return;
+            }
+            Event::InitDone => state.replace(kind),
+            Event::Apply(object) => {
+                let (key, seen) = seen(kind, object);
+                state.put(key, seen)
+            }
+            Event::Delete(object) => {
+                let key = Key { kind, name: object.metadata.name.unwrap_or_default() };
+                state.resources.remove(&key).is_some_and(|seen| is_wanted(&key, &seen))
+            }
+        };
+        self.took(state, What::Kind(kind), news);
+    }
+
+    /// Takes in what the watch of ConfigMaps brought.
+    pub(super) fn take_files(&self, event: Event<ConfigMap>) {
+        let mut state = self.state();
+        match event {
+            Event::Init => {
+                state.listed_files = Some(BTreeMap::new());
+                return;
+            }
+            Event::InitApply(map) => {
+                let name = map.metadata.name.clone().unwrap_or_default();
+                state.listed_files.get_or_insert_default().insert(name, files_of(map));
+                return;
+            }
+            Event::InitDone => state.files = state.listed_files.take().unwrap_or_default(),
+            Event::Apply(map) => {
+                let name = map.metadata.name.clone().unwrap_or_default();
+                state.files.insert(name, files_of(map));
+            }
+            Event::Delete(map) => drop(state.files.remove(&map.metadata.name.unwrap_or_default())),
+        }
+        self.took(state, What::Files, true);
+    }
+
+    /// Takes in what a write answered; a watch that is behind does not undo it.
+    pub(super) fn wrote(&self, kind: Kind, object: DynamicObject) {
+        let (key, seen) = seen(kind, object);
+        self.state().put(key, seen);
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn took(&self, mut state: MutexGuard<'_, State>, what: What, news: bool) {
+        let first = state.complete.insert(what);
+        let recovered = state.failing.remove(&what).is_some();
+        drop(state);
+        self.version.fetch_add(1, Ordering::AcqRel);
+        if news || first || recovered {
+            self.wake.mark();
+        }
+    }
+}
+
+impl State {
+    /// Says whether it is news to what is wanted: a status alone is not.
+    fn put(&mut self, key: Key, seen: Seen) -> bool {
+        let wanted = is_wanted(&key, &seen);
+        match self.resources.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(Arc::new(seen));
+                wanted
+            }
+            Entry::Occupied(mut place) => {
+                let known = place.get();
+                if known.uid == seen.uid && number(&known.resource_version) > number(&seen.resource_version) {
+                    return false;
+                }
+                let news = known.file.digest() != seen.file.digest() || known.deleting != seen.deleting;
+                place.insert(Arc::new(seen));
+                news
+            }
+        }
+    }
+
+    /// What a list did not bring is gone.
+    fn replace(&mut self, kind: Kind) -> bool {
+        let listed = self.listed.remove(&kind).unwrap_or_default();
+        self.resources.retain(|key, _| key.kind != kind || listed.contains_key(key));
+        for (key, seen) in listed {
+            self.put(key, Arc::unwrap_or_clone(seen));
+        }
+        true
+    }
+}
+
+fn number(version: &str) -> u64 {
+    version.parse().unwrap_or_default()
+}
+
+/// Whether it is a document: what the controller wrote is none, and what is being deleted is as good as gone.
+fn is_wanted(key: &Key, seen: &Seen) -> bool {
+    key.kind != Kind::Rollback && !seen.recorded && !seen.deleting
+}
+
+fn seen(kind: Kind, mut object: DynamicObject) -> (Key, Seen) {
+    let metadata = object.metadata;
+    let name = metadata.name.unwrap_or_default();
+    let document = json!({
+        "apiVersion": API_VERSION,
+        "kind": kind.name(),
+        "metadata": { "name": name },
+        "spec": object.data["spec"].take(),
+    });
+    let key = Key { kind, name };
+    let seen = Seen {
+        uid: metadata.uid.unwrap_or_default(),
+        generation: metadata.generation,
+        resource_version: metadata.resource_version.unwrap_or_default(),
+        deleting: metadata.deletion_timestamp.is_some(),
+        finalizers: metadata.finalizers.unwrap_or_default(),
+        recorded: metadata.labels.is_some_and(|labels| labels.contains_key(RECORDED_LABEL)),
+        status: object.data["status"].take(),
+        file: File::of_bytes(&key.path(), document.to_string().into_bytes()),
+    };
+    (key, seen)
+}
+
+/// The files of a ConfigMap, where its label says. Documents are resources here, so that nothing else passes for one.
+fn files_of(map: ConfigMap) -> BTreeMap<String, File> {
+    let label = map.metadata.labels.and_then(|labels| labels.get(FILES_LABEL).cloned()).unwrap_or_default();
+    let folder = if label == "templates" { "cohorts/templates" } else { label.as_str() };
+    let texts = map.data.unwrap_or_default().into_iter().map(|(name, text)| (name, text.into_bytes()));
+    let bytes = map.binary_data.unwrap_or_default().into_iter().map(|(name, bytes)| (name, bytes.0));
+    let named = texts.chain(bytes).filter(|(name, _)| belongs(name) && !is_document(name));
+    named
+        .map(|(name, bytes)| {
+            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            let file = File::of_bytes(&path, bytes);
+            (path, file)
+        })
+        .collect()
+}

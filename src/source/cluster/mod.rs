@@ -1,0 +1,89 @@
+//! A namespace of a Kubernetes cluster as a source: its resources of `betagate.dev` are the documents, ConfigMaps that say so bring the
+//! files beside them (lists, templates).
+//!
+//! Knows how resources are watched and what they were seen to be. Must not know what they mean, nor write anything: a status is `status`'s.
+
+mod held;
+mod openfeature;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use betagate_core::resources::Kind;
+use tokio::task::JoinSet;
+
+pub use held::{Key, Seen};
+pub use openfeature::feature_flags;
+
+use super::wake::Wake;
+use super::{Snapshot, SourceError};
+use crate::cluster::Cluster;
+use held::Held;
+
+/// ConfigMaps with this label bring files; its value is the folder: `cohorts`, `templates`, or another kind's plural.
+pub const FILES_LABEL: &str = "betagate.dev/files";
+/// Resources with this label are written by the controller for people to see; they are no documents.
+pub const RECORDED_LABEL: &str = "betagate.dev/recorded";
+
+/// Resources are pushed: nothing has to be looked for, only what a push did not tell.
+pub(super) const RESCAN: Duration = Duration::from_secs(300);
+
+/// A watched namespace. The watches end with it.
+pub struct Watched {
+    cluster: Arc<Cluster>,
+    held: Arc<Held>,
+    _watches: JoinSet<()>,
+}
+
+impl Watched {
+    /// Begins to watch; what comes in wakes the source.
+    pub(super) fn start(cluster: Arc<Cluster>, wake: Arc<Wake>) -> Self {
+        let held = Arc::new(Held::new(wake));
+        let mut watches = JoinSet::new();
+        for kind in Kind::ALL {
+            watches.spawn(watch::kind(cluster.clone(), *kind, held.clone()));
+        }
+        watches.spawn(watch::files(cluster.clone(), held.clone()));
+        Self { cluster, held, _watches: watches }
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// What is there, as documents; before all of it was seen once, why not.
+    pub(super) fn read(&self) -> Result<Snapshot, SourceError> {
+        self.held.snapshot()
+    }
+
+    /// What is wrong with the watches; what was seen goes on meanwhile.
+    pub(super) fn failure(&self) -> Option<SourceError> {
+        self.held.failure()
+    }
+
+    pub(super) fn place(&self) -> String {
+        format!("namespace {}", self.cluster.namespace())
+    }
+
+    /// Rises with everything that is seen, statuses included.
+    pub fn version(&self) -> u64 {
+        self.held.version()
+    }
+
+    /// The resources, as they were seen last.
+    pub fn resources(&self) -> Vec<(Key, Arc<Seen>)> {
+        self.held.resources()
+    }
+
+    /// One resource, as it was seen last.
+    pub fn resource(&self, kind: Kind, name: &str) -> Option<Arc<Seen>> {
+        self.held.resource(&Key { kind, name: name.to_owned() })
+    }
+
+    /// Takes in what a write answered, so that the next look does not find the state before it.
+    pub fn wrote(&self, kind: Kind, object: kube::api::DynamicObject) {
+        self.held.wrote(kind, object);
+    }
+}

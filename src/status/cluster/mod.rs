@@ -1,0 +1,205 @@
+//! Statuses where the resources live: written by server-side apply of the status alone, when they differ from what is there, with conditions
+//! that keep their times; runs of plans as `Rollback` resources; events with constant text.
+//!
+//! Writing goes on beside the passes, a few at once, so that ten thousand statuses or a slow API server hold up no protection. Nothing is
+//! written at rest. Must not know: how a state came about.
+
+mod conditions;
+mod events;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use betagate_core::resources::{API_VERSION, Kind, ResourceStatus};
+use futures_util::StreamExt as _;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+pub use conditions::Wanted;
+pub use events::Told;
+
+use crate::clock::Clock;
+use crate::source::Source;
+use crate::source::cluster::{Key, Seen, Watched};
+
+/// The field manager of statuses.
+pub const STATUS_MANAGER: &str = "betagate-status";
+/// The field manager of resources that the controller makes.
+pub const MANAGER: &str = "betagate-controller";
+
+/// Writes under way at once.
+const AT_ONCE: usize = 8;
+/// How long one write may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What could not be written is tried again after this, twice as long each time up to the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// What is to be said of every resource.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wish {
+    /// By resource.
+    pub resources: BTreeMap<Key, Wanted>,
+    /// Runs that are in force, by name: the resource's `spec`.
+    pub runs: BTreeMap<String, Value>,
+}
+
+/// Whoever writes statuses. Ends with it.
+pub struct Teller {
+    wish: watch::Sender<Arc<Wish>>,
+    events: mpsc::UnboundedSender<Told>,
+    _tasks: JoinSet<()>,
+}
+
+impl Teller {
+    /// Begins to write, where the source is a cluster.
+    pub fn start(source: Arc<Source>, clock: Clock, holder: &str) -> Option<Self> {
+        let cluster = source.watched()?.cluster().clone();
+        let (wish, wishes) = watch::channel(Arc::default());
+        let (events, told) = mpsc::unbounded_channel();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(events::publish(cluster, holder.to_owned(), told));
+        let events_too = events.clone();
+        tasks.spawn(Arc::new(Writer { source, clock, events: events_too }).run(wishes));
+        Some(Self { wish, events, _tasks: tasks })
+    }
+
+    /// Says what is to be said from now on.
+    pub fn wish(&self, wish: Wish) {
+        self.wish.send_replace(Arc::new(wish));
+    }
+
+    /// Tells of something that happened.
+    pub fn tell(&self, told: Told) {
+        let _ = self.events.send(told);
+    }
+}
+
+struct Writer {
+    source: Arc<Source>,
+    clock: Clock,
+    events: mpsc::UnboundedSender<Told>,
+}
+
+/// One write.
+struct Write {
+    key: Key,
+    body: Value,
+    /// The status that it brings, and the resource as it was before.
+    status: Option<(ResourceStatus, Arc<Seen>)>,
+}
+
+impl Writer {
+    async fn run(self: Arc<Self>, mut wishes: watch::Receiver<Arc<Wish>>) {
+        let mut failures = 0_u32;
+        loop {
+            if failures == 0 {
+                if wishes.changed().await.is_err() {
+                    return;
+                }
+            } else {
+                let pause = FIRST_RETRY.saturating_mul(1 << failures.min(5).saturating_sub(1)).min(LONGEST_RETRY);
+                tokio::time::sleep(pause.mul_f64(0.8 + 0.4 * rand::random::<f64>())).await;
+            }
+            let wish = wishes.borrow_and_update().clone();
+            let writes = self.writes(&wish);
+            let later = self.clone().carry_out(writes, wishes.clone()).await;
+            failures = if later { failures.saturating_add(1) } else { 0 };
+        }
+    }
+
+    /// What differs from what was seen.
+    fn writes(&self, wish: &Wish) -> Vec<Write> {
+        let Some(watched) = self.source.watched() else { return Vec::new() };
+        let missing = wish.runs.iter().filter(|(name, _)| watched.resource(Kind::Rollback, name).is_none());
+        let mut writes: Vec<Write> = missing.map(|(name, spec)| run(watched, name, spec)).collect();
+        // Single invites are many, and seldom what is looked at first.
+        let (last, first): (Vec<_>, Vec<_>) = wish.resources.iter().partition(|(key, _)| key.kind == Kind::Invite);
+        let now = self.clock.now();
+        writes.extend(first.into_iter().chain(last).filter_map(|(key, wanted)| {
+            let seen = watched.resource(key.kind, &key.name)?;
+            // One that has changed since comes with the next wish.
+            let same = wanted.generation.is_none() || seen.generation == wanted.generation;
+            let status = wanted.differing(&seen.status, now).filter(|_| same)?;
+            let body = json!({
+                "apiVersion": API_VERSION,
+                "kind": key.kind.name(),
+                "metadata": { "name": key.name, "uid": seen.uid },
+                "status": status,
+            });
+            Some(Write { key: key.clone(), body, status: Some((status, seen)) })
+        }));
+        writes
+    }
+
+    /// Writes a few at once; says whether something is left for later. What a newer wish overtakes is left to that.
+    async fn carry_out(self: Arc<Self>, writes: Vec<Write>, newer: watch::Receiver<Arc<Wish>>) -> bool {
+        let wrote = futures_util::stream::iter(writes).map(|write| {
+            let (writer, newer) = (self.clone(), newer.clone());
+            async move { newer.has_changed().unwrap_or(true) || writer.write(write).await }
+        });
+        let wrote: Vec<bool> = wrote.buffer_unordered(AT_ONCE).collect().await;
+        wrote.contains(&false)
+    }
+
+    /// Says whether it is done with.
+    async fn write(&self, Write { key, body, status }: Write) -> bool {
+        let Some(watched) = self.source.watched().filter(|watched| watched.cluster().may_act()) else { return false };
+        let (kind, name) = (key.kind, key.name.as_str());
+        let (api, patch) = (watched.cluster().resources(kind), Patch::Apply(&body));
+        let asked = async {
+            match &status {
+                Some(_) => api.patch_status(name, &PatchParams::apply(STATUS_MANAGER).force(), &patch).await,
+                None => api.patch(name, &PatchParams::apply(MANAGER).force(), &patch).await,
+            }
+        };
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(Ok(object)) => {
+                watched.wrote(kind, object);
+                status.iter().for_each(|(status, before)| self.tell_of_turning(&key, before, status));
+                true
+            }
+            // Gone, or another of its name meanwhile: the watch tells.
+            Ok(Err(kube::Error::Api(refusal))) if matches!(refusal.code, 404 | 409) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(%kind, name, %error, "a resource could not be written; it is tried again");
+                false
+            }
+            Err(_) => {
+                tracing::warn!(%kind, name, "the API server took too long; it is tried again");
+                false
+            }
+        }
+    }
+
+    /// Acceptance that turns is an event of its own.
+    fn tell_of_turning(&self, key: &Key, before: &Seen, status: &ResourceStatus) {
+        let known = serde_json::from_value(before.status.clone()).unwrap_or_default();
+        let reason = match (conditions::accepted(&known), conditions::accepted(status)) {
+            (None | Some(true), Some(false)) => "NotAccepted",
+            (Some(false), Some(true)) => "Accepted",
+            _ => return,
+        };
+        let _ = self.events.send(Told { key: key.clone(), uid: before.uid.clone(), reason: reason.to_owned() });
+    }
+}
+
+/// A run as a resource, which goes with its program.
+fn run(watched: &Watched, name: &str, spec: &Value) -> Write {
+    let program = spec["program"].as_str().unwrap_or_default();
+    let owner = watched.resource(Kind::Program, program);
+    let owners: Vec<Value> = owner
+        .iter()
+        .map(|owner| json!({ "apiVersion": API_VERSION, "kind": "Program", "name": program, "uid": owner.uid }))
+        .collect();
+    let body = json!({
+        "apiVersion": API_VERSION,
+        "kind": "Rollback",
+        "metadata": { "name": name, "ownerReferences": owners },
+        "spec": spec,
+    });
+    Write { key: Key { kind: Kind::Rollback, name: name.to_owned() }, body, status: None }
+}
