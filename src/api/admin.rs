@@ -31,10 +31,15 @@ pub fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(log))
 }
 
+/// The programs that there are.
+pub async fn programs(state: &ApiState) -> Result<Vec<String>, Problem> {
+    let all = status::all_good(&state.store).await?;
+    Ok(all.into_iter().filter(|good| good.kind == "Program").map(|good| good.name).collect())
+}
+
 /// The program that is meant: named, or the only one.
 pub async fn program(state: &ApiState, named: Option<String>) -> Result<String, Problem> {
-    let all = status::all_good(&state.store).await?;
-    let programs: Vec<String> = all.into_iter().filter(|good| good.kind == "Program").map(|good| good.name).collect();
+    let programs = programs(state).await?;
     match named {
         Some(named) if programs.contains(&named) => Ok(named),
         Some(named) => Err(Problem::new(StatusCode::NOT_FOUND, "not-found", format!("there is no program '{named}'"))),

@@ -35,6 +35,8 @@ struct Submit {
     note: String,
     /// The gym it is about.
     gym_id: Option<String>,
+    /// The program it is about: the one that the person is in, or the only one, when left out.
+    program: Option<String>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -60,10 +62,8 @@ async fn submit(
     signed: SignedIn,
     Json(request): Json<Submit>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let memberships = people::memberships(&state.store, signed.user.id).await?;
-    let Some(member) = memberships.first() else { return Err(Problem::bad("you are in no program")) };
     let new = NewRequest {
-        program: member.program.clone(),
+        program: program_of(&state, signed.user.id, request.program).await?,
         user_id: Some(signed.user.id),
         contact: None,
         gym_id: request.gym_id,
@@ -71,26 +71,40 @@ async fn submit(
         note: request.note,
     };
     let mut tx = state.store.begin().await?;
-    let made = privacy::submit(&mut tx, &new, state.clock.now()).await.map_err(wrong)?;
+    let by = format!("person/{}", signed.user.id);
+    let made = privacy::submit(&mut tx, &new, &by, state.clock.now()).await.map_err(wrong)?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(shown(&state, &made))))
+}
+
+/// The program that a request is about: the named one, the person's first, the only one. Empty when none of these is known: nobody is turned
+/// away for that, since everybody may ask about their data.
+async fn program_of(state: &ApiState, user: Uuid, named: Option<String>) -> Result<String, Problem> {
+    if named.is_some() {
+        return super::admin::program(state, named).await;
+    }
+    if let Some(member) = people::memberships(&state.store, user).await?.into_iter().next() {
+        return Ok(member.program);
+    }
+    let all = super::admin::programs(state).await?;
+    Ok(if let [only] = all.as_slice() { only.clone() } else { String::new() })
 }
 
 /// One's own requests.
 #[utoipa::path(get, path = "/v1/privacy/requests", tag = "privacy", responses((status = 200, description = "Own requests")))]
 async fn own(State(state): State<ApiState>, signed: SignedIn) -> Result<Json<Value>, Problem> {
-    let mut all = Vec::new();
-    for member in people::memberships(&state.store, signed.user.id).await? {
-        all.extend(privacy::of_person(&state.store, &member.program, signed.user.id).await?);
-    }
+    let all = privacy::of_person(&state.store, signed.user.id).await?;
     Ok(Json(json!({ "requests": all.iter().map(|request| shown(&state, request)).collect::<Vec<_>>() })))
 }
 
-/// One of one's own requests.
-#[utoipa::path(get, path = "/v1/privacy/requests/{id}", tag = "privacy", responses((status = 200, description = "The request")))]
+/// One of one's own requests. A fulfilled export has the copy of the person's data in `result`, for 30 days.
+#[utoipa::path(get, path = "/v1/privacy/requests/{id}", tag = "privacy", responses((status = 200, description = "The request, with its result")))]
 async fn one(State(state): State<ApiState>, signed: SignedIn, Path(id): Path<Uuid>) -> Result<Json<Value>, Problem> {
     let found = privacy::get(&state.store, id).await?.filter(|request| request.user_id == Some(signed.user.id));
-    found.map(|request| Json(shown(&state, &request))).ok_or_else(|| Problem::missing("request"))
+    let request = found.ok_or_else(|| Problem::missing("request"))?;
+    let mut body = shown(&state, &request);
+    body["result"] = json!(request.result);
+    Ok(Json(body))
 }
 
 /// The compliance queue with its service-level badges.
@@ -104,7 +118,8 @@ async fn queue(State(state): State<ApiState>, _: Admin, Query(of): Query<Of>) ->
     ))
 }
 
-/// Takes a request on, fulfils it, or rejects it with a reason.
+/// Takes a request on, fulfils it, or rejects it with a reason. To fulfil an export makes the copy, which only the person can fetch; to fulfil
+/// an erasure erases the person.
 #[utoipa::path(post, path = "/v1/compliance/requests/{id}", tag = "privacy", request_body = Decide, responses((status = 200, description = "The request")))]
 async fn decide(
     State(state): State<ApiState>,
@@ -116,7 +131,7 @@ async fn decide(
     let mut tx = state.store.begin().await?;
     let done = match (request.decision.as_str(), &request.reason) {
         ("triage", _) => privacy::triage(&mut tx, id, &admin.actor, now).await,
-        ("fulfil", _) => privacy::fulfil(&mut tx, id, &admin.actor, None, now).await,
+        ("fulfil", _) => privacy::fulfil(&mut tx, &state.keys, id, &admin.actor, now).await,
         ("reject", Some(reason)) => privacy::reject(&mut tx, id, &admin.actor, reason, now).await,
         ("reject", None) => return Err(Problem::bad("a rejection needs a reason")),
         _ => return Err(Problem::bad("decision is triage, fulfil or reject")),
@@ -132,8 +147,12 @@ async fn alive(State(state): State<ApiState>) -> Result<Json<Value>, Problem> {
     Ok(Json(json!({ "status": "ok" })))
 }
 
+/// A request without its result: that may be long, and is for nobody's eyes but the person's.
 fn shown(state: &ApiState, request: &Request) -> Value {
     let mut body = json!(request);
+    if let Some(body) = body.as_object_mut() {
+        body.remove("result");
+    }
     body["badge"] = json!(request.badge(state.clock.now()));
     body
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Arg, Store, StoreError, Tx};
+use super::{Arg, StoreError, Tx};
 use crate::args;
 
 mod calendar;
@@ -336,20 +336,17 @@ async fn add_up(tx: &mut Tx, table: &str, key: &[&str], counts: &[&str], rows: &
     Ok(())
 }
 
-/// The newest instant at which an event of the program was received.
-pub async fn last_received(store: &Store, program: &str) -> Result<Option<Timestamp>, StoreError> {
-    let sql = "SELECT MAX(received_at) AS at FROM product_events WHERE program = $1";
-    store.one(sql, args![program]).await?.get("at")
-}
-
-/// The events of one person, oldest first, as they go into an export.
-pub async fn of_person(store: &Store, program: &str, user_id: Uuid) -> Result<Vec<Value>, StoreError> {
-    let sql = "SELECT id, gym_id, kind, occurred_at, data FROM product_events
-               WHERE program = $1 AND user_id = $2 ORDER BY occurred_at, id";
-    let rows = store.all(sql, args![program, user_id]).await?;
+/// A person's events in every program, oldest first, as they go into a copy of their data.
+pub async fn of_person(tx: &mut Tx, user_id: Uuid) -> Result<Vec<Value>, StoreError> {
+    let sql = format!(
+        "SELECT program, id, gym_id, kind, occurred_at, data FROM product_events
+         WHERE {OF_PERSON} ORDER BY occurred_at, program, id"
+    );
+    let rows = tx.all(&sql, args![user_id]).await?;
     rows.iter()
         .map(|row| {
             Ok(serde_json::json!({
+                "program": row.get::<String>("program")?,
                 "id": row.get::<Uuid>("id")?,
                 "gym_id": row.get::<Option<String>>("gym_id")?,
                 "kind": row.get::<String>("kind")?,
@@ -360,9 +357,12 @@ pub async fn of_person(store: &Store, program: &str, user_id: Uuid) -> Result<Ve
         .collect()
 }
 
+/// A person's events, found by the index that begins with the program: each program that has events has a calendar.
+const OF_PERSON: &str = "program IN (SELECT program FROM program_calendar) AND user_id = $1";
+
 /// Erases the events of one person in every program and says how many there were. The counts of the rollups stay: they hold
 /// a random id that leads to nobody once the account is gone, and a verdict that was sealed on them can still be explained.
 pub async fn erase_person(tx: &mut Tx, user_id: Uuid) -> Result<u64, StoreError> {
     tx.execute("DELETE FROM gym_staff WHERE user_id = $1", args![user_id]).await?;
-    tx.execute("DELETE FROM product_events WHERE user_id = $1", args![user_id]).await
+    tx.execute(&format!("DELETE FROM product_events WHERE {OF_PERSON}"), args![user_id]).await
 }

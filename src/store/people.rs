@@ -2,14 +2,16 @@
 //!
 //! Must not know: how a password is hashed, what a route answers. The audit log names people by id only.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::audit::{self, Entry};
-use super::{Row, Store, StoreError, Tx, sessions};
+use super::{Row, Store, StoreError, Tx, invites, sessions};
 use crate::args;
-use crate::core::cohort::{AddressRules, hash_norm, normalise};
+use crate::core::cohort::{AddressRules, normalise};
 use crate::keys::Keys;
 
 /// An account.
@@ -152,8 +154,16 @@ pub async fn member_count(store: &Store, program: &str, cohort: &str) -> Result<
     store.one(sql, args![program, cohort]).await?.get("people")
 }
 
-/// Takes a person's name out of everything, and leaves a keyed entry so that no list brings the person back. The
-/// account and used invites stay as blank rows: counts and the audit chain still add up. Says whether there was an account.
+/// The addresses by which a person is known: the account's, and those with which they came in.
+pub(super) async fn addresses(tx: &mut Tx, id: Uuid) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT email AS address FROM users WHERE id = $1 AND erased_at IS NULL
+        UNION SELECT email_norm FROM cohort_members WHERE user_id = $1
+        UNION SELECT COALESCE(email, email_norm) FROM beta_invites WHERE used_by = $1";
+    tx.all(sql, args![id]).await?.iter().map(|row| row.get("address")).collect()
+}
+
+/// Takes a person's name out of everything, and leaves keyed entries so that no list brings the person back, however it spells the address.
+/// The account and used invites stay as blank rows: counts and the audit chain still add up. Says whether there was an account.
 pub async fn erase(
     tx: &mut Tx,
     keys: &Keys,
@@ -162,21 +172,11 @@ pub async fn erase(
     actor: &str,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let Some(row) = tx.opt(&format!("{USER} WHERE id = $1 AND erased_at IS NULL"), args![id]).await? else {
+    if tx.opt("SELECT id FROM users WHERE id = $1 AND erased_at IS NULL", args![id]).await?.is_none() {
         return Ok(false);
-    };
-    let mut addresses: Vec<String> = account_address(&row.get::<String>("email")?).into_iter().collect();
-    let invited = tx.all("SELECT email_norm FROM beta_invites WHERE used_by = $1", args![id]).await?;
-    for row in &invited {
-        addresses.push(row.get("email_norm")?);
     }
-    addresses.sort();
-    addresses.dedup();
-    for address in &addresses {
-        suppress(tx, keys, address, reason, now).await?;
-        blank_invites(tx, address, now).await?;
-        blank_invites(tx, &hash_norm(&address_hash(keys, address)), now).await?;
-    }
+    let addresses = addresses(tx, id).await?;
+    let blanked = forget(tx, keys, &addresses, Some(id), reason, now).await?;
     let name = format!("erased:{id}");
     tx.execute("UPDATE cohort_members SET email_norm = $2 WHERE user_id = $1", args![id, &name]).await?;
     tx.execute(
@@ -185,7 +185,8 @@ pub async fn erase(
     )
     .await?;
     sessions::end_all(tx, id, now).await?;
-    audit::append(tx, entry("", actor, "people.erased", format!("person/{id}"), json!({}), now)).await?;
+    let detail = json!({ "invites": blanked });
+    audit::append(tx, entry("", actor, "people.erased", format!("person/{id}"), detail, now)).await?;
     Ok(true)
 }
 
@@ -193,17 +194,31 @@ pub async fn erase(
 pub async fn erase_address(
     tx: &mut Tx,
     keys: &Keys,
-    email_norm: &str,
+    email: &str,
     reason: &str,
     actor: &str,
     now: Timestamp,
-) -> Result<(), StoreError> {
-    suppress(tx, keys, email_norm, reason, now).await?;
-    let hashed = hash_norm(&address_hash(keys, email_norm));
-    let blanked = blank_invites(tx, email_norm, now).await? + blank_invites(tx, &hashed, now).await?;
+) -> Result<u64, StoreError> {
+    let blanked = forget(tx, keys, &[email.to_owned()], None, reason, now).await?;
     let detail = json!({ "invites": blanked });
     audit::append(tx, entry("", actor, "people.erased", "person/uninvited".to_owned(), detail, now)).await?;
-    Ok(())
+    Ok(blanked)
+}
+
+/// Remembers addresses as erased ones, in every spelling under which a cohort may compare them, and blanks their invites.
+async fn forget(
+    tx: &mut Tx,
+    keys: &Keys,
+    addresses: &[String],
+    id: Option<Uuid>,
+    reason: &str,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let spelt: BTreeSet<String> = addresses.iter().flat_map(|address| invites::every_spelling(address)).collect();
+    for address in &spelt {
+        suppress(tx, keys, address, reason, now).await?;
+    }
+    invites::blank(tx, keys, addresses, id, now).await
 }
 
 /// Whether an address belongs to someone who was erased.
@@ -230,19 +245,6 @@ async fn suppress(tx: &mut Tx, keys: &Keys, email_norm: &str, reason: &str, now:
     )
     .await?;
     Ok(())
-}
-
-async fn blank_invites(tx: &mut Tx, email_norm: &str, now: Timestamp) -> Result<u64, StoreError> {
-    let id_text = tx.dialect().pick("CAST(id AS text)", "id");
-    let sql = format!(
-        "UPDATE beta_invites SET email = NULL, email_norm = 'erased:' || {id_text}, note = '', invited_by = '', label = '',
-            row_digest = NULL, code_digest = NULL,
-            revoked_at = CASE WHEN used_at IS NULL AND revoked_at IS NULL THEN $2 ELSE revoked_at END,
-            revoke_reason = CASE WHEN used_at IS NULL AND revoked_at IS NULL THEN 'erased' ELSE revoke_reason END,
-            state = CASE WHEN used_at IS NULL THEN 'revoked' ELSE state END
-         WHERE email_norm = $1"
-    );
-    tx.execute(&sql, args![email_norm, now]).await
 }
 
 /// An entry for the audit log.

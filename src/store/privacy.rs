@@ -1,20 +1,24 @@
 //! What people ask about their data: submit, triage, fulfil or reject; the compliance queue with its service levels.
 //!
-//! Must not know: how an export is delivered. Seed 002: section 1 (flow, badges, metrics per gym), section 4 step 3 (intake is
+//! Each is an entry in the audit log, which names the request and the person by their random ids. Must not know: how a copy reaches the person. Seed 002: section 1 (flow, badges, metrics per gym), section 4 step 3 (intake is
 //! never disabled), section 5 (breaches older than 7 days).
 
 use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Row, Store, StoreError, Tx};
+use super::people::entry;
+use super::{Row, Store, StoreError, Tx, audit};
 use crate::args;
 
+mod fulfil;
 #[cfg(test)]
 mod tests;
+
+pub use fulfil::{KEPT_FOR, forget_copies, fulfil};
 
 /// The time within which a request is closed: one month (GDPR, article 12(3)), counted as 30 days.
 pub const SLA: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -86,7 +90,7 @@ names! {
 /// A request as it comes in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRequest {
-    /// The program.
+    /// The program; empty when the person is in none, and it could be any.
     pub program: String,
     /// The person, when known by an account.
     pub user_id: Option<Uuid>,
@@ -136,7 +140,7 @@ pub struct Request {
     pub closed_by: Option<String>,
     /// Why it was rejected.
     pub reason: Option<String>,
-    /// What fulfilling it gave (of an export: where it lies, or the data itself).
+    /// What fulfilling it gave: of an export the data itself, of an erasure how much was erased.
     pub result: Option<Value>,
 }
 
@@ -209,7 +213,7 @@ fn named<T: FromStr<Err = String>>(row: &Row, column: &str) -> Result<T, StoreEr
 ///
 /// # Errors
 /// [`PrivacyError::Incomplete`] when there is neither a person nor a contact.
-pub async fn submit(tx: &mut Tx, new: &NewRequest, now: Timestamp) -> Result<Request, PrivacyError> {
+pub async fn submit(tx: &mut Tx, new: &NewRequest, by: &str, now: Timestamp) -> Result<Request, PrivacyError> {
     if new.user_id.is_none() && new.contact.is_none() {
         return Err(PrivacyError::Incomplete("a request needs an account or a contact"));
     }
@@ -226,7 +230,9 @@ pub async fn submit(tx: &mut Tx, new: &NewRequest, now: Timestamp) -> Result<Req
     let values =
         args![id, &new.program, new.user_id, &new.contact, cohort, gym, new.kind.name(), &new.note, now, due_at];
     if tx.execute(insert, values).await? == 1 {
-        return find(tx, id).await;
+        let made = find(tx, id).await?;
+        record(tx, &made, by, "privacy.submitted", json!({}), now).await?;
+        return Ok(made);
     }
     let sql = format!(
         "SELECT {COLUMNS} FROM privacy_requests
@@ -265,25 +271,9 @@ pub async fn triage(tx: &mut Tx, id: Uuid, by: &str, now: Timestamp) -> Result<R
         let from = find(tx, id).await?.state;
         return Err(PrivacyError::WrongState { from, to: RequestState::Triaged });
     }
-    find(tx, id).await
-}
-
-/// It was done. Of a fulfilled erasure nothing that names the person stays.
-///
-/// # Errors
-/// [`PrivacyError::WrongState`] unless it is triaged.
-pub async fn fulfil(
-    tx: &mut Tx,
-    id: Uuid,
-    by: &str,
-    result: Option<Value>,
-    now: Timestamp,
-) -> Result<Request, PrivacyError> {
-    let sql = "UPDATE privacy_requests SET state = 'fulfilled', closed_at = $2, closed_by = $3, result = $4,
-                   contact = CASE WHEN kind = 'erase' THEN NULL ELSE contact END,
-                   note = CASE WHEN kind = 'erase' THEN '' ELSE note END
-               WHERE id = $1 AND state = 'triaged'";
-    close(tx, id, sql, args![id, now, by, result], RequestState::Fulfilled).await
+    let triaged = find(tx, id).await?;
+    record(tx, &triaged, by, "privacy.triaged", json!({}), now).await?;
+    Ok(triaged)
 }
 
 /// It was refused, and why.
@@ -296,7 +286,25 @@ pub async fn reject(tx: &mut Tx, id: Uuid, by: &str, reason: &str, now: Timestam
     }
     let sql = "UPDATE privacy_requests SET state = 'rejected', closed_at = $2, closed_by = $3, reason = $4
                WHERE id = $1 AND state = 'triaged'";
-    close(tx, id, sql, args![id, now, by, reason], RequestState::Rejected).await
+    let rejected = close(tx, id, sql, args![id, now, by, reason], RequestState::Rejected).await?;
+    // Why is in the request: it is in somebody's own words, and may name people.
+    record(tx, &rejected, by, "privacy.rejected", json!({}), now).await?;
+    Ok(rejected)
+}
+
+/// The audit entry of something that was done to a request.
+async fn record(
+    tx: &mut Tx,
+    request: &Request,
+    by: &str,
+    action: &str,
+    mut detail: Value,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    detail["kind"] = json!(request.kind);
+    audit::append(tx, entry(&request.program, by, action, format!("privacy-request/{}", request.id), detail, now))
+        .await?;
+    Ok(())
 }
 
 async fn close(
@@ -313,21 +321,19 @@ async fn close(
     find(tx, id).await
 }
 
-/// The compliance queue: open requests, most urgent first, at most `limit`.
+/// The compliance queue: a program's open requests and those of people who are in none, most urgent first, at most `limit`.
 pub async fn queue(store: &Store, program: &str, limit: i64) -> Result<Vec<Request>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM privacy_requests WHERE program = $1 AND state IN ('submitted', 'triaged')
+        "SELECT {COLUMNS} FROM privacy_requests WHERE program IN ($1, '') AND state IN ('submitted', 'triaged')
          ORDER BY due_at, id LIMIT $2"
     );
     store.all(&sql, args![program, limit]).await?.iter().map(Request::read).collect()
 }
 
-/// The requests of one person, newest first.
-pub async fn of_person(store: &Store, program: &str, user_id: Uuid) -> Result<Vec<Request>, StoreError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM privacy_requests WHERE program = $1 AND user_id = $2 ORDER BY submitted_at DESC, id"
-    );
-    store.all(&sql, args![program, user_id]).await?.iter().map(Request::read).collect()
+/// The requests of one person in every program, newest first.
+pub async fn of_person(store: &Store, user_id: Uuid) -> Result<Vec<Request>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM privacy_requests WHERE user_id = $1 ORDER BY submitted_at DESC, id");
+    store.all(&sql, args![user_id]).await?.iter().map(Request::read).collect()
 }
 
 /// How many open requests are past their due time by more than `older_than` (seed 002, section 5: 7 days).
@@ -338,7 +344,7 @@ pub async fn breaches(
     now: Timestamp,
 ) -> Result<i64, StoreError> {
     let before = now.checked_sub(older_than).unwrap_or(Timestamp::MIN);
-    let sql = "SELECT COUNT(*) AS n FROM compliance_queue WHERE program = $1 AND due_at < $2";
+    let sql = "SELECT COUNT(*) AS n FROM compliance_queue WHERE program IN ($1, '') AND due_at < $2";
     store.one(sql, args![program, before]).await?.get("n")
 }
 
@@ -371,7 +377,7 @@ pub async fn metrics(store: &Store, program: &str, now: Timestamp) -> Result<Vec
             COUNT(CASE WHEN state = 'fulfilled' THEN 1 END) AS fulfilled,
             COUNT(CASE WHEN state = 'rejected' THEN 1 END) AS rejected,
             COUNT(CASE WHEN closed_at > due_at THEN 1 END) AS closed_late
-        FROM privacy_requests WHERE program = $1 GROUP BY gym_id, cohort ORDER BY gym_id, cohort";
+        FROM privacy_requests WHERE program IN ($1, '') GROUP BY gym_id, cohort ORDER BY gym_id, cohort";
     let rows = store.all(sql, args![program, now]).await?;
     rows.iter()
         .map(|row| {

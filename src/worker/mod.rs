@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
-use crate::store::{Store, StoreError, invites, members, repeated, sessions};
+use crate::store::{Store, StoreError, invites, members, privacy, repeated, sessions};
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(10);
@@ -49,6 +49,7 @@ pub async fn once(store: &Store, now: Timestamp) -> Result<(), StoreError> {
     sessions::forget(&mut tx, now).await?;
     repeated::forget(&mut tx, now.checked_sub(ANSWERS_KEPT).unwrap_or(Timestamp::MIN)).await?;
     tx.commit().await?;
+    privacy::forget_copies(store, now.checked_sub(privacy::KEPT_FOR).unwrap_or(Timestamp::MIN)).await?;
     members::forget_old_changes(store).await?;
     Ok(())
 }

@@ -22,6 +22,7 @@ mod mails;
 #[cfg(test)]
 mod mails_tests;
 mod making;
+mod person;
 mod redeem;
 mod sending;
 mod shared;
@@ -55,6 +56,7 @@ pub use sending::{Rendered, mark_opened, mark_sent, render, take_to_render};
 pub use shared::{NewCode, SharedCode, add_code, code, codes, revoke_code};
 
 pub(super) use cohorts::{lock_cohort, reserve_positions};
+pub(super) use person::{blank, every_spelling, of_person};
 pub(super) use shared::revoke_codes;
 
 use jiff::Timestamp;
