@@ -1,6 +1,6 @@
 //! `POST /hooks/alertmanager` and `/hooks/pagerduty`: incidents as alerting systems tell of them.
 //!
-//! Must not know: what an incident leads to.
+//! What is to be ignored (`webhooks.severities`) opens nothing, and still ends what was opened before. Must not know: what an incident leads to.
 
 use std::collections::BTreeMap;
 
@@ -20,10 +20,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{ApiState, Problem};
 use crate::source::hook;
 use crate::store::incident_feeds::{self, Change, Told};
-use crate::store::status;
+use crate::store::{audit, status};
 
 /// Alerts in one request at most.
 const AT_ONCE: usize = 1000;
+/// Of the alerts of a request that are refused, so many are named.
+const TOLD_REFUSED: usize = 10;
 /// The longest title that is kept.
 const LONGEST_TITLE: usize = 200;
 /// What no word of theirs says.
@@ -52,22 +54,26 @@ impl Programs {
         Ok(Self(specs.collect()))
     }
 
-    fn named<'p>(&'p self, name: Option<&str>) -> Result<(&'p str, &'p ProgramSpec), Problem> {
+    fn named<'p>(&'p self, name: Option<&str>) -> Result<(&'p str, &'p ProgramSpec), String> {
         let found = match name {
             Some(name) => self.0.get_key_value(name),
             None if self.0.len() == 1 => self.0.iter().next(),
-            None => return Err(Problem::bad("there are several programs: say ?program=NAME")),
+            None if self.0.is_empty() => return Err("there is no program yet".to_owned()),
+            None => return Err("there are several programs: say ?program=NAME".to_owned()),
         };
-        found.map(|(name, spec)| (name.as_str(), spec)).ok_or_else(|| Problem::bad("there is no such program"))
+        found.map(|(name, spec)| (name.as_str(), spec)).ok_or_else(|| "there is no such program".to_owned())
     }
 }
 
-/// What a word of theirs is here.
-fn severity<'s>(spec: &'s ProgramSpec, theirs: &'s str) -> &'s str {
+/// What a word of theirs is here. None: it is to be ignored.
+fn severity(spec: &ProgramSpec, theirs: &str) -> Option<String> {
     let said = spec.webhooks.as_ref().and_then(|webhooks| webhooks.severities.get(theirs));
-    if let Some(said) = said {
-        return said;
-    }
+    let ours = said.map_or_else(|| usual(theirs), String::as_str);
+    (ours != IGNORE).then(|| ours.to_owned())
+}
+
+/// What a word of theirs is where nobody says otherwise.
+fn usual(theirs: &str) -> &'static str {
     match theirs.to_ascii_lowercase().as_str() {
         known if SEVERITIES.contains(&known) => SEVERITIES.into_iter().find(|one| *one == known).unwrap_or(OTHERWISE),
         "critical" | "page" | "p1" => "sev-1",
@@ -80,16 +86,20 @@ fn severity<'s>(spec: &'s ProgramSpec, theirs: &'s str) -> &'s str {
 }
 
 /// One line, not too long.
-fn title(text: &str) -> String {
+fn line(text: &str) -> String {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_TITLE).collect();
-    let line = line.trim();
-    if line.is_empty() { "without a title".to_owned() } else { line.to_owned() }
+    line.trim().to_owned()
 }
 
-/// A notification of Alertmanager (version 4). Fields that are not named here are ignored.
+fn title(text: &str) -> String {
+    let line = line(text);
+    if line.is_empty() { "without a title".to_owned() } else { line }
+}
+
+/// A notification of Alertmanager (version 4). Fields that are not named here are ignored, and each alert is read by itself.
 #[derive(Deserialize)]
 struct Notification {
-    alerts: Vec<Alert>,
+    alerts: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -113,41 +123,43 @@ enum AlertStatus {
 }
 
 impl Alert {
-    fn told(&self, programs: &Programs, about: Option<&str>, now: Timestamp) -> Result<Option<Told>, Problem> {
+    fn read(alert: &Value, programs: &Programs, about: Option<&str>, now: Timestamp) -> Result<Told, String> {
+        let alert = Self::deserialize(alert).map_err(|_| "this is no alert of Alertmanager".to_owned())?;
+        alert.told(programs, about, now)
+    }
+
+    fn told(&self, programs: &Programs, about: Option<&str>, now: Timestamp) -> Result<Told, String> {
         let label = |name: &str| self.labels.get(name).map(String::as_str).filter(|value| !value.is_empty());
         let (program, spec) = programs.named(label("betagate_program").or(about))?;
-        let severity = severity(spec, label("severity").unwrap_or_default());
-        if severity == IGNORE {
-            return Ok(None);
-        }
         if self.fingerprint.is_empty() || !self.fingerprint.chars().all(|c| c.is_ascii_alphanumeric()) {
-            return Err(Problem::bad("an alert has a fingerprint, in hexadecimal digits"));
+            return Err("an alert has a fingerprint, in hexadecimal digits".to_owned());
         }
         let summary = self.annotations.get("summary").map(String::as_str).filter(|text| !text.trim().is_empty());
         // The clocks of two machines differ: nothing has begun later than now.
         let started_at = self.starts_at.min(now);
         let resolved_at = (self.status == AlertStatus::Resolved)
             .then(|| self.ends_at.filter(|ended| *ended <= now).unwrap_or(now).max(started_at));
-        Ok(Some(Told {
+        Ok(Told {
             program: program.to_owned(),
             source: "alertmanager".to_owned(),
             key: self.fingerprint.clone(),
-            severity: severity.to_owned(),
-            category: label("category").unwrap_or_default().to_owned(),
+            severity: severity(spec, label("severity").unwrap_or_default()),
+            category: label("category").map(line).unwrap_or_default(),
             title: title(summary.or(label("alertname")).unwrap_or_default()),
             started_at,
             resolved_at,
             acknowledged_at: None,
             changed_at: resolved_at.unwrap_or(started_at),
-        }))
+        })
     }
 }
 
 /// Takes in what fires and what is over. The secret `alertmanager-hook` as a bearer token, or as the password of a user of any name
-/// (`http_config` in Alertmanager's configuration). What is told twice, late or out of order changes nothing.
+/// (`http_config` in Alertmanager's configuration). What is told twice, late or out of order changes nothing. An alert that is not understood is
+/// refused by itself: the others are taken in, the record says which one it was, and why.
 #[utoipa::path(post, path = "/hooks/alertmanager", tag = "hooks", request_body = Value, params(About),
-    responses((status = 200, description = "Taken in: how many were opened, closed, opened again, known"),
-        (status = 400, description = "Not understood; nothing was taken in"), (status = 401, description = "Without the secret")))]
+    responses((status = 200, description = "Taken in: how many were opened, closed, opened again, known, and how many refused"),
+        (status = 400, description = "No notification, or an unknown program; nothing was taken in"), (status = 401, description = "Without the secret")))]
 async fn alertmanager(
     State(state): State<ApiState>,
     Query(about): Query<About>,
@@ -163,9 +175,51 @@ async fn alertmanager(
         return Err(Problem::bad(format!("more than {AT_ONCE} alerts in one request")));
     }
     let (programs, now) = (Programs::load(&state).await?, state.clock.now());
-    let told = notification.alerts.iter().map(|alert| alert.told(&programs, about.program.as_deref(), now));
-    let told: Vec<Option<Told>> = told.collect::<Result<_, _>>()?;
-    take(&state, told, now).await
+    let about = about.program.as_deref();
+    if about.is_some() {
+        // Whoever has the address wrong should see it there.
+        programs.named(about).map_err(Problem::bad)?;
+    }
+    let (mut told, mut refused) = (Vec::new(), Vec::new());
+    for (place, alert) in (1..).zip(&notification.alerts) {
+        match Alert::read(alert, &programs, about, now) {
+            Ok(understood) => told.push(understood),
+            Err(why) => refused.push((place, why)),
+        }
+    }
+    let mut counts = take(&state, told, now).await?;
+    if !refused.is_empty() {
+        counts.insert("refused", refused.len() as u64);
+        tell_refused(&state, about, &refused, now).await?;
+    }
+    Ok(Json(json!(counts)))
+}
+
+/// Says which alerts were refused: they come again every few minutes, so of many only the first ones leave an audit entry.
+async fn tell_refused(
+    state: &ApiState,
+    about: Option<&str>,
+    refused: &[(u64, String)],
+    now: Timestamp,
+) -> Result<(), Problem> {
+    for (place, why) in refused.iter().take(TOLD_REFUSED) {
+        tracing::warn!(place, %why, "an alert of a notification is refused");
+    }
+    let Some(unlisted) = state.metrics.knocks.one_more(now) else { return Ok(()) };
+    let first: Vec<Value> =
+        refused.iter().take(TOLD_REFUSED).map(|(place, why)| json!({ "alert": place, "why": why })).collect();
+    let entry = audit::Entry {
+        at: now,
+        program: about.unwrap_or_default().to_owned(),
+        actor: "hooks/alertmanager".to_owned(),
+        action: "alerts.refused".to_owned(),
+        object: "POST /hooks/alertmanager".to_owned(),
+        detail: json!({ "refused": refused.len(), "first": first, "unlistedBefore": unlisted }),
+    };
+    let mut tx = state.store.begin().await?;
+    audit::append(&mut tx, entry).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 /// An event of PagerDuty's webhooks (version 3).
@@ -188,15 +242,11 @@ impl Event {
         if self.data["type"] != "incident" || !self.event_type.starts_with("incident.") {
             return Ok(None);
         }
-        let (program, spec) = programs.named(about)?;
+        let (program, spec) = programs.named(about).map_err(Problem::bad)?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let priority = text(&self.data["priority"]["summary"]);
         let theirs = if priority.is_empty() { text(&self.data["urgency"]) } else { priority };
-        let severity = severity(spec, &theirs).to_owned();
         let key = text(&self.data["id"]);
-        if severity == IGNORE {
-            return Ok(None);
-        }
         if key.is_empty() || !key.chars().all(|c| c.is_ascii_alphanumeric()) {
             return Err(Problem::bad("an incident has an id, of letters and digits"));
         }
@@ -210,7 +260,7 @@ impl Event {
             program: program.to_owned(),
             source: "pagerduty".to_owned(),
             key,
-            severity,
+            severity: severity(spec, &theirs),
             category: String::new(),
             title: title(self.data["title"].as_str().unwrap_or_default()),
             started_at: created.unwrap_or(changed_at).min(changed_at),
@@ -247,34 +297,32 @@ async fn pagerduty(
     let delivery: Delivery = serde_json::from_slice(&body)
         .map_err(|_| Problem::bad("this is no event of PagerDuty's webhooks (version 3)"))?;
     let (programs, now) = (Programs::load(&state).await?, state.clock.now());
-    let told = delivery.event.told(&programs, about.program.as_deref(), now)?;
-    take(&state, vec![told], now).await
+    let Some(told) = delivery.event.told(&programs, about.program.as_deref(), now)? else {
+        return Ok(Json(json!({ "ignored": 1 })));
+    };
+    Ok(Json(json!(take(&state, vec![told], now).await?)))
 }
 
 /// Takes in all of it, or nothing.
-async fn take(state: &ApiState, mut told: Vec<Option<Told>>, now: Timestamp) -> Result<Json<Value>, Problem> {
+async fn take(state: &ApiState, mut told: Vec<Told>, now: Timestamp) -> Result<BTreeMap<&'static str, u64>, Problem> {
     // In one order, so that two requests that tell of the same never wait for each other in a circle.
-    told.sort_by(|a, b| {
-        a.as_ref().map(|told| (&told.program, &told.key)).cmp(&b.as_ref().map(|told| (&told.program, &told.key)))
-    });
-    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    told.sort_by(|a, b| (&a.program, &a.key).cmp(&(&b.program, &b.key)));
+    let mut counts = BTreeMap::new();
     let mut tx = state.store.begin().await?;
     for one in &told {
-        let word = match one {
-            None => "ignored",
-            Some(told) => match incident_feeds::take(&mut tx, told, now).await? {
-                Change::Opened => "opened",
-                Change::Closed => "closed",
-                Change::Reopened => "reopened",
-                Change::Changed => "changed",
-                Change::Known => "known",
-                Change::Late => "late",
-            },
+        let word = match incident_feeds::take(&mut tx, one, now).await? {
+            Change::Opened => "opened",
+            Change::Closed => "closed",
+            Change::Reopened => "reopened",
+            Change::Changed => "changed",
+            Change::Known => "known",
+            Change::Late => "late",
+            Change::Ignored => "ignored",
         };
         *counts.entry(word).or_default() += 1;
     }
     tx.commit().await?;
-    Ok(Json(json!(counts)))
+    Ok(counts)
 }
 
 fn bytes_of(secret: Option<&SecretString>) -> &[u8] {

@@ -22,8 +22,8 @@ pub struct Told {
     pub source: String,
     /// What it is called there: never two at once.
     pub key: String,
-    /// sev-1 to sev-4.
-    pub severity: String,
+    /// sev-1 to sev-4. None: it is to be ignored, and only ends what was opened before.
+    pub severity: Option<String>,
     /// Such as security; empty for none.
     pub category: String,
     /// In a few words.
@@ -53,6 +53,8 @@ pub enum Change {
     Known,
     /// Something newer was told before.
     Late,
+    /// It is to be ignored, and nothing of it was open.
+    Ignored,
 }
 
 impl Change {
@@ -62,7 +64,7 @@ impl Change {
             Self::Closed => Some("incident.closed"),
             Self::Reopened => Some("incident.reopened"),
             Self::Changed => Some("incident.changed"),
-            Self::Known | Self::Late => None,
+            Self::Known | Self::Late | Self::Ignored => None,
         }
     }
 }
@@ -72,6 +74,7 @@ impl Change {
 /// # Errors
 /// The database's.
 pub async fn take(tx: &mut Tx, told: &Told, now: Timestamp) -> Result<Change, StoreError> {
+    let Some(severity) = &told.severity else { return set_aside(tx, told, now).await };
     // The row first: whoever tells the same thing at the same time waits here.
     let row = "INSERT INTO incident_feeds AS f (program, source, key, incident, changed_at) VALUES ($1, $2, $3, '', $4)
         ON CONFLICT (program, source, key) DO UPDATE SET key = f.key RETURNING incident, changed_at";
@@ -81,25 +84,65 @@ pub async fn take(tx: &mut Tx, told: &Told, now: Timestamp) -> Result<Change, St
     if told.changed_at < changed_at {
         return Ok(Change::Late);
     }
-    let known = incidents::in_transaction(tx, &told.program, &name).await?;
-    let (change, incident) = after(known, told, now);
+    let known = incidents::locked(tx, &told.program, &name).await?;
+    if is_said_again(known.as_ref(), told, changed_at) {
+        return Ok(Change::Known);
+    }
+    let (change, incident) = after(known, told, severity, now);
+    keep(tx, told, change, &incident, now).await?;
+    Ok(change)
+}
+
+/// Whether this repeats what was told before a person closed the incident: their word stands until something newer is told. What the feed itself
+/// closed was changed at the moment at which it ended.
+fn is_said_again(known: Option<&Incident>, told: &Told, changed_at: Timestamp) -> bool {
+    let closed_at = known.and_then(|known| known.resolved_at);
+    told.resolved_at.is_none() && told.changed_at == changed_at && closed_at.is_some_and(|closed| closed > changed_at)
+}
+
+/// What is to be ignored opens nothing, and ends what was opened while it was not: by its own end, or by being of no importance any more.
+async fn set_aside(tx: &mut Tx, told: &Told, now: Timestamp) -> Result<Change, StoreError> {
+    let lock = tx.dialect().pick("FOR UPDATE", "");
+    let row = format!(
+        "SELECT incident, changed_at FROM incident_feeds WHERE program = $1 AND source = $2 AND key = $3 {lock}"
+    );
+    let Some(row) = tx.opt(&row, args![&told.program, &told.source, &told.key]).await? else {
+        return Ok(Change::Ignored);
+    };
+    if told.changed_at < row.get("changed_at")? {
+        return Ok(Change::Late);
+    }
+    let known = incidents::locked(tx, &told.program, &row.get::<String>("incident")?).await?;
+    let Some(open) = known.filter(|known| known.resolved_at.is_none()) else { return Ok(Change::Ignored) };
+    let resolved_at = Some(told.resolved_at.unwrap_or(now).max(open.started_at));
+    keep(tx, told, Change::Closed, &Incident { resolved_at, ..open }, now).await?;
+    if told.resolved_at.is_none() {
+        // It still goes on there: should it be of importance again, that is news.
+        let part = "UPDATE incident_feeds SET incident = '' WHERE program = $1 AND source = $2 AND key = $3";
+        tx.execute(part, args![&told.program, &told.source, &told.key]).await?;
+    }
+    Ok(Change::Closed)
+}
+
+/// Writes a change down, and of which moment it spoke.
+async fn keep(tx: &mut Tx, told: &Told, change: Change, incident: &Incident, now: Timestamp) -> Result<(), StoreError> {
     if let Some(action) = change.action() {
-        incidents::upsert(tx, &incident).await?;
-        record(tx, action, told, &incident, now).await?;
+        incidents::upsert(tx, incident).await?;
+        record(tx, action, told, incident, now).await?;
         super::push::word(tx).await?;
     }
     let write =
         "UPDATE incident_feeds SET incident = $4, changed_at = $5 WHERE program = $1 AND source = $2 AND key = $3";
     tx.execute(write, args![&told.program, &told.source, &told.key, &incident.name, told.changed_at]).await?;
-    Ok(change)
+    Ok(())
 }
 
 /// The incident as it is then, and what that is a change of.
-fn after(known: Option<Incident>, told: &Told, now: Timestamp) -> (Change, Incident) {
+fn after(known: Option<Incident>, told: &Told, severity: &str, now: Timestamp) -> (Change, Incident) {
     let new = || Incident {
         program: told.program.clone(),
         name: name_of(told),
-        severity: told.severity.clone(),
+        severity: severity.to_owned(),
         category: told.category.clone(),
         title: told.title.clone(),
         started_at: told.started_at,
@@ -113,7 +156,7 @@ fn after(known: Option<Incident>, told: &Told, now: Timestamp) -> (Change, Incid
         return (if told.resolved_at.is_some() { Change::Closed } else { Change::Opened }, new());
     };
     let now_it_is = Incident {
-        severity: told.severity.clone(),
+        severity: severity.to_owned(),
         category: told.category.clone(),
         title: told.title.clone(),
         acknowledged_at: known.acknowledged_at.or(told.acknowledged_at),
@@ -176,7 +219,7 @@ mod tests {
             program: "kruxt".into(),
             source: "alertmanager".into(),
             key: "9F2e".into(),
-            severity: "sev-1".into(),
+            severity: Some("sev-1".into()),
             category: String::new(),
             title: "Sync is down".into(),
             started_at: at(started),
@@ -198,7 +241,7 @@ mod tests {
                 }
                 changes
             };
-            let worse = Told { severity: "sev-2".into(), ..told(0, None) };
+            let worse = Told { severity: Some("sev-2".into()), ..told(0, None) };
             let all =
                 [told(0, None), told(0, None), worse, told(0, None), told(0, Some(5)), told(0, Some(5)), told(0, None)];
             use Change::{Changed, Closed, Known, Late, Opened, Reopened};
@@ -215,6 +258,53 @@ mod tests {
             assert!(kept.iter().all(|one| one.name.starts_with("alertmanager-9f2e-")), "{kept:?}");
             let log = audit::list(&store, &audit::Filter::default()).await.unwrap();
             assert_eq!(log.len(), 7, "one entry for each change, none for what was known");
+        })
+        .await;
+    }
+
+    async fn take_one(store: &super::super::Store, told: &Told, now: Timestamp) -> Change {
+        let mut tx = store.begin().await.unwrap();
+        let change = take(&mut tx, told, now).await.unwrap();
+        tx.commit().await.unwrap();
+        change
+    }
+
+    #[tokio::test]
+    async fn what_a_person_closed_stays_closed_until_something_newer_is_told() {
+        on_each(async |store| {
+            assert_eq!(take_one(&store, &told(0, None), at(1)).await, Change::Opened);
+            let name = incidents::list_open(&store, "kruxt").await.unwrap().remove(0).name;
+            let mut tx = store.begin().await.unwrap();
+            incidents::close(&mut tx, "kruxt", &name, at(7)).await.unwrap();
+            tx.commit().await.unwrap();
+            let worse = Told { severity: Some("sev-2".into()), ..told(0, None) };
+            for again in [told(0, None), worse] {
+                assert_eq!(take_one(&store, &again, at(8)).await, Change::Known);
+            }
+            assert!(incidents::list_open(&store, "kruxt").await.unwrap().is_empty());
+            assert_eq!(take_one(&store, &told(9, None), at(9)).await, Change::Reopened);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_is_to_be_ignored_opens_nothing_and_ends_what_is_open() {
+        on_each(async |store| {
+            let ignored = |told: Told| Told { severity: None, ..told };
+            assert_eq!(take_one(&store, &ignored(told(0, None)), at(1)).await, Change::Ignored);
+            let rows = store.all("SELECT key FROM incident_feeds", args![]).await.unwrap();
+            assert!(rows.is_empty(), "nothing is kept of it");
+            // It ends after it has become one that is ignored.
+            take_one(&store, &told(0, None), at(1)).await;
+            assert_eq!(take_one(&store, &ignored(told(0, Some(5))), at(6)).await, Change::Closed);
+            let kept = incidents::list(&store, "kruxt", None).await.unwrap();
+            assert_eq!((kept[0].resolved_at, kept[0].severity.as_str()), (Some(at(5)), "sev-1"));
+            assert_eq!(take_one(&store, &ignored(told(0, Some(5))), at(6)).await, Change::Ignored);
+            // It goes on, and is of no importance any more.
+            assert_eq!(take_one(&store, &told(6, None), at(7)).await, Change::Reopened);
+            assert_eq!(take_one(&store, &ignored(told(6, None)), at(8)).await, Change::Closed);
+            assert_eq!(incidents::list(&store, "kruxt", None).await.unwrap()[0].resolved_at, Some(at(8)));
+            assert_eq!(take_one(&store, &told(6, None), at(9)).await, Change::Opened, "of importance again");
         })
         .await;
     }

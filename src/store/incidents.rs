@@ -104,10 +104,11 @@ pub async fn get(store: &Store, program: &str, name: &str) -> Result<Option<Inci
     store.opt(sql, args![program, name]).await?.as_ref().map(read).transpose()
 }
 
-/// An incident as a transaction sees it.
-pub(super) async fn in_transaction(tx: &mut Tx, program: &str, name: &str) -> Result<Option<Incident>, StoreError> {
-    let sql = "SELECT * FROM incidents WHERE program = $1 AND name = $2";
-    tx.opt(sql, args![program, name]).await?.as_ref().map(read).transpose()
+/// An incident, kept from changing until the transaction ends.
+pub(super) async fn locked(tx: &mut Tx, program: &str, name: &str) -> Result<Option<Incident>, StoreError> {
+    let lock = tx.dialect().pick("FOR UPDATE", "");
+    let sql = format!("SELECT * FROM incidents WHERE program = $1 AND name = $2 {lock}");
+    tx.opt(&sql, args![program, name]).await?.as_ref().map(read).transpose()
 }
 
 /// A program's incidents, oldest first: all, or those open or resolved at or after `since`.
