@@ -187,7 +187,7 @@ pub async fn hand_over(
 }
 
 /// Raises the generation, so that the old code stops working, and lets the invite be rendered and sent again, good until
-/// `expires_at`. An expired one needs a free seat and else waits.
+/// `expires_at`. An expired one needs a free seat and else waits; one that waits runs out only once it was sent.
 ///
 /// # Errors
 /// [`InviteError::Missing`], [`InviteError::Settled`] for a used or revoked one, or the database's.
@@ -211,7 +211,7 @@ pub async fn resend(
     tx.execute(
         "UPDATE beta_invites SET generation = generation + 1, code_generation = generation + 1, state = $2, expires_at = $3,
             code_digest = NULL, rendered_at = NULL WHERE id = $1",
-        args![id, seat.as_str(), expires_at],
+        args![id, seat.as_str(), free.then_some(expires_at)],
     )
     .await?;
     let detail = json!({ "generation": found.generation + 1, "state": seat.as_str() });

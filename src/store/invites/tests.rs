@@ -326,6 +326,30 @@ async fn invites_are_listed_by_page_and_filter() {
 }
 
 #[tokio::test]
+async fn an_invite_that_waits_and_is_sent_again_runs_out_only_once_it_has_a_seat() {
+    on_each(async |store| {
+        cohort(&store, true, Some(1)).await;
+        let (first, _) = invited(&store, "a@example.com").await;
+        let waits = make(&store, "b@example.com").await.invite().id;
+        let mut tx = store.begin().await.unwrap();
+        let again = resend(&mut tx, waits, later(1), "token/t", noon()).await.unwrap();
+        assert_eq!((again.state, again.expires_at), (State::Waiting, None));
+        tx.commit().await.unwrap();
+        // Long after: the seat is free, and the message still has to be written.
+        take_back(&store, first, false).await;
+        let mut tx = store.begin().await.unwrap();
+        assert_eq!(expire_due(&mut tx, later(48), 100).await.unwrap(), 0);
+        tx.commit().await.unwrap();
+        assert_eq!(state_of(&store, waits).await, State::Pending);
+        let mut tx = store.begin().await.unwrap();
+        let (place, until) = (("kruxt", "pavia"), later(72));
+        let due = take_to_render(&mut tx, &keys(), place, 10, until, later(48)).await.unwrap();
+        assert_eq!(due.iter().map(|due| due.invite.id).collect::<Vec<_>>(), [waits]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn someone_who_was_erased_is_named_nowhere_and_not_invited_again() {
     on_each(async |store| {
         cohort(&store, true, None).await;
