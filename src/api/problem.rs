@@ -120,6 +120,7 @@ impl From<StoreError> for Problem {
                 Self::new(StatusCode::CONFLICT, "conflict", "somebody else changed it meanwhile")
             }
             StoreError::Missing(_) => Self::missing("record"),
+            StoreError::Nul => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "text", error.to_string()),
             other => {
                 tracing::error!(error = %other, "a request failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something went wrong; it was logged")

@@ -162,6 +162,28 @@ impl From<&Arg> for Arg {
     }
 }
 
+/// Whether it has the character NUL anywhere.
+fn has_nul(arg: &Arg) -> bool {
+    fn in_json(value: &Value) -> bool {
+        match value {
+            Value::String(text) => text.contains('\0'),
+            Value::Array(all) => all.iter().any(in_json),
+            Value::Object(fields) => fields.iter().any(|(key, value)| key.contains('\0') || in_json(value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
+    match arg {
+        Arg::Text(text) => text.contains('\0'),
+        Arg::Texts(texts) => texts.iter().any(|text| text.contains('\0')),
+        Arg::Json(value) => in_json(value),
+        _ => false,
+    }
+}
+
+fn without_nul(args: &[Arg]) -> Result<(), StoreError> {
+    if args.iter().any(has_nul) { Err(StoreError::Nul) } else { Ok(()) }
+}
+
 fn whole_micros(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
@@ -172,6 +194,7 @@ fn unbindable(error: sqlx::error::BoxDynError) -> StoreError {
 
 /// The arguments as PostgreSQL takes them.
 pub(super) fn for_postgres(args: &[Arg]) -> Result<PgArguments, StoreError> {
+    without_nul(args)?;
     let mut bound = PgArguments::default();
     bound.reserve(args.len(), 0);
     for arg in args {
@@ -203,6 +226,7 @@ pub(super) fn for_postgres(args: &[Arg]) -> Result<PgArguments, StoreError> {
 
 /// The arguments as SQLite takes them.
 pub(super) fn for_sqlite(args: &[Arg]) -> Result<SqliteArguments, StoreError> {
+    without_nul(args)?;
     let mut bound = SqliteArguments::default();
     for arg in args {
         match arg {

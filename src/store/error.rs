@@ -32,6 +32,9 @@ pub enum StoreError {
         /// The epoch in the database.
         current: i64,
     },
+    /// A text has the character NUL, which PostgreSQL keeps nowhere: it is refused in front of either database. Terminal.
+    #[error("a text can't hold the character NUL")]
+    Nul,
     /// The address, a value or a column does not fit what was asked for. Terminal.
     #[error("{0}")]
     Invalid(String),
@@ -79,8 +82,9 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> StoreError {
 /// Whether a code names a state that passes: connection lost, server starting or stopping, full, deadlock, busy.
 fn passes(code: &str) -> bool {
     if code.len() == 5 {
+        // 25P03: the transaction lay idle for too long, and the server ended it.
         let by_class = ["08", "53", "57P"].iter().any(|class| code.starts_with(class));
-        return by_class || matches!(code, "40001" | "40P01" | "55P03");
+        return by_class || matches!(code, "25P03" | "40001" | "40P01" | "55P03");
     }
     // SQLite: the low byte of an extended code is BUSY (5), LOCKED (6), IOERR (10) or FULL (13), or the file was moved (READONLY_DBMOVED).
     code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13) || code == 1032)

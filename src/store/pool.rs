@@ -20,6 +20,16 @@ const POSTGRES_CONNECTIONS: u32 = 10;
 const SQLITE_READERS: u32 = 4;
 /// How long a call waits for a connection before it says that the database is not available.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What a server does about a client that vanished in the middle of a transaction (a machine that lost its power says no goodbye): within about half
+/// a minute it ends the session, and its locks go. A statement that runs for long, a bulk load too, is not idle. What stands in the address of the
+/// database under `options` wins; through a Unix socket the server takes the `tcp_` ones and does nothing with them.
+const FOR_WHO_VANISHES: [(&str, &str); 5] = [
+    ("idle_in_transaction_session_timeout", "30s"),
+    ("tcp_keepalives_idle", "10s"),
+    ("tcp_keepalives_interval", "5s"),
+    ("tcp_keepalives_count", "4"),
+    ("tcp_user_timeout", "30s"),
+];
 /// How long a write waits for its turn on SQLite: a bulk load may be before it.
 const TURN: Duration = Duration::from_secs(30);
 
@@ -291,6 +301,8 @@ where
 async fn open_postgres(url: &str) -> Result<Store, StoreError> {
     let (url, schema) = without_schema(url)?;
     let mut options = PgConnectOptions::from_str(&url)?.application_name("betagate");
+    let said = options.get_options().unwrap_or_default().to_owned();
+    options = options.options(FOR_WHO_VANISHES.into_iter().filter(|(name, _)| !said.contains(name)));
     if let Some(schema) = &schema {
         options = options.options([("search_path", schema)]);
     }

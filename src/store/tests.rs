@@ -18,6 +18,47 @@ fn table(store: &Store) -> &'static str {
 }
 
 #[tokio::test]
+async fn a_postgresql_server_ends_the_transaction_of_a_client_that_vanished() {
+    on_each(async |store| {
+        if store.dialect() != Dialect::Postgres {
+            return;
+        }
+        let set = async |name: &str| {
+            let row = store.one("SELECT current_setting($1) AS value", args![name]).await.unwrap();
+            row.get::<String>("value").unwrap()
+        };
+        assert_eq!(set("idle_in_transaction_session_timeout").await, "30s");
+        assert_eq!(set("search_path").await.split('_').next(), Some("test"), "beside the schema");
+        // It is waited for no longer than that, and who was thought dead is told to try again.
+        let mut tx = store.begin().await.unwrap();
+        let pid: i64 = tx.one("SELECT pg_backend_pid()::bigint AS pid", args![]).await.unwrap().get("pid").unwrap();
+        tx.execute("SET LOCAL idle_in_transaction_session_timeout = '50ms'", args![]).await.unwrap();
+        let there = "SELECT count(*) AS n FROM pg_stat_activity WHERE pid = $1";
+        while store.one(there, args![pid]).await.unwrap().get::<i64>("n").unwrap() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let error = tx.execute("SELECT 1", args![]).await.unwrap_err();
+        assert!(error.retryable(), "{error:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_text_with_a_nul_is_refused_by_either_database() {
+    on_each(async |store| {
+        store.execute(table(&store), args![]).await.unwrap();
+        let insert = "INSERT INTO probe (id, t, j) VALUES ($1, $2, $3)";
+        let nul = "a\0b";
+        for (text, body) in [(nul, json!({})), ("", json!({ "of": [nul] })), ("", json!({ nul: 1 }))] {
+            let refused = store.execute(insert, args![Uuid::now_v7(), text, body]).await.unwrap_err();
+            assert_eq!(refused, StoreError::Nul);
+        }
+        assert!(store.all("SELECT id FROM probe", args![]).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn every_kind_of_value_comes_back_as_it_went_in() {
     on_each(async |store| {
         store.execute(table(&store), args![]).await.unwrap();
