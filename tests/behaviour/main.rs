@@ -18,6 +18,7 @@ mod a_history_says_what_would_have_happened;
 mod a_job_answers_by_its_exit_code_or_with_a_number;
 mod a_list_from_elsewhere_becomes_a_cohort;
 mod a_list_is_checked_acknowledged_and_brought_in;
+mod a_note_reaches_whoever_can_be_reached;
 mod a_plan_is_rehearsed_and_nothing_is_changed;
 mod a_program_runs_from_yaml_to_an_ordered_rollback_and_back;
 mod a_pull_request_shows_what_it_would_do;

@@ -127,8 +127,8 @@ impl Post {
         let Some(channel) = program.program.spec.channels.get(channel) else {
             return Err(never(format!("there is no channel {channel}")));
         };
-        let mut receipts = Vec::new();
-        for address in &channel.email {
+        let mut told = Told::default();
+        for (place, address) in (1..).zip(&channel.email) {
             let effect_key = format!("{effect_key}/{address}");
             let mail = Mail {
                 effect_key,
@@ -140,19 +140,32 @@ impl Post {
                 unsubscribe: None,
                 test: false,
             };
-            receipts.push(json!(self.way(program).map_err(later)?.0.deliver(&mail).await?));
+            let answer = match self.way(program) {
+                Ok((way, _)) => way.deliver(&mail).await,
+                Err(why) => Err(later(why)),
+            };
+            told.one(format!("mail {place}"), answer.map(|receipt| json!(receipt)));
         }
         if let Some(webhook) = &channel.webhook {
-            let filled = template.fill(&variables)?;
-            if self.clock.is_demo() {
-                receipts.push(json!({ "way": "none", "reference": "a tour on a fast clock calls no webhook" }));
-                return Ok(json!(receipts));
-            }
-            let note = Note { effect_key: effect_key.to_owned(), title: filled.subject, text: filled.text, at: now };
-            let url = self.address(webhook).map_err(never)?;
-            receipts.push(json!(Webhook::new(url)?.deliver(&note).await?));
+            told.one("webhook".to_owned(), self.post(webhook, effect_key, (&template, &variables), now).await);
         }
-        Ok(json!(receipts))
+        told.all()
+    }
+
+    async fn post(
+        &self,
+        webhook: &Address,
+        effect_key: &str,
+        (template, variables): (&Template, &BTreeMap<String, String>),
+        now: Timestamp,
+    ) -> Result<serde_json::Value, DeliveryError> {
+        let filled = template.fill(variables)?;
+        if self.clock.is_demo() {
+            return Ok(json!({ "way": "none", "reference": "a tour on a fast clock calls no webhook" }));
+        }
+        let note = Note { effect_key: effect_key.to_owned(), title: filled.subject, text: filled.text, at: now };
+        let url = self.address(webhook).map_err(never)?;
+        Ok(json!(Webhook::new(url)?.deliver(&note).await?))
     }
 
     /// The subject of a note.
@@ -201,6 +214,44 @@ impl Post {
             (None, Some(secret)) => secret_in(&self.data, secret),
             (None, None) => Err("the channel has no address".to_owned()),
         }
+    }
+}
+
+/// What came of a note, recipient by recipient: one that is refused keeps it from nobody else.
+#[derive(Default)]
+struct Told {
+    receipts: Vec<serde_json::Value>,
+    /// By their places in the channel: an address stands in no log.
+    failures: Vec<(String, DeliveryError)>,
+}
+
+impl Told {
+    fn one(&mut self, recipient: String, answer: Result<serde_json::Value, DeliveryError>) {
+        match answer {
+            Ok(receipt) => self.receipts.push(receipt),
+            Err(error) => self.failures.push((recipient, error)),
+        }
+    }
+
+    /// Every receipt; else, as one failure, who has none and why. It is tried again while that can help any of them.
+    fn all(self) -> Result<serde_json::Value, DeliveryError> {
+        if self.failures.is_empty() {
+            return Ok(json!(self.receipts));
+        }
+        let (told, of) = (self.receipts.len(), self.receipts.len() + self.failures.len());
+        let why: Vec<String> = self.failures.iter().map(|(who, error)| format!("{who}: {error}")).collect();
+        let reason = format!("{told} of {of} have it; {}", why.join("; "));
+        let after = self.failures.iter().filter_map(|(_, error)| match error {
+            DeliveryError::Later { after, .. } => *after,
+            _ => None,
+        });
+        Err(if self.failures.iter().any(|(_, error)| error.retryable()) {
+            DeliveryError::Later { reason, after: after.max() }
+        } else if self.failures.iter().any(|(_, error)| error.uncertain()) {
+            DeliveryError::Uncertain { reason }
+        } else {
+            never(reason)
+        })
     }
 }
 
