@@ -4,14 +4,14 @@
 //! Must not know: HTTP.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use betagate_core::flags::{Building, CompileProblem, FlagSet, Membership, cohort_key};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::ofrep::{Answers, Counts};
@@ -56,7 +56,8 @@ pub struct FlagsCache {
     process: Process,
     served: ArcSwap<Served>,
     members: ArcSwap<Membership>,
-    /// How far the changes of members were followed; none before they were read the first time.
+    /// How far the changes of members were followed; none before they were read the first time. Held while they are followed: of two at once, the
+    /// one that read less would put its index over the other's, and who came in between would be missing for good.
     position: Mutex<Option<Position>>,
     /// When the database last said what there is, in microseconds.
     heard_at: AtomicI64,
@@ -176,8 +177,8 @@ impl FlagsCache {
     }
 
     async fn refresh_members(&self) -> Result<(), StoreError> {
-        let from = *self.position.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = match from {
+        let mut followed = self.position.lock().await;
+        let since = match *followed {
             Some(from) => members::since(&self.store, from).await?,
             None => Since::Lost,
         };
@@ -200,7 +201,7 @@ impl FlagsCache {
         if let Some(index) = index {
             self.members.store(Arc::new(index));
         }
-        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
+        *followed = Some(position);
         Ok(())
     }
 
@@ -301,5 +302,59 @@ impl Environment {
 
     fn digest(&self) -> u128 {
         xxh3_128(&self.0.borrow())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use futures_util::future::join_all;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::args;
+    use crate::store::testing::on_each;
+
+    async fn join(store: &Store, user: Uuid) {
+        let (now, address) = (Timestamp::UNIX_EPOCH, format!("{user}@example.com"));
+        let mut tx = store.begin().await.unwrap();
+        let insert = "INSERT INTO users (id, email, email_norm, password_hash, is_admin, created_at) VALUES ($1, $2, $2, '', $3, $4)";
+        tx.execute(insert, args![user, &address, false, now]).await.unwrap();
+        let insert = "INSERT INTO cohort_members (program, cohort, user_id, email_norm, joined_at) VALUES ('p', 'c', $1, $2, $3)";
+        tx.execute(insert, args![user, &address, now]).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn nobody_who_came_in_is_lost_between_two_looks_at_once() {
+        on_each(async |store| {
+            let process = Process {
+                id: Uuid::now_v7(),
+                workload: "api".into(),
+                pid: 1,
+                started_at: Timestamp::UNIX_EPOCH,
+                reported_at: Timestamp::UNIX_EPOCH,
+                flag_revision: 0,
+            };
+            let cache = FlagsCache::load(store.clone(), Clock::system(), process).await;
+            let people: Vec<Uuid> = (0..60).map(|_| Uuid::now_v7()).collect();
+            // As after a registration: each looks by itself, and word of it comes too.
+            let each = people.iter().map(|user| {
+                let (store, cache, user) = (store.clone(), cache.clone(), *user);
+                tokio::spawn(async move {
+                    join(&store, user).await;
+                    cache.refresh_members_now().await.unwrap();
+                    let index = cache.members();
+                    assert!(index.of(&user.to_string()).is_some(), "whoever was let in is in");
+                })
+            });
+            for done in join_all(each).await {
+                done.unwrap();
+            }
+            let index = cache.members();
+            let missing = people.iter().filter(|user| index.of(&user.to_string()).is_none());
+            assert_eq!(missing.count(), 0);
+        })
+        .await;
     }
 }
