@@ -1,5 +1,7 @@
 //! Product events: the source of the KPIs. A person sends their own; a service with the scope `events:write` sends anybody's.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use axum::Json;
@@ -79,22 +81,31 @@ async fn send(
             .and_then(|program| program.as_str().map(str::to_owned));
         parsed.push((program, serde_json::from_value::<Event>(event).map_err(|error| wrong(error.to_string()))?));
     }
-    let taken = take_in(&state, parsed).await?;
+    let taken = take_in(&state, own.is_some(), parsed).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": taken.accepted, "duplicates": taken.duplicates }))))
 }
 
-/// All or nothing, each event in its program: as it says, or the one that its person is in.
-async fn take_in(state: &ApiState, parsed: Vec<(Option<String>, Event)>) -> Result<events::Ingested, Problem> {
-    let mut by_program: std::collections::BTreeMap<String, Vec<Event>> = std::collections::BTreeMap::new();
+/// All or nothing, each event in its program: as it says, or the first that its person is in. Who sends their own (`by_person`) can name only a
+/// program that they are in: its KPIs are counted from what its people do.
+async fn take_in(
+    state: &ApiState,
+    by_person: bool,
+    parsed: Vec<(Option<String>, Event)>,
+) -> Result<events::Ingested, Problem> {
+    let wrong = |words: &str| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "event", words);
+    let mut by_program: BTreeMap<String, Vec<Event>> = BTreeMap::new();
+    let mut known: BTreeMap<Uuid, Vec<String>> = BTreeMap::new();
     for (program, event) in parsed {
+        let own = match known.entry(event.user_id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(people::programs(&state.store, event.user_id).await?),
+        };
         let program = match program {
+            Some(program) if by_person && !own.contains(&program) => {
+                return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "you are not in that program"));
+            }
             Some(program) => program,
-            None => match people::memberships(&state.store, event.user_id).await?.first() {
-                Some(member) => member.program.clone(),
-                None => {
-                    return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "event", "its person is in no program"));
-                }
-            },
+            None => own.first().cloned().ok_or_else(|| wrong("its person is in no program"))?,
         };
         by_program.entry(program).or_default().push(event);
     }
@@ -127,9 +138,9 @@ async fn take_in(state: &ApiState, parsed: Vec<(Option<String>, Event)>) -> Resu
 
 /// The zone in which a program's days are counted.
 async fn zone_of(state: &ApiState, program: &str) -> Result<TimeZone, Problem> {
-    let all = status::all_good(&state.store).await?;
-    let good = all.iter().find(|good| good.kind == "Program" && good.name == program);
-    let zone = good.and_then(|good| good.body["spec"]["timeZone"].as_str()).and_then(|zone| TimeZone::get(zone).ok());
+    let good = status::good(&state.store, "Program", program).await?;
+    let zone = good.as_ref().and_then(|good| good.body["spec"]["timeZone"].as_str());
+    let zone = zone.and_then(|zone| TimeZone::get(zone).ok());
     zone.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "not-found", format!("there is no program '{program}'")))
 }
 

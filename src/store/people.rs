@@ -148,6 +148,13 @@ pub async fn memberships(store: &Store, user_id: Uuid) -> Result<Vec<Membership>
     store.all(sql, args![user_id]).await?.iter().map(membership).collect()
 }
 
+/// The programs that a person is in; none once erased.
+pub async fn programs(store: &Store, user_id: Uuid) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT DISTINCT m.program FROM cohort_members m JOIN users u ON u.id = m.user_id
+        WHERE m.user_id = $1 AND u.erased_at IS NULL ORDER BY m.program";
+    store.all(sql, args![user_id]).await?.iter().map(|row| row.get("program")).collect()
+}
+
 /// How many people are in a cohort.
 pub async fn member_count(store: &Store, program: &str, cohort: &str) -> Result<i64, StoreError> {
     let sql = "SELECT count(*) AS people FROM cohort_members WHERE program = $1 AND cohort = $2";

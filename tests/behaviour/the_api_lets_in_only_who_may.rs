@@ -75,6 +75,11 @@ async fn whoever_may_not_is_refused_and_the_record_says_so() {
         let other = json!({ "id": uuid::Uuid::now_v7(), "user_id": uuid::Uuid::now_v7(), "kind": "reaction", "occurred_at": "2026-03-03T08:00:00Z" });
         assert_eq!(beta.post("/v1/events", Some(&tester), &other).await.0, 403, "another person's event");
         assert_eq!(beta.post("/v1/events", Some(&tester), &json!({ "kind": "reaction" })).await.0, 202);
+        let own = json!({ "kind": "reaction", "program": "kruxt" });
+        assert_eq!(beta.post("/v1/events", Some(&tester), &own).await.0, 202);
+        beta.store.execute("DELETE FROM cohort_members", &[]).await.unwrap();
+        let (status, refused) = beta.post("/v1/events", Some(&tester), &own).await;
+        assert_eq!(status, 403, "whoever is in no cohort of a program writes nothing into it: {refused}");
         assert_eq!(beta.post("/v1/events", Some(&tester), &json!({ "kind": "no_such_kind" })).await.0, 422);
         let data = beta.data.display().to_string();
         let made = [
@@ -115,9 +120,41 @@ async fn a_privacy_request_goes_through_the_compliance_queue() {
         let (_, queue) = beta.get("/v1/compliance/queue?program=kruxt", Some(ADMIN)).await;
         assert_eq!(queue["queue"].as_array().unwrap().len(), 1);
         for decision in ["triage", "fulfil"] {
-            assert_eq!(beta.post(&path, Some(ADMIN), &json!({ "decision": decision })).await.0, 200, "{decision}");
+            let (status, told) = beta.post(&path, Some(ADMIN), &json!({ "decision": decision })).await;
+            assert_eq!(status, 200, "{decision}");
+            assert!(!told.to_string().contains(&email), "the copy is for nobody's eyes but the person's: {told}");
         }
         assert_eq!(beta.post(&path, Some(ADMIN), &json!({ "decision": "triage" })).await.0, 409, "it is closed");
+        let own = format!("/v1/privacy/requests/{}", request["id"].as_str().unwrap());
+        let (_, fetched) = beta.get(&own, Some(&tester)).await;
+        assert_eq!(fetched["result"]["account"]["email"], email.as_str(), "{fetched}");
+        let (_, request) = beta.post("/v1/privacy/requests", Some(&tester), &json!({ "kind": "erase" })).await;
+        let path = format!("/v1/compliance/requests/{}", request["id"].as_str().unwrap());
+        for decision in ["triage", "fulfil"] {
+            assert_eq!(beta.post(&path, Some(ADMIN), &json!({ "decision": decision })).await.0, 200, "{decision}");
+        }
+        assert_eq!(beta.get("/me", Some(&tester)).await.0, 401, "the session ended");
+        let login = json!({ "email": email, "password": "a long enough password" });
+        assert_eq!(beta.post("/v1/auth/login", None, &login).await.0, 401, "and there is no account");
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_in_no_program_may_ask_about_their_data_too() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let (email, code) = beta.invitations().remove(0);
+        let tester = beta.register(&email, &code).await.1["accessToken"].as_str().unwrap().to_owned();
+        beta.store.execute("DELETE FROM cohort_members", &[]).await.unwrap();
+        let unknown = json!({ "kind": "export", "program": "no-such-program" });
+        assert_eq!(beta.post("/v1/privacy/requests", Some(&tester), &unknown).await.0, 404);
+        let (status, request) = beta.post("/v1/privacy/requests", Some(&tester), &json!({ "kind": "export" })).await;
+        assert_eq!((status, request["program"].as_str()), (201, Some("kruxt")), "the only one: {request}");
+        let (_, own) = beta.get("/v1/privacy/requests", Some(&tester)).await;
+        assert_eq!(own["requests"].as_array().unwrap().len(), 1);
+        let (_, queue) = beta.get("/v1/compliance/queue", Some(ADMIN)).await;
+        assert_eq!(queue["queue"].as_array().unwrap().len(), 1);
         beta.store.close().await;
     }
 }
