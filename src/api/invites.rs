@@ -85,6 +85,8 @@ async fn create(
         note: &request.note,
         source: Origin::Admin,
     };
+    // Read before the transaction has a connection: nobody who has one waits for another.
+    let until = good_until(&state.store, &cohort, now).await?;
     let mut tx = state.store.begin().await?;
     let made = invites::create(&mut tx, &state.keys, &new, &admin.actor, now).await.map_err(refused)?;
     if let Made::Already(invite) = &made {
@@ -94,7 +96,6 @@ async fn create(
             format!("there is an invite for this address already ({})", invite.state.as_str()),
         ));
     }
-    let until = good_until(&state.store, &cohort, now).await?;
     let rendered = invites::hand_over(&mut tx, &state.keys, made.invite().id, until).await?;
     tx.commit().await?;
     let mut body = shown_invite(made.invite());

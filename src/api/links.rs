@@ -8,10 +8,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::desk::good_until;
+use crate::desk::{good_until, good_until_in};
 use crate::keys::Keys;
 use crate::store::invites::{self, Filter, Invite, InviteError, State};
 use crate::store::{Store, StoreError};
@@ -71,7 +70,9 @@ async fn send_again(store: &Store, keys: &Keys, email: &str, now: Timestamp) -> 
     let mut tx = store.begin().await?;
     let hashed = invites::find_hashed(&mut tx, keys, email).await?;
     for id in &hashed {
-        let until = good_until_of(store, *id, now).await?;
+        // Through the transaction: nobody who has a connection waits for another.
+        let cohort = invites::cohort_of(&mut tx, *id).await?.unwrap_or_default();
+        let until = good_until_in(&mut tx, &cohort, now).await?;
         settled(invites::resend(&mut tx, *id, until, ACTOR, now).await)?;
     }
     tx.commit().await?;
@@ -86,11 +87,6 @@ async fn send_again(store: &Store, keys: &Keys, email: &str, now: Timestamp) -> 
         tx.commit().await?;
     }
     Ok(())
-}
-
-async fn good_until_of(store: &Store, id: Uuid, now: Timestamp) -> Result<Timestamp, StoreError> {
-    let cohort = invites::get(store, id).await?.map(|invite| invite.cohort);
-    good_until(store, &cohort.unwrap_or_default(), now).await
 }
 
 fn settled(sent: Result<Invite, InviteError>) -> Result<(), StoreError> {

@@ -21,6 +21,11 @@ impl Controller {
     pub(super) async fn commit(&mut self, name: &str, decision: Decision, plan: &Plan) -> Result<(), ControllerError> {
         let now = self.settings.clock.now();
         let before = self.programs.get(name).and_then(|state| state.documents.clone()).unwrap_or_default();
+        // Before the transaction has a connection: nobody who has one waits for another.
+        let statuses = match self.programs.get(name).and_then(|state| state.statuses.clone()) {
+            Some(known) => known,
+            None => crate::status::kept(&self.settings.store, name).await?,
+        };
         let moment = |when: &str| format!("commit {}: {when}", about(&decision));
         self.faults.at(|| moment("before")).await;
         let mut tx = self.settings.store.begin().await?;
@@ -31,8 +36,7 @@ impl Controller {
         self.send(&mut tx, name, &decision, now).await?;
         seal(&mut tx, name, &decision).await?;
         tell(&mut tx, name, &decision, now).await?;
-        let state = self.programs.entry(name.to_owned()).or_default();
-        let statuses = crate::status::write(&mut tx, name, &state.statuses, &decision, now).await?;
+        let statuses = crate::status::write(&mut tx, name, &statuses, &decision, now).await?;
         tx.commit().await?;
         self.faults.at(|| moment("after")).await;
         self.tell_events(&decision);
@@ -43,7 +47,7 @@ impl Controller {
     fn keep(&mut self, name: &str, documents: Vec<Document>, statuses: BTreeMap<String, String>, decision: Decision) {
         let state: &mut ProgramState = self.programs.entry(name.to_owned()).or_default();
         state.documents = Some(documents);
-        state.statuses = statuses;
+        state.statuses = Some(statuses);
         state.decision = Some(decision);
         self.decided += 1;
     }
@@ -121,7 +125,7 @@ impl Controller {
         let capacity = match spec {
             Some(spec) => spec.capacity.and_then(|capacity| i64::try_from(capacity).ok()),
             // Its document is gone: nobody who waits for a seat gets one for that.
-            None => invites::cohort_state(&self.settings.store, name, cohort).await?.and_then(|known| known.capacity),
+            None => invites::capacity_in(tx, name, cohort).await?,
         };
         let wanted = invites::CohortState {
             program: name.to_owned(),
@@ -151,7 +155,7 @@ impl Controller {
             |other: &String| other != name && self.programs.get(other).is_none_or(|state| state.decision.is_none());
         let programs = self.built.iter().flat_map(|built| built.desired.programs.keys());
         let undecided: Vec<&String> = programs.filter(|other| undecided(other)).collect();
-        let newest = flags::newest(&self.settings.store).await?;
+        let newest = flags::newest_in(tx).await?;
         if !undecided.is_empty()
             && let Some(newest) = &newest
         {

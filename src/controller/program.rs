@@ -21,8 +21,8 @@ pub struct ProgramState {
     pub plan: Plan,
     /// When each check was measured last, and what came of it.
     pub(super) measured: BTreeMap<(String, String), (Timestamp, Reading)>,
-    /// The statuses that were written last, by `Kind/name`.
-    pub(super) statuses: BTreeMap<String, String>,
+    /// The statuses that were written last, by `Kind/name`; none before the first decision of this process.
+    pub(super) statuses: Option<BTreeMap<String, String>>,
     /// The lists that are in the database, as they were seen.
     pub(super) lists: BTreeMap<String, String>,
     /// The last probe of each route group.

@@ -2,6 +2,8 @@
 //!
 //! The declared one wins where a recorded one has its name. An open incident whose document is removed stays open.
 
+use std::collections::BTreeSet;
+
 use betagate_core::desired::ProgramDesired;
 use betagate_core::resources::Edge;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
@@ -62,6 +64,7 @@ async fn record_program(
         program.rollouts.iter().map(|(rollout, resource)| ("Rollout", rollout, serde_json::to_value(&resource.spec)));
     let cohorts =
         program.cohorts.iter().map(|(cohort, resource)| ("Cohort", cohort, serde_json::to_value(&resource.spec)));
+    let mut kept = BTreeSet::from([("Program".to_owned(), name.clone())]);
     for (kind, own_name, body) in gates.chain(rollouts).chain(cohorts) {
         let good = status::LastGood {
             kind: kind.to_owned(),
@@ -72,7 +75,9 @@ async fn record_program(
             accepted_at: now,
         };
         status::keep_good(tx, &good).await?;
+        kept.insert((good.kind, good.name));
     }
+    status::keep_only(tx, &name, &kept).await?;
     crate::store::events::set_first_day(tx, &name, zone, crate::store::events::day_number(day0)).await
 }
 

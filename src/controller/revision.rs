@@ -3,16 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use betagate_core::decide::RunMemory;
 use betagate_core::desired::error::{Position, Problem, sorted};
 use betagate_core::desired::{BuildOptions, Built, Revision, survey};
 use secrecy::SecretString;
 use serde_json::json;
 
 use super::commit::ACTOR;
-use super::{Controller, ControllerError};
+use super::{Controller, ControllerError, remembered};
 use crate::source::{Snapshot, is_document};
 use crate::store::status::{self, SourceState};
-use crate::store::{invites, leadership};
+use crate::store::{invites, leadership, memory};
 
 /// The name of the one source of a controller, in the store.
 const SOURCE: &str = "main";
@@ -110,6 +111,7 @@ impl Controller {
             self.snapshot = Some(snapshot);
         }
         self.close_gone_programs().await?;
+        self.forget_gone_programs().await?;
         let revision = self.built.as_ref().map(|built| built.desired.revision.id.clone());
         self.record_source(revision).await
     }
@@ -154,6 +156,28 @@ impl Controller {
             let closed = invites::close_all(&mut tx, &program, ACTOR, now).await?;
             tx.commit().await?;
             tracing::warn!(%program, closed, "the program's documents are gone: its cohorts were closed");
+        }
+        Ok(())
+    }
+
+    /// Forgets the statuses and accepted documents of programs that the revision has no more: nobody is asked to choose between a program and one
+    /// that is gone. One with a rollback in force is kept as it is until that is lifted.
+    async fn forget_gone_programs(&mut self) -> Result<(), ControllerError> {
+        let Some(built) = self.built.as_ref().filter(|_| self.has_programs()) else { return Ok(()) };
+        let known = status::programs(&self.settings.store).await?;
+        for program in known.into_iter().filter(|program| !built.desired.programs.contains_key(program)) {
+            let documents = memory::load(&self.settings.store, &program).await?;
+            if remembered::read(&program, &documents)?.runs.values().any(RunMemory::in_force) {
+                continue;
+            }
+            let mut tx = self.settings.store.begin().await?;
+            leadership::fence(&mut tx, self.epoch).await?;
+            status::forget_program(&mut tx, &program).await?;
+            tx.commit().await?;
+            // Should its documents come back, everything is written again.
+            if let Some(state) = self.programs.get_mut(&program) {
+                (state.statuses, state.recorded) = (None, None);
+            }
         }
         Ok(())
     }

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::{Desk, DeskError};
 use crate::keys::Keys;
 use crate::store::invites::{self, Filter, Invite, InviteError, NewInvite, Origin, Revocation, State};
-use crate::store::{Store, StoreError, status};
+use crate::store::status::{self, LastGood};
+use crate::store::{Store, StoreError, Tx};
 
 /// How long a code works where the cohort's document does not say.
 const GOOD_FOR: Span = Span::seconds(14 * 86_400);
@@ -50,9 +51,10 @@ impl Desk<'_> {
             note,
             source: Origin::Admin,
         };
+        // Read before the transaction has a connection: nobody who has one waits for another.
+        let until = good_until(self.store, cohort, self.now).await?;
         let mut tx = self.store.begin().await?;
         let made = invites::create(&mut tx, keys, &new, &self.actor(by), self.now).await.map_err(refused)?;
-        let until = good_until(self.store, cohort, self.now).await?;
         let rendered = invites::hand_over(&mut tx, keys, made.invite().id, until).await?;
         tx.commit().await?;
         let mut body = shown(made.invite());
@@ -157,9 +159,20 @@ impl Desk<'_> {
 /// # Errors
 /// The database's.
 pub async fn good_until(store: &Store, cohort: &str, now: Timestamp) -> Result<Timestamp, StoreError> {
-    let good = status::good(store, Kind::Cohort.name(), cohort).await?;
-    let said = good.and_then(|good| good.body["invites"]["expireAfter"].as_str()?.parse::<Span>().ok());
-    Ok(said.unwrap_or(GOOD_FOR).after(now))
+    Ok(until(status::good(store, Kind::Cohort.name(), cohort).await?.as_ref(), now))
+}
+
+/// The same, as a transaction sees it.
+///
+/// # Errors
+/// The database's.
+pub async fn good_until_in(tx: &mut Tx, cohort: &str, now: Timestamp) -> Result<Timestamp, StoreError> {
+    Ok(until(status::good_in(tx, Kind::Cohort.name(), cohort).await?.as_ref(), now))
+}
+
+fn until(cohort: Option<&LastGood>, now: Timestamp) -> Timestamp {
+    let said = cohort.and_then(|good| good.body["invites"]["expireAfter"].as_str()?.parse::<Span>().ok());
+    said.unwrap_or(GOOD_FOR).after(now)
 }
 
 /// The state that a word names.

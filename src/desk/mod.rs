@@ -13,7 +13,7 @@ mod marks;
 mod names;
 mod stand;
 pub use codes::{shown as shown_code, told as told_code};
-pub use invites::{good_until, shown as shown_invite, state as state_of_invite};
+pub use invites::{good_until, good_until_in, shown as shown_invite, state as state_of_invite};
 pub use mail::with_mail;
 pub use stand::number;
 mod words;

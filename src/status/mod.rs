@@ -5,4 +5,4 @@
 pub mod cluster;
 mod record;
 
-pub use record::write;
+pub use record::{kept, write};

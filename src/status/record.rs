@@ -9,9 +9,18 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::store::{
-    StoreError, Tx,
-    status::{ResourceStatus, put, remove},
+    Store, StoreError, Tx,
+    status::{ResourceStatus, of_program, put, remove},
 };
+
+/// The statuses that are kept of a program, as [`write`] compares them: what an earlier process wrote is taken away like any other.
+///
+/// # Errors
+/// The database's.
+pub async fn kept(store: &Store, program: &str) -> Result<BTreeMap<String, String>, StoreError> {
+    let kept = of_program(store, program).await?;
+    Ok(kept.into_iter().map(|one| (format!("{}/{}", one.kind, one.name), one.status.to_string())).collect())
+}
 
 /// Writes the statuses that differ from `before` (the last ones, by `Kind/name`, as text), takes away those of objects that are gone, and
 /// gives the new ones. A status carries no time of its own, so that a state that stays the same writes nothing.
@@ -45,7 +54,7 @@ pub async fn write(
     }
     for gone in before.keys().filter(|object| !after.contains_key(*object)) {
         if let Some((kind, name)) = gone.split_once('/') {
-            remove(tx, kind, name).await?;
+            remove(tx, program, kind, name).await?;
         }
     }
     Ok(after)

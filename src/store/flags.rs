@@ -85,6 +85,12 @@ pub async fn newest(store: &Store) -> Result<Option<Snapshot>, StoreError> {
     store.opt(sql, args![]).await?.as_ref().map(snapshot).transpose()
 }
 
+/// The newest snapshot, as a transaction sees it.
+pub async fn newest_in(tx: &mut Tx) -> Result<Option<Snapshot>, StoreError> {
+    let sql = "SELECT * FROM flag_snapshots ORDER BY revision DESC LIMIT 1";
+    tx.opt(sql, args![]).await?.as_ref().map(snapshot).transpose()
+}
+
 /// The published definition of one flag, as this transaction sees it.
 pub async fn definition_in(tx: &mut Tx, key: &str) -> Result<Option<Value>, StoreError> {
     let sql = "SELECT body FROM flag_snapshots ORDER BY revision DESC LIMIT 1";

@@ -2,6 +2,8 @@
 //!
 //! Must not know: what a status or a document says.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -63,9 +65,29 @@ pub async fn put(tx: &mut Tx, status: &ResourceStatus) -> Result<bool, StoreErro
     Ok(tx.execute(upsert, args![kind, name, program, status, *updated_at]).await? > 0)
 }
 
-/// Forgets a resource's status.
-pub async fn remove(tx: &mut Tx, kind: &str, name: &str) -> Result<bool, StoreError> {
-    Ok(tx.execute("DELETE FROM resource_status WHERE kind = $1 AND name = $2", args![kind, name]).await? > 0)
+/// Forgets the status of a program's resource. One of that name that belongs to another program by now keeps its own.
+pub async fn remove(tx: &mut Tx, program: &str, kind: &str, name: &str) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM resource_status WHERE kind = $1 AND name = $2 AND program = $3";
+    Ok(tx.execute(sql, args![kind, name, program]).await? > 0)
+}
+
+/// The statuses of a program's resources, by kind and name.
+pub async fn of_program(store: &Store, program: &str) -> Result<Vec<ResourceStatus>, StoreError> {
+    let sql = "SELECT * FROM resource_status WHERE program = $1 ORDER BY kind, name";
+    store.all(sql, args![program]).await?.iter().map(status).collect()
+}
+
+/// The programs of which a status or an accepted document is kept.
+pub async fn programs(store: &Store) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT program FROM last_good UNION SELECT program FROM resource_status ORDER BY program";
+    store.all(sql, args![]).await?.iter().map(|row| row.get("program")).collect()
+}
+
+/// Forgets what is kept of a program that is gone: statuses and accepted documents.
+pub async fn forget_program(tx: &mut Tx, program: &str) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM resource_status WHERE program = $1", args![program]).await?;
+    tx.execute("DELETE FROM last_good WHERE program = $1", args![program]).await?;
+    Ok(())
 }
 
 /// A resource's status.
@@ -91,9 +113,17 @@ pub async fn keep_good(tx: &mut Tx, good: &LastGood) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Forgets the last accepted document of a resource that is gone.
-pub async fn drop_good(tx: &mut Tx, kind: &str, name: &str) -> Result<bool, StoreError> {
-    Ok(tx.execute("DELETE FROM last_good WHERE kind = $1 AND name = $2", args![kind, name]).await? > 0)
+/// Forgets the accepted documents of a program that are none of `kept`, by kind and name: their resources are gone. Says how many.
+pub async fn keep_only(tx: &mut Tx, program: &str, kept: &BTreeSet<(String, String)>) -> Result<u64, StoreError> {
+    let mut forgotten = 0;
+    for row in tx.all("SELECT kind, name FROM last_good WHERE program = $1", args![program]).await? {
+        let known: (String, String) = (row.get("kind")?, row.get("name")?);
+        if !kept.contains(&known) {
+            let sql = "DELETE FROM last_good WHERE kind = $1 AND name = $2 AND program = $3";
+            forgotten += tx.execute(sql, args![&known.0, &known.1, program]).await?;
+        }
+    }
+    Ok(forgotten)
 }
 
 /// The last accepted documents, by kind and name.
@@ -105,6 +135,12 @@ pub async fn all_good(store: &Store) -> Result<Vec<LastGood>, StoreError> {
 pub async fn good(store: &Store, kind: &str, name: &str) -> Result<Option<LastGood>, StoreError> {
     let sql = "SELECT * FROM last_good WHERE kind = $1 AND name = $2";
     store.opt(sql, args![kind, name]).await?.as_ref().map(last_good).transpose()
+}
+
+/// The same, as a transaction sees it.
+pub async fn good_in(tx: &mut Tx, kind: &str, name: &str) -> Result<Option<LastGood>, StoreError> {
+    let sql = "SELECT * FROM last_good WHERE kind = $1 AND name = $2";
+    tx.opt(sql, args![kind, name]).await?.as_ref().map(last_good).transpose()
 }
 
 fn last_good(row: &Row) -> Result<LastGood, StoreError> {
@@ -186,7 +222,8 @@ mod tests {
             assert_eq!(list(&store, None).await.unwrap(), [one]);
             assert!(list(&store, Some("Flag")).await.unwrap().is_empty());
             let mut tx = store.begin().await.unwrap();
-            assert!(remove(&mut tx, "Gate", "weekly").await.unwrap());
+            assert!(!remove(&mut tx, "another", "Gate", "weekly").await.unwrap(), "it is another program's");
+            assert!(remove(&mut tx, "kruxt", "Gate", "weekly").await.unwrap());
         })
         .await;
     }
@@ -217,7 +254,10 @@ mod tests {
                 assert_eq!(sources(&store).await.unwrap(), [source]);
             }
             let mut tx = store.begin().await.unwrap();
-            assert!(drop_good(&mut tx, "Cohort", "pavia").await.unwrap());
+            let same = BTreeSet::from([("Cohort".to_owned(), "pavia".to_owned())]);
+            assert_eq!(keep_only(&mut tx, "kruxt", &same).await.unwrap(), 0);
+            assert_eq!(keep_only(&mut tx, "another", &BTreeSet::new()).await.unwrap(), 0);
+            assert_eq!(keep_only(&mut tx, "kruxt", &BTreeSet::new()).await.unwrap(), 1);
         })
         .await;
     }

@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::support::beta::{ALERTMANAGER_SECRET, Beta, PAGERDUTY_SECRET};
+use crate::support::beta::{ADMIN, ALERTMANAGER_SECRET, Beta, PAGERDUTY_SECRET};
 use crate::support::small::{rows, small};
 use crate::support::{TestRepo, databases, free_port};
 
@@ -83,8 +83,8 @@ async fn an_alert_opens_one_incident_pulls_back_after_thirty_minutes_and_closes_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_not_understood_is_refused_whole_and_what_is_to_be_ignored_is() {
-    for db in databases().into_iter().take(1) {
+async fn an_alert_that_is_not_understood_is_refused_by_itself_and_what_is_to_be_ignored_opens_nothing() {
+    for db in databases() {
         let repo = repo();
         repo.replace(
             "manifests/program.yaml",
@@ -100,19 +100,58 @@ async fn what_is_not_understood_is_refused_whole_and_what_is_to_be_ignored_is() 
         let mut two = with("big");
         let mut broken = two["alerts"][0].clone();
         broken["fingerprint"] = json!("../x");
-        two["alerts"].as_array_mut().unwrap().push(broken);
-        assert_eq!(tell(&beta, &two).await.0, 400);
-        for broken in [json!({}), json!({ "alerts": [{}] }), json!([]), json!("x")] {
+        two["alerts"].as_array_mut().unwrap().splice(0..0, [json!({}), broken]);
+        for broken in [json!({}), json!([]), json!("x")] {
             assert_eq!(tell(&beta, &broken).await.0, 400, "{broken}");
         }
-        assert!(incidents::list(&beta.store, "small", None).await.unwrap().is_empty(), "all or nothing");
-        assert_eq!(tell(&beta, &with("big")).await, (200, json!({ "opened": 1 })));
+        assert!(incidents::list(&beta.store, "small", None).await.unwrap().is_empty());
+        assert_eq!(tell(&beta, &two).await, (200, json!({ "opened": 1, "refused": 2 })), "the good one counts");
+        let object = Some("POST /hooks/alertmanager".to_owned());
+        let log = audit::list(&beta.store, &audit::Filter { object, ..Default::default() }).await.unwrap();
+        let places = |kept: &audit::Kept| {
+            kept.entry.detail["first"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| one["alert"].as_u64().unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((log.len(), places(&log[0])), (1, vec![1, 2]), "and the record says which were not understood");
+        // What was opened before the word was to be ignored is over when it is over.
+        let over = notification("resolved", "2026-03-10T08:59:00Z", "2026-03-10T08:59:30Z", "ticket");
+        assert_eq!(tell(&beta, &over).await, (200, json!({ "closed": 1 })));
+        let again = notification("firing", "2026-03-10T08:59:45Z", OPEN, "big");
+        assert_eq!(tell(&beta, &again).await, (200, json!({ "reopened": 1 })));
         assert_eq!(incidents::list_open(&beta.store, "small").await.unwrap()[0].severity, "sev-2");
         let elsewhere = beta.post("/hooks/alertmanager?program=other", Some(ALERTMANAGER_SECRET), &with("big")).await;
         assert_eq!(elsewhere.0, 400);
         // Alertmanager can also come with a user's password.
         let basic = beta.request("POST", "/hooks/alertmanager").basic_auth("am", Some(ALERTMANAGER_SECRET));
         assert_eq!(basic.json(&with("big")).send().await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_is_gone_stands_in_no_alerts_way() {
+    for db in databases() {
+        let repo = repo();
+        let other = "apiVersion: betagate.dev/v1alpha1\nkind: Program\nmetadata: { name: other }\nspec: { timeZone: Europe/Rome }\n---\n\
+             apiVersion: betagate.dev/v1alpha1\nkind: Gate\nmetadata: { name: its-gate }\nspec:\n  program: other\n  \
+             checks:\n    - { name: said, signoff: { from: [founder] } }\n";
+        repo.write("manifests/other.yaml", &other.replace("Europe/Rome }", "Europe/Rome, people: { founder: {} } }"));
+        let mut beta = Beta::start(&db, repo, "2026-03-10T09:00:00Z").await;
+        beta.pass().await;
+        assert!(beta.controller.problems().is_empty(), "{:?}", beta.controller.problems());
+        let fires = notification("firing", "2026-03-10T09:00:00Z", OPEN, "critical");
+        assert_eq!(tell(&beta, &fires).await, (200, json!({ "refused": 1 })), "of which program?");
+        let gates = |body: Value| body.to_string().contains("its-gate");
+        assert!(gates(beta.get("/v1/admin/status", Some(ADMIN)).await.1));
+        beta.repo.remove("manifests/other.yaml");
+        // By another process, which remembers nothing of what the first one wrote.
+        beta.restart_controller().await;
+        beta.pass().await;
+        assert!(!gates(beta.get("/v1/admin/status", Some(ADMIN)).await.1), "its statuses are gone with it");
+        assert_eq!(tell(&beta, &fires).await, (200, json!({ "opened": 1 })));
     }
 }
 

@@ -35,6 +35,21 @@ async fn actions(beta: &Beta, object: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_invites_at_once_wait_for_each_other_and_for_no_second_connection() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let people: Vec<Value> = (0..30)
+            .map(|n| json!({ "email": format!("many-{n}@example.com"), "program": "kruxt", "cohort": "pavia" }))
+            .collect();
+        let asked = people.iter().map(|person| beta.post("/v1/admin/invites", Some(ADMIN), person));
+        for (status, made) in futures_util::future::join_all(asked).await {
+            assert_eq!(status, 201, "{} {made}", db.name);
+        }
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resent_invite_has_a_new_code_and_the_older_one_stops_working() {
     for db in databases() {
         let mut beta = open(&db).await;

@@ -67,6 +67,12 @@ pub async fn cohort_state(store: &Store, program: &str, cohort: &str) -> Result<
     store.opt(&sql, args![program, cohort]).await?.as_ref().map(read).transpose()
 }
 
+/// A cohort's capacity as a transaction sees it; none when it is not known, or has none.
+pub async fn capacity_in(tx: &mut Tx, program: &str, cohort: &str) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT capacity FROM cohort_state WHERE program = $1 AND cohort = $2 AND gone_at IS NULL";
+    Ok(tx.opt(sql, args![program, cohort]).await?.map(|row| row.get("capacity")).transpose()?.flatten())
+}
+
 /// Every cohort of a program that has a document, or whose invites still wait to be taken back.
 pub async fn cohorts(store: &Store, program: &str) -> Result<Vec<CohortState>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM cohort_state WHERE program = $1 AND gone_at IS NULL ORDER BY cohort");

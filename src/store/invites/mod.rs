@@ -32,7 +32,9 @@ mod shared_tests;
 mod tests;
 
 pub use bounces::{About, Returned, returned, unsubscribe};
-pub use cohorts::{CohortState, close_all, cohort_state, cohorts, open_cohorts, open_programs, promote, set_cohort};
+pub use cohorts::{
+    CohortState, capacity_in, close_all, cohort_state, cohorts, open_cohorts, open_programs, promote, set_cohort,
+};
 pub use declared::declare;
 pub use funnel::{Arrival, Funnel, Funnels, arrival, funnels};
 pub use hashed::find_hashed;
@@ -228,6 +230,12 @@ const COLUMNS: &str =
 pub async fn get(store: &Store, id: Uuid) -> Result<Option<Invite>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM beta_invites WHERE id = $1");
     store.opt(&sql, args![id]).await?.as_ref().map(invite).transpose()
+}
+
+/// The cohort that an invite is for.
+pub async fn cohort_of(tx: &mut Tx, id: Uuid) -> Result<Option<String>, StoreError> {
+    let row = tx.opt("SELECT cohort FROM beta_invites WHERE id = $1", args![id]).await?;
+    row.map(|row| row.get("cohort")).transpose()
 }
 
 /// Reads an invite and keeps others from changing it until the transaction ends.

@@ -116,13 +116,13 @@ async fn badges_breaches_and_figures_follow_the_clock() {
 }
 
 /// A cohort, with the rules by which it compares addresses.
-async fn cohort(store: &Store, name: &str, ignore_dots: bool) {
+async fn cohort(store: &Store, name: &str, ignore_plus: bool) {
     let state = CohortState {
         program: "p".into(),
         cohort: name.into(),
         open: true,
         capacity: None,
-        addresses: AddressRules { ignore_dots, ignore_plus: false },
+        addresses: AddressRules { ignore_dots: false, ignore_plus },
         list_digest: None,
         rows: 0,
     };
@@ -149,17 +149,17 @@ async fn invite(store: &Store, cohort: &str, email: &str) -> Result<Uuid, invite
     Ok(made.invite().id)
 }
 
-/// Someone who came in with an invite to `plain`, did something, and has an unused invite to `dotless`.
+/// Someone who came in with an invite to `plain`, did something, and has an unused invite to `plusless`.
 async fn ann(store: &Store) -> Uuid {
     cohort(store, "plain", false).await;
-    cohort(store, "dotless", true).await;
-    let id = invite(store, "plain", "Ann.B@example.com").await.unwrap();
-    invite(store, "dotless", "annb@example.com").await.unwrap();
+    cohort(store, "plusless", true).await;
+    let id = invite(store, "plain", "Ann+Gym@example.com").await.unwrap();
+    invite(store, "plusless", "ann@example.com").await.unwrap();
     let mut tx = store.begin().await.unwrap();
     let until = start() + days(7);
     let code = invites::render(&mut tx, &keys(), id, until, start()).await.unwrap().unwrap().code.reveal();
     tx.commit().await.unwrap();
-    let user = invites::redeem(store, &keys(), &code, "Ann.B@example.com", "hash", start()).await.unwrap().user_id;
+    let user = invites::redeem(store, &keys(), &code, "Ann+Gym@example.com", "hash", start()).await.unwrap().user_id;
     let did = serde_json::json!({ "id": Uuid::now_v7(), "user_id": user, "kind": "comment", "occurred_at": start() });
     let mut tx = store.begin().await.unwrap();
     let did = vec![serde_json::from_value(did).unwrap()];
@@ -182,7 +182,7 @@ async fn a_fulfilled_export_holds_what_is_kept_of_the_person_until_it_is_old() {
     on_each(async |store| {
         let user = ann(&store).await;
         let copy = fulfilled(&store, user, RequestKind::Export).await.result.unwrap();
-        assert_eq!(copy["account"]["email"], "Ann.B@example.com");
+        assert_eq!(copy["account"]["email"], "Ann+Gym@example.com");
         assert_eq!(copy["memberships"][0]["cohort"], "plain");
         assert_eq!(copy["invites"].as_array().unwrap().len(), 2, "also the one in the other cohort's spelling: {copy}");
         assert_eq!(
@@ -202,18 +202,18 @@ async fn a_fulfilled_export_holds_what_is_kept_of_the_person_until_it_is_old() {
 async fn a_fulfilled_erasure_erases_the_person_in_every_spelling_and_nobody_else() {
     on_each(async |store| {
         let user = ann(&store).await;
-        // Where dots count this is another person.
-        let other = invite(&store, "plain", "annb@example.com").await.unwrap();
+        // Where what follows a + counts this is another person.
+        let other = invite(&store, "plain", "ann@example.com").await.unwrap();
         let copy = fulfilled(&store, user, RequestKind::Export).await;
         fulfilled(&store, user, RequestKind::Erase).await;
-        assert!(people::by_email(&store, "ann.b@example.com").await.unwrap().is_none());
+        assert!(people::by_email(&store, "ann+gym@example.com").await.unwrap().is_none());
         let mut tx = store.begin().await.unwrap();
         assert!(events::of_person(&mut tx, user).await.unwrap().is_empty());
         drop(tx);
         assert_eq!(super::get(&store, copy.id).await.unwrap().unwrap().result, None, "the copy of before went too");
         let left = store.all("SELECT id, email FROM beta_invites WHERE email IS NOT NULL", args![]).await.unwrap();
         assert_eq!(left.iter().map(|row| row.get::<Uuid>("id").unwrap()).collect::<Vec<_>>(), [other]);
-        for (cohort, email) in [("plain", "ann.b@example.com"), ("dotless", "an.nb@example.com")] {
+        for (cohort, email) in [("plain", "ann+gym@example.com"), ("plusless", "ann+again@example.com")] {
             assert_eq!(invite(&store, cohort, email).await.unwrap_err(), invites::InviteError::Erased, "{cohort}");
         }
     })
@@ -228,7 +228,7 @@ async fn every_decision_about_a_request_is_an_audit_entry_without_an_address() {
         let other = submit(&store, Uuid::now_v7(), "g", RequestKind::Export, start()).await;
         let mut tx = store.begin().await.unwrap();
         super::triage(&mut tx, other.id, "ops", start()).await.unwrap();
-        super::reject(&mut tx, other.id, "ops", "ann.b@example.com asked twice", start()).await.unwrap();
+        super::reject(&mut tx, other.id, "ops", "ann+gym@example.com asked twice", start()).await.unwrap();
         tx.commit().await.unwrap();
         let of = async |id: Uuid| {
             let object = Some(format!("privacy-request/{id}"));
