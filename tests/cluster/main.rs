@@ -6,8 +6,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod a_namespace_is_followed;
 mod flags_are_taken_over_from_a_cluster;
+mod namespace;
 mod the_api_server_and_the_validator_agree;
+mod the_lease_says_who_leads;
+mod wire;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
