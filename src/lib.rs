@@ -27,6 +27,7 @@
 //! | how a flag is evaluated, and why | `core/flags/` |
 //! | definitions of other flag servers | `core/import/` |
 //! | rules of lists, addresses and codes | `core/cohort/` |
+//! | reference rows: tables, files, differences | `core/dataset/`; bringing them in and undoing: `apply/datasets.rs`, when: `controller/datasets.rs` |
 //! | a table, a query | `store/`, `migrations/` |
 //! | a resource of a cluster as a document | `source/cluster/`; which of them count: `core/desired/settle.rs`, `controller/settle.rs` |
 //! | a status in a resource, an event, a Rollback resource | `status/cluster/`; what they say: `controller/told.rs` |

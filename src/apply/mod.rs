@@ -2,6 +2,7 @@
 //!
 //! Must not know: why an action is wanted.
 
+pub mod datasets;
 pub mod documents;
 pub mod machine;
 pub mod processes;

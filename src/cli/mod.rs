@@ -11,6 +11,7 @@ mod board;
 mod common;
 mod controller;
 mod crd;
+mod dataset;
 mod documents;
 mod flag;
 mod flag_explain;
@@ -85,6 +86,7 @@ enum Command {
     Invite(invite::Invite),
     Flag(flag::Flag),
     Import(import::Import),
+    Dataset(dataset::Dataset),
     Audit(record::Audit),
     Admin(people::Admin),
     Backup(record::Backup),
@@ -167,6 +169,7 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
         Command::Invite(invite) => invite.run().await,
         Command::Flag(flag) => flag.run().await,
         Command::Import(import) => import.run().await,
+        Command::Dataset(dataset) => dataset.run().await,
         Command::Audit(audit) => audit.run().await,
         Command::Admin(admin) => admin.run().await,
         Command::Backup(backup) => backup.run().await,

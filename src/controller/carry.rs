@@ -38,6 +38,7 @@ impl Controller {
         let opened: Vec<String> = opened.map(|(cohort, _)| cohort.clone()).collect();
         let lists = self.changed_lists(name, opened, &readings, day0).await?;
         let gone = self.gone_cohorts(name, &readings, day0).await?;
+        let datasets = self.changed_datasets(name, &mut decision, &readings, day0).await?;
         self.tell_waiting_lists(name, &mut decision);
         self.tell_gone_cohorts(name, &mut decision);
         let mut observed = self.observed(name).await?;
@@ -49,19 +50,22 @@ impl Controller {
         observed.workloads.retain(|workload, _| workloads.contains_key(workload));
         observed.lists = self.list_deltas(name, &lists);
         observed.capacities = capacities;
+        observed.datasets.clone_from(&datasets);
         let plan = plan(&decision.effective, &workloads, &observed);
         let changed = decision.memory != remembered || !decision.sealed.is_empty();
         let again = [decision.look_again_at, measured_again].into_iter().flatten().min();
         if changed || !plan.is_empty() || !decision.messages.is_empty() || self.must_tell(name, &decision) {
             self.commit(name, decision, &plan).await?;
         }
+        let undone = self.undo_datasets(name, &plan).await?;
         self.take_back(name, gone).await?;
         self.bring_in(name, lists).await?;
+        let brought = self.bring_datasets_in(name, &datasets).await?;
         self.dispatch(name).await?;
         if let Some(state) = self.programs.get_mut(name) {
             state.plan = plan;
         }
-        Ok((changed, again))
+        Ok((changed || undone || brought, again))
     }
 
     /// Whether the first decision of this controller, or a state that changed by the clock alone, is still to be written.

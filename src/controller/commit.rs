@@ -94,6 +94,8 @@ impl Controller {
                     self.set_cohort(tx, name, cohort, open, now).await?;
                 }
                 Action::SetFlag { .. } => flags_change = true,
+                // In transactions of their own, after this one.
+                Action::SyncDataset { .. } | Action::RestoreDataset { .. } => continue,
                 Action::SyncList { .. } | Action::SetWorkload { .. } | Action::StopWorkload { .. } => continue,
             }
             let detail = serde_json::to_value(action).unwrap_or_default();

@@ -5,6 +5,7 @@
 mod calendar;
 mod carry;
 mod commit;
+mod datasets;
 mod dispatch;
 mod faults;
 mod jobs;

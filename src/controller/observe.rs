@@ -55,6 +55,7 @@ impl Controller {
         readings.pauses = steps::pauses(&store, name).await?.into_iter().map(|pause| pause.holder).collect();
         readings.effects = steps::effects(&store, name).await?;
         readings.workloads = self.workload_facts(name);
+        readings.datasets = self.dataset_facts(name).await?;
         Ok(readings)
     }
 

@@ -58,6 +58,7 @@ pub async fn preview(
         observed.lists = lists(&live, snapshot, (built, program), opened).await?;
         observed.lists.extend(gone(&live, (built, program)).await?);
         observed.capacities = capacities(store, program, live.day0, now).await?;
+        observed.datasets = super::datasets::deltas(store, snapshot, program, &effective, (live.day0, now)).await?;
         let mut plan = plan(&effective, &BTreeMap::new(), &observed);
         let census = Census::new(&observed.flags, &effective.flags, &plan, now);
         count_moves(store, name, census, &mut plan).await?;

@@ -7,6 +7,7 @@ use betagate_core::decide::{Decision, OnlineFact, Reading};
 use betagate_core::plan::Plan;
 use jiff::Timestamp;
 
+use super::datasets::KnownDataset;
 use super::lists::{GoneList, WaitingList};
 use crate::store::memory::Document;
 
@@ -35,6 +36,8 @@ pub struct ProgramState {
     pub waiting_lists: BTreeMap<String, WaitingList>,
     /// The cohorts whose documents are gone and whose invites wait to be taken back.
     pub(super) gone: BTreeMap<String, GoneList>,
+    /// The datasets, as they were seen.
+    pub(super) datasets: BTreeMap<String, KnownDataset>,
     /// What the check of each list came to, and of what.
     pub(super) outcomes: BTreeMap<String, (String, Outcome)>,
 }

@@ -169,6 +169,9 @@ impl Controller {
                 }
             }
             Some(Action::RunJob(job)) => missing.extend(self.no_such_command(&job.command)),
+            Some(Action::RestoreDataset(restore)) => {
+                missing.extend(self.no_such_undo(program, &restore.dataset).await?);
+            }
             _ => {}
         }
         for message in &told.messages {

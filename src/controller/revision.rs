@@ -62,6 +62,7 @@ pub fn survey_snapshot(snapshot: &Snapshot, environment: Option<&str>, default_p
     let texts = texts.iter().map(|(path, text)| (*path, text.as_ref()));
     let (desired, problems) = survey(texts, revision, &options);
     unreadable.extend(problems);
+    unreadable.extend(super::datasets::problems(snapshot, &desired));
     Built { desired, warnings: sorted(unreadable) }
 }
 

@@ -14,6 +14,7 @@
 //! | [`flags`] | compile and evaluate flags; the cohort membership index |
 
 pub mod cohort;
+pub mod dataset;
 pub mod decide;
 pub mod desired;
 pub mod duty;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use betagate_core::cohort::Outcome;
+use betagate_core::dataset::{PUBLISHED, shape};
 use betagate_core::decide::{Reading, Why};
 use betagate_core::desired::ProgramDesired;
 use betagate_core::duty;
@@ -15,7 +16,7 @@ use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use crate::apply::workloads::{RunState, Running};
 use crate::store::events::day_of;
 use crate::store::invites::{Arrival, Funnel, Funnels, MailState};
-use crate::store::{Store, StoreError, audit, flags, invites, outbox, privacy, status, steps};
+use crate::store::{Store, StoreError, audit, datasets, flags, invites, outbox, privacy, status, steps};
 
 /// Breaches count when they are older than this (seed 002, section 5).
 const BREACH_AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -77,9 +78,21 @@ async fn read(world: &World<'_>, fact: &str, of: Option<&str>) -> Result<Option<
         "migration.applied" => migration(store, of).await?,
         "workload.ready" => workload_ready(world, of),
         "rehearsal.age" => rehearsal_age(world, of).await?,
-        // Datasets have no record yet: unknown, which is what they are.
+        "dataset.published" => {
+            dataset(world, of).await?.map(|counts| counts.get(PUBLISHED).copied().unwrap_or(0) as f64)
+        }
+        "dataset.rows" => dataset(world, of).await?.map(|counts| counts.values().sum::<u64>() as f64),
         _ => None,
     })
+}
+
+/// The rows of a dataset's table, by status.
+async fn dataset(world: &World<'_>, of: Option<&str>) -> Result<Option<BTreeMap<String, u64>>, StoreError> {
+    let dataset = of.and_then(|of| world.program.datasets.get(of));
+    match dataset.and_then(|dataset| shape(&dataset.spec.table)) {
+        Some(shape) => datasets::counts(world.store, shape).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// How many seconds ago a plan (any, where none is named) was rehearsed here and everything was there; unknown when it never was.

@@ -11,6 +11,7 @@ mod arg;
 pub mod audit;
 pub mod backup;
 pub mod cohort_lists;
+pub mod datasets;
 mod error;
 pub mod events;
 pub mod flags;

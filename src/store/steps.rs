@@ -70,6 +70,28 @@ pub async fn begin(tx: &mut Tx, program: &str, key: &str, detail: &Value, now: T
     Ok(tx.execute(insert, args![program, key, now, detail]).await? > 0)
 }
 
+/// Writes down what an effect came to, in the transaction that does it.
+///
+/// # Errors
+/// The database's.
+pub async fn came_to(tx: &mut Tx, program: &str, key: &str, detail: &Value) -> Result<(), StoreError> {
+    let update = "UPDATE step_effects SET detail = $3 WHERE program = $1 AND effect_key = $2";
+    tx.execute(update, args![program, key, detail]).await?;
+    Ok(())
+}
+
+/// When the datasets of a program were undone by steps, and what that came to, by effect key.
+///
+/// # Errors
+/// The database's.
+pub async fn undone(store: &Store, program: &str) -> Result<Vec<(String, Timestamp, Value)>, StoreError> {
+    let sql = "SELECT effect_key, done_at, detail FROM step_effects WHERE program = $1 ORDER BY effect_key";
+    let rows = store.all(sql, args![program]).await?;
+    let all = rows.iter().map(|row| Ok((row.get::<String>("effect_key")?, row.get("done_at")?, row.get("detail")?)));
+    let all: Vec<(_, _, Value)> = all.collect::<Result<_, StoreError>>()?;
+    Ok(all.into_iter().filter(|(.., detail)| detail["undone"].is_string()).collect())
+}
+
 /// The effects of a program that were done.
 ///
 /// # Errors

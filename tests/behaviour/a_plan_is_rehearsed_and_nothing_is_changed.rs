@@ -40,6 +40,7 @@ async fn a_plan_is_rehearsed_and_nothing_is_changed() {
         assert!(steps[3]["changes"].to_string().contains("flag boost: held at off"));
         assert_eq!(steps[6]["messages"][1], "note to chat: Rollback everything-1");
         assert_eq!(steps[8]["messages"][0], "call host/pause of small");
+        assert!(steps[9]["changes"].to_string().contains("undo dataset moves"), "{}", steps[9]);
         assert_eq!(scene.left_behind().await, before, "{}: nothing is changed, nothing leaves", db.name);
 
         rehearse(&mut scene, Some("chat")).await;

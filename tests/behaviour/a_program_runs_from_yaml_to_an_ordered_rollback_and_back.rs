@@ -25,6 +25,9 @@ pub fn kruxt() -> TestRepo {
         repo.remove(&format!("manifests/soft-launch/{file}.yaml"));
     }
     repo.remove("cohorts/soft-launch.yaml");
+    repo.remove("manifests/coach/program.yaml");
+    repo.remove("manifests/coach/movements.yaml");
+    repo.remove("manifests/coach/movements.json");
     for file in std::fs::read_dir(repo.path().join("flags")).unwrap() {
         let path = file.unwrap().path();
         if std::fs::read_to_string(&path).unwrap().contains("program: soft-launch") {

@@ -36,6 +36,8 @@ mod mail_leaves_encrypted_and_signed_in;
 mod mail_that_comes_back_or_is_not_wanted_is_not_sent_again;
 mod messages_are_tried_before_they_are_sent;
 mod people_stop_the_line_decide_in_calls_and_look_at_marks;
+mod reference_rows_are_brought_in_and_undone;
+mod reference_rows_are_looked_after_by_hand;
 mod runs_at_the_same_time_keep_to_themselves;
 mod the_api_lets_in_only_who_may;
 mod the_command_line_never_says_yes_to_nothing;

@@ -75,7 +75,7 @@ fn they_are_taken_without_a_problem_or_a_warning() {
     let built = build(texts, Revision::default(), &options).unwrap_or_else(|problems| panic!("{problems:#?}"));
     assert!(built.warnings.is_empty(), "{:#?}", built.warnings);
     let programs: Vec<_> = built.desired.programs.keys().map(String::as_str).collect();
-    assert_eq!(programs, ["kruxt", "soft-launch"]);
+    assert_eq!(programs, ["coach", "kruxt", "soft-launch"]);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use betagate::controller::Controller;
-use betagate::store::{audit, flags, freezes, outbox, steps, workloads};
+use betagate::core::dataset::shape;
+use betagate::store::{audit, datasets, flags, freezes, outbox, steps, workloads};
 use betagate_core::decide::{RunMemory, RunPhase};
 use serde_json::json;
 
@@ -16,7 +17,7 @@ use super::{TestDb, TestRepo, lift};
 pub const RUN: &str = "everything-1";
 const DOCUMENT: &str = "apiVersion: betagate.dev/v1alpha1\n";
 /// The steps on a machine without workloads.
-pub const STEPS: [&str; 11] = [
+pub const STEPS: [&str; 12] = [
     "freezeInvites: { cohorts: all }",
     "pauseIngestion: {}",
     "revokeInvites: { cohorts: [pavia] }",
@@ -26,6 +27,7 @@ pub const STEPS: [&str; 11] = [
     "publishNote: { to: [ops, chat], template: note }",
     "runJob: { command: [./job] }",
     "callWebhook: { source: host, path: /pause, body: { service: sync } }",
+    "restoreDataset: { dataset: moves }",
     "captureRootCause: { owner: founder }",
     "holdReviews: { untilStableFor: 2d, severity: sev-1 }",
 ];
@@ -104,6 +106,7 @@ impl Scene {
             format!("{} {}", row.get::<String>("state").unwrap(), row.get::<i64>("n").unwrap())
         };
         all.insert("invites", invites.iter().map(count).collect());
+        all.insert("rows", self.rows().await);
         let newest = flags::newest(store).await.unwrap().unwrap();
         let mut served = newest.body["flags"].clone();
         // Each scene has a folder of its own, and so another revision.
@@ -126,6 +129,17 @@ impl Scene {
         all.insert("documents", vec![documents.to_string()]);
         assert!(audit::verify(store).await.unwrap().problem.is_none());
         all
+    }
+
+    /// The rows of the dataset, what was done to each, and the dumps: one more would tell of an undoing too many.
+    async fn rows(&self) -> Vec<String> {
+        let (store, shape) = (&self.beta.store, shape("movement_library").unwrap());
+        let live = datasets::live(store, shape).await.unwrap();
+        let rows = live.into_iter().map(|row| format!("{} {} {}", row.key, row.status, row.staged.is_some()));
+        let actions = datasets::audited(store, shape).await.unwrap();
+        let actions = actions.into_iter().map(|(action, count)| format!("{action} {count}"));
+        let dumps = datasets::dumps(store, shape).await.unwrap();
+        rows.chain(actions).chain(dumps.into_iter().map(|dump| format!("dump {} {}", dump.rows, dump.reason))).collect()
     }
 
     /// Recipient and Message-ID of every distinct message, and how often each invite left.
@@ -211,6 +225,17 @@ fn repository(sink: &Sink, steps: &[&str]) -> TestRepo {
     );
     if steps.contains("workload") {
         repo.write("manifests/worker.yaml", &worker(1000));
+    }
+    if steps.contains("restoreDataset") {
+        repo.write(
+            "manifests/moves.yaml",
+            &format!(
+                "{DOCUMENT}kind: Dataset\nmetadata: {{ name: moves }}\nspec:\n  program: small\n  file: moves.json\n  table: movement_library\n  \
+                 key: movement_id\n  expect: {{ published: 2 }}\n  undo: reseed\n"
+            ),
+        );
+        let row = |id: &str| json!({ "movement_id": id, "name": id, "category": "squat", "modalities": ["band"] });
+        repo.write("manifests/moves.json", &json!([row("squat"), row("lunge")]).to_string());
     }
     repo
 }

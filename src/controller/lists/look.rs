@@ -120,7 +120,7 @@ pub(in crate::controller) async fn capacities(
 }
 
 /// Why and until when all of a program is left alone.
-pub(super) fn program_suspended(program: &ProgramDesired, day0: Date, now: Timestamp) -> Option<String> {
+pub(in crate::controller) fn program_suspended(program: &ProgramDesired, day0: Date, now: Timestamp) -> Option<String> {
     suspension(program, program.program.spec.suspend.as_ref()?, day0, now)
 }
 

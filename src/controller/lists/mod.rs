@@ -15,7 +15,7 @@ pub use check::{Acknowledgement, CheckedList, Known, ListProblem, check_list, su
 pub use gone::GoneList;
 pub(super) use gone::look as look_at_gone;
 pub(super) use guard::Words;
-pub(super) use look::{LookAt, Looked, capacities};
+pub(super) use look::{LookAt, Looked, capacities, program_suspended};
 pub use place::{FoundList, Place, find_list};
 pub use sync::WaitingList;
 

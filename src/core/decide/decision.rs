@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Memory, Reading};
-use crate::resources::{CallWebhook, RunJob, Threshold};
+use crate::resources::{CallWebhook, RunJob, Threshold, Undo};
 
 /// What should be true now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,6 +51,32 @@ pub struct Effective {
     pub pauses: BTreeMap<String, String>,
     /// How workloads are held, by name.
     pub workloads: BTreeMap<String, WorkloadHold>,
+    /// The datasets that are undone, once, by effect key.
+    pub restores: BTreeMap<String, Restore>,
+    /// The datasets whose tables are left as they are, or that have files that may not be brought in.
+    pub datasets: BTreeMap<String, DatasetHold>,
+}
+
+/// A dataset that a step undoes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restore {
+    /// The dataset.
+    pub dataset: String,
+    /// How.
+    pub how: Undo,
+    /// `RUN/STEP`.
+    pub holder: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What runs leave of a dataset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DatasetHold {
+    /// The step (`RUN/STEP`) that holds its table as it is.
+    pub holder: Option<String>,
+    /// Files that were undone and may not be brought in by themselves: by digest, the run.
+    pub quarantined: BTreeMap<String, String>,
 }
 
 /// Invites that a step takes back.

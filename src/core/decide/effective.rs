@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::{
-    CohortState, Effective, Revocation,
+    CohortState, Effective, Restore, Revocation,
+    datasets::restore_key,
     pass::Pass,
     run::{holder, standing},
     stage::current,
     verify::revocation_key,
     workload_holds,
 };
-use crate::resources::{Action, Edge, FlagSpec, Names, ScheduledChange};
+use crate::resources::{Action, Edge, FlagSpec, Names, ScheduledChange, Undo};
 
 impl Pass<'_> {
     /// What should be so, from the stages that are open and the steps that are in force.
@@ -24,6 +25,7 @@ impl Pass<'_> {
             images: self.images(),
             reviews_held: self.reviews_held(),
             workloads: workload_holds(&self.memory.runs),
+            datasets: self.dataset_holds(),
             ..Effective::default()
         };
         for (key, flag) in &self.program.flags {
@@ -174,6 +176,13 @@ impl Pass<'_> {
                         let (holder, reason) = (holder.clone(), reason.clone());
                         effective.revocations.insert(key, Revocation { cohort, holder, reason });
                     }
+                }
+                Some(Action::RestoreDataset(restore)) => {
+                    let how = step.target.as_deref().and_then(Undo::named);
+                    let key = restore_key(&holder, &restore.dataset);
+                    let dataset = restore.dataset.clone();
+                    let restore = how.map(|how| Restore { dataset, how, holder, reason: reason.clone() });
+                    effective.restores.extend(restore.map(|restore| (key, restore)));
                 }
                 Some(Action::PauseIngestion(_)) => drop(effective.pauses.insert(holder, reason.clone())),
                 _ => {}

@@ -55,6 +55,21 @@ pub struct Readings {
     pub workloads: BTreeMap<String, WorkloadFact>,
     /// Who stopped the line, of this program or of all.
     pub stops: Vec<StopFact>,
+    /// What is known of datasets, by name.
+    pub datasets: BTreeMap<String, DatasetFact>,
+}
+
+/// A dataset: what its file says, and what its table holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DatasetFact {
+    /// The digest of the rows that its document's file has; none where that is not to be had.
+    pub digest: Option<String>,
+    /// The rows of its table, by status.
+    pub counts: BTreeMap<String, u64>,
+    /// When each step undid it, and what was counted right after that, by effect key.
+    pub after: BTreeMap<String, (Timestamp, BTreeMap<String, u64>)>,
+    /// Why a step could not undo it, last.
+    pub failed: Option<String>,
 }
 
 /// A workload: what is wanted with the holds that were known, and what runs.

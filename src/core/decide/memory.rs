@@ -269,10 +269,10 @@ pub struct StepMemory {
     /// The processes that ran when it came into force, of a step that replaces them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<BTreeSet<String>>,
-    /// The revision it goes back to, chosen once.
+    /// The revision it goes back to, or how it undoes a dataset, chosen once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// The revisions that it went back from, one an episode at most: they are in quarantine from then on.
+    /// The revisions (or files of a dataset, by digest) that it went back from, one an episode at most: they are in quarantine from then on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantined: Vec<GoneBack>,
     /// The flags that it routes and where to, as they were when it came into force: no commit takes one away.

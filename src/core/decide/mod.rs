@@ -11,6 +11,7 @@ mod announce;
 mod approval;
 mod brakes;
 mod call;
+mod datasets;
 mod decision;
 mod document;
 mod effective;

@@ -49,6 +49,7 @@ impl Pass<'_> {
         for id in ids {
             self.guard_online(&id);
             self.aim(&id);
+            self.aim_at_datasets(&id);
             self.verify_steps(&id);
             if self.memory.runs.get(&id).is_some_and(|run| run.lift_reason.is_none()) {
                 self.next_step(&id);
@@ -162,6 +163,7 @@ impl Pass<'_> {
             let name = step.step.name();
             self.event(format!("Rollback/{id}"), "StepInForce", format!("step {} {name}", place + 1));
         }
+        self.aim_at_datasets(id);
         for episode in episodes {
             self.send_step(id, place, episode);
         }

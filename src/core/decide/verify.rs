@@ -70,7 +70,7 @@ impl Pass<'_> {
             }
             Some(Action::RevertWorkload(revert)) => self.runs_as_held(&holder(id, place), &revert.workload),
             Some(Action::RestartWorkload(restart)) => self.replaced(step, &restart.workload),
-            Some(Action::RestoreDataset(_)) => Err("datasets are not carried out yet".to_owned()),
+            Some(Action::RestoreDataset(restore)) => self.undone(&holder(id, place), step, &restore.dataset),
             Some(Action::RunJob(_)) => self.receipted(first_effect(id, run, place, "job")),
             Some(Action::CallWebhook(_)) => self.receipted(first_effect(id, run, place, "call")),
             // Holding reviews is a decision, which this pass reads back from memory.

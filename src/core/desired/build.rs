@@ -2,7 +2,7 @@
 //!
 //! Must not know: the rules themselves (`rules`), files.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::de::DeserializeOwned;
 
@@ -11,8 +11,8 @@ use super::{
     documents::Documents,
     error::{Problem, sorted},
     nearest::{nearest, one_of},
-    parse::{Document, parse},
-    rules,
+    parse::{Document, Parsed, parse},
+    rules::{self, named_by},
 };
 use crate::resources::{
     CohortSpec, DatasetSpec, FlagSpec, GateSpec, IncidentSpec, InviteSpec, Kind, RollbackPlanSpec, RolloutSpec,
@@ -60,8 +60,10 @@ pub fn survey<'a>(
 ) -> (Desired, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut documents = Documents::default();
-    for (file, text) in files {
-        let parsed = parse(file, text);
+    let mut all: Vec<(&str, Parsed)> = files.into_iter().map(|(file, text)| (file, parse(file, text))).collect();
+    let rows = files_of_rows(&all, options);
+    all.retain(|(file, _)| !rows.contains(*file));
+    for (_, parsed) in all {
         parsed.broken.iter().for_each(|broken| documents.miss(broken));
         problems.extend(parsed.problems);
         for document in parsed.documents {
@@ -89,6 +91,14 @@ pub fn survey<'a>(
     problems.extend(documents.without_consequences(found));
     desired.programs.values_mut().for_each(|program| program.content = program.digest());
     (desired, sorted(problems))
+}
+
+/// The JSON files that hold the rows of a dataset, and no documents.
+fn files_of_rows(all: &[(&str, Parsed)], options: &BuildOptions<'_>) -> BTreeSet<String> {
+    let documents = all.iter().flat_map(|(_, parsed)| &parsed.documents);
+    let datasets = documents.filter(|document| document.kind == Kind::Dataset.name());
+    let named = datasets.filter_map(|document| Some((document, document.root.at("/spec/file")?.text()?)));
+    named.filter_map(|(document, name)| named_by(&document.file, name, options.file_exists)).collect()
 }
 
 /// Programs as they are put together.

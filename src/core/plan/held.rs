@@ -20,7 +20,7 @@ pub struct Held {
     pub why: String,
 }
 
-/// Every hold in force: freezes, flags, pauses, workloads, reviews. What several runs hold is told once for each.
+/// Every hold in force: freezes, flags, pauses, workloads, datasets, reviews. What several runs hold is told once for each.
 pub fn held(effective: &Effective, runs: &BTreeMap<String, RunMemory>) -> Vec<Held> {
     let mut all = Vec::new();
     for ((cohort, by), why) in &effective.freezes {
@@ -49,6 +49,12 @@ pub fn held(effective: &Effective, runs: &BTreeMap<String, RunMemory>) -> Vec<He
     for (by, why) in &effective.pauses {
         let what = "product events are not taken in".to_owned();
         all.push(Held { what, by: by.clone(), why: why.clone() });
+    }
+    for (name, hold) in &effective.datasets {
+        let Some(by) = &hold.holder else { continue };
+        let run = by.rsplit_once('/').and_then(|(run, _)| runs.get(run));
+        let why = run.and_then(|run| run.episodes.last()).map(|episode| episode.reason.clone()).unwrap_or_default();
+        all.push(Held { what: format!("dataset {name} stays as it was left"), by: by.clone(), why });
     }
     for (id, run) in runs.iter().filter(|(_, run)| run.holds_reviews()) {
         let why = run.episodes.last().map(|episode| episode.reason.clone()).unwrap_or_default();

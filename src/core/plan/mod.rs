@@ -2,8 +2,8 @@
 //!
 //! Knows the order in which differences may be made up, and how to say them. Must not know: I/O, why a difference is wanted.
 //!
-//! The order is part of the promise: what protects comes before what opens. Freezes first (with pauses and invites that are taken back), then flags, then closing, then places, lists and opening,
-//! then thawing, then workloads.
+//! The order is part of the promise: what protects comes before what opens. Freezes first (with pauses, invites that are taken back and datasets that are undone), then flags, then closing,
+//! then places, lists, datasets and opening, then thawing, then workloads.
 
 mod held;
 mod moves;
@@ -15,7 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::dataset::DatasetDelta;
 use crate::decide::Effective;
+use crate::resources::Undo;
 
 pub use held::{Held, held, held_line};
 pub use moves::{Census, Moves};
@@ -41,6 +43,8 @@ pub struct Observed {
     pub pauses: BTreeSet<String>,
     /// Effects that were done, by effect key.
     pub effects: BTreeSet<String>,
+    /// What bringing each dataset in would do, where its table differs.
+    pub datasets: BTreeMap<String, DatasetDelta>,
 }
 
 /// A workload as it should run, or runs.
@@ -104,6 +108,26 @@ pub enum Action {
         key: String,
         /// Why.
         reason: String,
+    },
+    /// A dataset is undone, once.
+    RestoreDataset {
+        /// The dataset.
+        dataset: String,
+        /// How.
+        how: Undo,
+        /// Which step asks for it.
+        holder: String,
+        /// What makes it one effect.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+    /// The rows of a dataset are brought in: imported, then published.
+    SyncDataset {
+        /// The dataset.
+        dataset: String,
+        /// What that does.
+        delta: DatasetDelta,
     },
     /// A pause of ingestion is taken away.
     ResumeIngestion {
@@ -201,6 +225,10 @@ pub fn plan(effective: &Effective, workloads: &BTreeMap<String, RunningWorkload>
         let (cohort, holder, reason) = (wanted.cohort.clone(), wanted.holder.clone(), wanted.reason.clone());
         actions.push(Action::RevokeInvites { cohort, holder, key: key.clone(), reason });
     }
+    for (key, wanted) in effective.restores.iter().filter(|(key, _)| !observed.effects.contains(*key)) {
+        let (dataset, holder, reason) = (wanted.dataset.clone(), wanted.holder.clone(), wanted.reason.clone());
+        actions.push(Action::RestoreDataset { dataset, how: wanted.how, holder, key: key.clone(), reason });
+    }
     actions.extend(flag_changes(&effective.flags, &observed.flags));
     let open = |name: &String| effective.cohorts.get(name).is_some_and(|state| state.open);
     actions.extend(
@@ -215,6 +243,9 @@ pub fn plan(effective: &Effective, workloads: &BTreeMap<String, RunningWorkload>
     }
     for (cohort, delta) in &observed.lists {
         actions.push(Action::SyncList { cohort: cohort.clone(), delta: delta.clone() });
+    }
+    for (dataset, delta) in &observed.datasets {
+        actions.push(Action::SyncDataset { dataset: dataset.clone(), delta: delta.clone() });
     }
     for name in effective.cohorts.keys().filter(|name| open(name) && !observed.open_cohorts.contains(*name)) {
         actions.push(Action::OpenCohort { cohort: name.clone() });

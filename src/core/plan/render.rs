@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{Action, ListDelta, Moves, Plan, RunningWorkload, ShareChange, VariantShare};
+use crate::dataset::DatasetDelta;
+use crate::resources::Undo;
 
 /// A plan as text, one action a line.
 pub fn text(plan: &Plan) -> String {
@@ -34,13 +36,16 @@ fn sign(action: &Action) -> char {
         Action::Freeze { .. }
         | Action::PauseIngestion { .. }
         | Action::RevokeInvites { .. }
+        | Action::RestoreDataset { .. }
         | Action::CloseCohort { .. }
         | Action::StopWorkload { .. } => '-',
         Action::OpenCohort { .. } | Action::Unfreeze { .. } | Action::ResumeIngestion { .. } => '+',
         Action::SetWorkload { from: None, .. } => '+',
-        Action::SetFlag { .. } | Action::SetCapacity { .. } | Action::SyncList { .. } | Action::SetWorkload { .. } => {
-            '~'
-        }
+        Action::SetFlag { .. }
+        | Action::SetCapacity { .. }
+        | Action::SyncList { .. }
+        | Action::SyncDataset { .. }
+        | Action::SetWorkload { .. } => '~',
     }
 }
 
@@ -66,6 +71,15 @@ fn sentence(action: &Action) -> String {
             format!("places in cohort {cohort}: {} → {}", places(from), places(to))
         }
         Action::SyncList { cohort, delta } => list_sentence(cohort, delta),
+        Action::SyncDataset { dataset, delta } => dataset_sentence(dataset, delta),
+        Action::RestoreDataset { dataset, how, holder, reason, .. } => {
+            let what = match how {
+                Undo::Truncate => "empty its tables, a dump is kept",
+                Undo::Restore => "put its last dump back",
+                Undo::Reseed => "empty its tables and fill them again from its file",
+            };
+            format!("undo dataset {dataset}: {what} ({holder}: {reason})")
+        }
         Action::SetWorkload { workload, from, to } => match from {
             None => format!("start workload {workload}: {}", running(to)),
             Some(from) => format!("change workload {workload}: {} → {}", running(from), running(to)),
@@ -88,6 +102,17 @@ fn list_sentence(cohort: &str, delta: &ListDelta) -> String {
     text
 }
 
+fn dataset_sentence(dataset: &str, delta: &DatasetDelta) -> String {
+    let DatasetDelta { imports, updates, publishes, removes, .. } = delta;
+    let mut text = format!(
+        "dataset {dataset}: {imports} to import, {publishes} to publish, {updates} to change, {removes} to take away"
+    );
+    if let Some(waits) = &delta.waits {
+        let _ = write!(text, "; waits: {waits}");
+    }
+    text
+}
+
 fn more(action: &Action) -> Vec<String> {
     match action {
         Action::SyncList { delta, .. } => {
@@ -97,6 +122,12 @@ fn more(action: &Action) -> Vec<String> {
             if all > shown {
                 lines.push(format!("… and {} more", all - shown));
             }
+            lines
+        }
+        Action::SyncDataset { delta, .. } => {
+            let mut lines = delta.first.clone();
+            let (all, shown) = (delta.imports + delta.updates + delta.removes, delta.first.len() as u64);
+            lines.extend((all > shown).then(|| format!("… and {} more", all - shown)));
             lines
         }
         Action::SetFlag { shares, moves, .. } => {

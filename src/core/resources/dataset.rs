@@ -30,22 +30,22 @@ use super::ResourceStatus;
 pub struct DatasetSpec {
     /// The program it belongs to.
     pub program: String,
-    /// The JSON file with the rows, beside this document.
+    /// The JSON file with the rows (an array of objects), beside this document.
     pub file: String,
-    /// The table they go into.
+    /// The table they go into: movement_library.
     pub table: String,
     /// The column that tells rows apart.
     pub key: String,
-    /// The table in which they are checked first.
+    /// The table in which rows stand as the file has them; the one that belongs to `table` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staging: Option<String>,
-    /// The table that records each action.
+    /// The table that records each action; the one that belongs to `table` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<String>,
-    /// How many rows of each status must exist.
+    /// How many rows of each status (draft, published) there must be; a file that leads to other counts is not brought in.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub expect: BTreeMap<String, u64>,
-    /// How it is undone.
+    /// How it is undone, by the rollback step restoreDataset.
     #[serde(default)]
     pub undo: Undo,
 }
@@ -54,11 +54,27 @@ pub struct DatasetSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Undo {
-    /// The tables are emptied.
+    /// The tables are emptied; a dump is kept.
     #[default]
     Truncate,
-    /// The last dump is put back.
+    /// The last dump is put back: what stood there before the file changed.
     Restore,
     /// The tables are emptied and filled again from the file.
     Reseed,
+}
+
+impl Undo {
+    /// As a document writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Truncate => "truncate",
+            Self::Restore => "restore",
+            Self::Reseed => "reseed",
+        }
+    }
+
+    /// What a document writes.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Truncate, Self::Restore, Self::Reseed].into_iter().find(|undo| undo.name() == name)
+    }
 }

@@ -127,7 +127,7 @@ pub struct Step {
     /// The processes of a workload are replaced, once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_workload: Option<RestartWorkload>,
-    /// A dataset is put back. Not carried out yet: refused when it is written.
+    /// A dataset is undone, once, as its document says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_dataset: Option<RestoreDataset>,
     /// A command is run.

@@ -60,7 +60,8 @@ pub struct RestartWorkload {
     pub workload: String,
 }
 
-/// A dataset that is put back as it was.
+/// A dataset that is undone as its document says (truncate, restore, reseed), once. It stays so while the run is in force; the file that was live is not
+/// brought in again by itself: another one is, or this one after a person's acknowledgement (not after a reseed, which brings it in itself).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RestoreDataset {

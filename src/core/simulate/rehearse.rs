@@ -83,7 +83,7 @@ fn difference(before: &Effective, after: &Effective) -> Vec<String> {
         freezes: before.freezes.keys().cloned().collect(),
         flags: before.flags.clone(),
         pauses: before.pauses.keys().cloned().collect(),
-        effects: before.revocations.keys().cloned().collect(),
+        effects: before.revocations.keys().chain(before.restores.keys()).cloned().collect(),
         ..Observed::default()
     };
     let mut lines: Vec<String> =

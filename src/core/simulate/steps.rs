@@ -1,4 +1,6 @@
-//! How a world that carries everything out at once answers the further steps of a rollback: pauses, invites taken back, workloads.
+//! How a world that carries everything out at once answers the further steps of a rollback: pauses, invites taken back, datasets, workloads.
+
+use jiff::Timestamp;
 
 use crate::decide::{Effective, ProcessFact, Readings, WorkloadFact};
 use crate::desired::ProgramDesired;
@@ -11,6 +13,11 @@ const BEFORE: &str = "before";
 pub(crate) fn follow_steps(program: &ProgramDesired, effective: &Effective, readings: &mut Readings) {
     readings.pauses = effective.pauses.keys().cloned().collect();
     readings.effects.extend(effective.revocations.keys().cloned());
+    for (key, restore) in &effective.restores {
+        readings.effects.insert(key.clone());
+        let fact = readings.datasets.entry(restore.dataset.clone()).or_default();
+        fact.after.insert(key.clone(), (Timestamp::MAX, fact.counts.clone()));
+    }
     for (name, workload) in &program.workloads {
         let hold = effective.workloads.get(name).cloned().unwrap_or_default();
         let had = readings.workloads.remove(name).unwrap_or_default();

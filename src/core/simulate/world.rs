@@ -184,6 +184,7 @@ impl<'a> World<'a> {
     pub fn follow(&mut self, decision: &Decision, now: Timestamp) -> bool {
         let known = |readings: &Readings| {
             let steps = (readings.pauses.clone(), readings.effects.clone(), readings.workloads.clone());
+            let steps = (steps, readings.datasets.clone());
             (readings.freezes.clone(), readings.api.clone(), steps)
         };
         let before = known(&self.readings);

@@ -3,6 +3,7 @@
 //! Must not know: how documents are read, the time.
 
 mod checklists;
+mod datasets;
 mod flags;
 mod gates;
 mod people;
@@ -39,6 +40,18 @@ fn is_variable(name: &str) -> bool {
     !name.is_empty() && name.chars().all(good) && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
+/// The path of a file that a document names: beside the document, else in its root folder, else from the top.
+pub(super) fn named_by(document: &str, path: &str, exists: &dyn Fn(&str) -> bool) -> Option<String> {
+    let own = document.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let root = document.split_once('/').map_or("", |(folder, _)| folder);
+    let name = path.trim_start_matches("./");
+    [own, root, ""].into_iter().map(|folder| below(folder, name)).find(|path| exists(path))
+}
+
+fn below(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
 /// The route groups that can be kept online.
 pub const ROUTE_GROUPS: &[&str] = &["privacy", "compliance", "auth", "flags", "health", "events"];
 
@@ -56,6 +69,7 @@ pub(super) fn check(desired: &mut Desired, documents: &Documents, options: &Buil
         rules.plans();
         rules.records();
     }
+    datasets::one_a_table(desired, documents, &mut problems);
     problems
 }
 
@@ -173,13 +187,9 @@ impl<'a> Rules<'a> {
         if outside {
             self.problem(document, pointer, format!("'{path}' leads out of its folder"));
         } else if let Some(document) = document {
-            // Beside the document, else in its root folder, else from the top.
             let own = document.file.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let root = document.file.split_once('/').map_or("", |(folder, _)| folder);
-            let name = path.trim_start_matches("./");
-            let below = |folder: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
-            let full = below(own);
-            if ![own, root, ""].into_iter().any(|folder| (self.options.file_exists)(&below(folder))) {
+            if named_by(&document.file, path, self.options.file_exists).is_none() {
+                let full = below(own, path.trim_start_matches("./"));
                 self.problem(Some(document), pointer, format!("there is no file '{full}'"));
             }
         }

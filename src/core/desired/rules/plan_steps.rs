@@ -20,17 +20,21 @@ impl Rules<'_> {
                 }
             }
             Action::RevertWorkload(revert) => {
-                self.resource(document, &format!("{pointer}/revertWorkload/workload"), Kind::Workload, &revert.workload);
+                self.resource(
+                    document,
+                    &format!("{pointer}/revertWorkload/workload"),
+                    Kind::Workload,
+                    &revert.workload,
+                );
             }
             Action::RestartWorkload(restart) => {
                 let pointer = format!("{pointer}/restartWorkload/workload");
                 self.resource(document, &pointer, Kind::Workload, &restart.workload);
             }
-            Action::RestoreDataset(_) => self.problem(
-                document,
-                &format!("{pointer}/restoreDataset"),
-                "datasets are not carried out yet, so none can be restored: run the command that restores it with runJob",
-            ),
+            Action::RestoreDataset(restore) => {
+                let pointer = format!("{pointer}/restoreDataset/dataset");
+                self.resource(document, &pointer, Kind::Dataset, &restore.dataset);
+            }
             Action::RunJob(job) => self.command(document, &format!("{pointer}/runJob"), &job.command, job.timeout),
             Action::CallWebhook(call) => self.call(document, &format!("{pointer}/callWebhook"), call),
             _ => {}

@@ -1,4 +1,4 @@
-//! Incidents, sign-offs, workloads and datasets.
+//! Incidents, sign-offs and workloads.
 
 use std::collections::BTreeMap;
 
@@ -35,26 +35,7 @@ impl Rules<'_> {
         }
         self.workloads();
         self.done();
-        for (name, dataset) in &self.program.datasets {
-            let document = self.document(Kind::Dataset, name);
-            let spec = &dataset.spec;
-            self.file(document, "/spec/file", &spec.file);
-            let given = [
-                ("table", Some(&spec.table)),
-                ("key", Some(&spec.key)),
-                ("staging", spec.staging.as_ref()),
-                ("audit", spec.audit.as_ref()),
-            ];
-            for (field, text) in given {
-                if let Some(text) = text.filter(|text| !is_variable(text)) {
-                    self.problem(
-                        document,
-                        &format!("/spec/{field}"),
-                        format!("'{text}' is no name of a table or column"),
-                    );
-                }
-            }
-        }
+        self.datasets();
     }
 
     fn signoff(&mut self, name: &str, spec: &SignoffSpec) {

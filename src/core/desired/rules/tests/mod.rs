@@ -42,7 +42,7 @@ spec: { program: p, key: boost_enabled, risk: high, type: boolean, variants: { "
 ---
 { kind: Workload, metadata: { name: api }, spec: { program: p, component: api, port: 8081 } }
 ---
-{ kind: Dataset, metadata: { name: moves }, spec: { program: p, file: moves.json, table: moves, key: id } }
+{ kind: Dataset, metadata: { name: moves }, spec: { program: p, file: moves.json, table: movement_library, key: movement_id } }
 ---
 { kind: RollbackPlan, metadata: { name: back }, spec: { program: p, steps: [ { freezeInvites: {} } ] } }
 "#;

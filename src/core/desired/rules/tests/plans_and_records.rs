@@ -145,12 +145,35 @@ fn workloads_and_datasets() {
     }
     added(&[
         (
-            "{ kind: Dataset, metadata: { name: d }, spec: { program: p, file: ¦no.json, table: t, key: k } }",
-            &["there is no file"],
+            "{ kind: Dataset, metadata: { name: z }, spec: { program: p, file: ¦no.json, table: ¦movement_library, key: movement_id } }",
+            &["there is no file", "dataset 'moves' fills table movement_library already"],
         ),
         (
-            "{ kind: Dataset, metadata: { name: d }, spec: { program: p, file: moves.json, table: ¦\"t; drop\", key: k } }",
-            &["no name of a table or column"],
+            "{ kind: Dataset, metadata: { name: z }, spec: { program: p, file: moves.json, table: ¦\"t; drop\", key: k } }",
+            &["there is no table for a dataset 't; drop' (expected movement_library"],
+        ),
+        (
+            "{ kind: Dataset, metadata: { name: z }, spec: { program: p, file: ¦pavia.csv, table: ¦movement_librari, key: k } }",
+            &["is JSON", "did you mean movement_library"],
         ),
     ]);
+    let base = BASE
+        .replace("key: movement_id }", "key: id, staging: stage, audit: movement_audit_log, expect: { publishd: 8 } }");
+    let found: Vec<String> = problems(&[("m/base.yaml", &base)]).iter().map(ToString::to_string).collect();
+    for said in [
+        "spec.key: 'id' does not belong to table movement_library (expected movement_id)",
+        "spec.staging: 'stage' does not belong to table movement_library (expected movement_staging)",
+        "did you mean published",
+    ] {
+        assert!(found.iter().any(|one| one.contains(said)), "{said}: {found:#?}");
+    }
+    assert_eq!(found.len(), 3, "{found:#?}");
+}
+
+#[test]
+fn the_rows_of_a_dataset_are_no_documents_and_a_list_that_no_dataset_names_is() {
+    let rows = "[ { \"movement_id\": \"a\" } ]";
+    assert!(built(&[("m/base.yaml", BASE), ("m/moves.json", rows)]).is_ok());
+    let found = problems(&[("m/base.yaml", BASE), ("m/other.json", rows)]);
+    assert!(found[0].to_string().contains("a document must be a mapping"), "{found:#?}");
 }
