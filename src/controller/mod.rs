@@ -272,7 +272,12 @@ impl Controller {
                 Ok(())
             })?;
         }
-        self.go_through().await
+        let passed = self.go_through().await;
+        if passed.as_ref().is_err_and(ControllerError::retryable) {
+            // Nobody knows how far it came: what is recorded is read again.
+            self.programs.clear();
+        }
+        passed
     }
 
     /// Goes through the flow with the revision that was taken last.
@@ -332,7 +337,6 @@ impl Controller {
                 }
                 Err(error) if error.retryable() => {
                     tracing::warn!(error = %error, "the pass failed; it is tried again");
-                    self.programs.clear();
                     failures = failures.saturating_add(1);
                     None
                 }

@@ -17,11 +17,17 @@ use crate::support::{databases, lift};
 
 const RUN: &str = "closed-beta-1";
 
+/// What must never be is looked for after every so many passes.
+const LOOK_EVERY: u32 = 5;
+
 /// Kills controllers: each dies after a random number of polls; the longer nothing comes about, the longer they live.
 struct Deaths {
     random: StdRng,
     patience: u32,
     count: u32,
+    passes: u32,
+    /// Somebody's invite that nobody uses: while anything is frozen it opens nothing.
+    unused: Option<(String, String)>,
 }
 
 impl Deaths {
@@ -53,6 +59,28 @@ impl Deaths {
         }
         // The API's own doing, whoever leads: a silent one would leave a step unverified.
         beta.refresh().await;
+        self.passes += 1;
+        if self.passes.is_multiple_of(LOOK_EVERY) {
+            self.look(beta).await;
+        }
+    }
+
+    /// What must never be, whoever has just died: invites open while frozen, a freeze that is gone before it is lifted, an always-online route down.
+    async fn look(&self, beta: &Beta) {
+        let frozen = !freezes::list(&beta.store, Some("kruxt")).await.unwrap().is_empty();
+        let first = "1".to_owned();
+        let held = told(beta, "StepInForce").await.contains(&first) && !told(beta, "StepLifted").await.contains(&first);
+        assert!(frozen || !held, "the freeze is gone after {} deaths", self.count);
+        if let Some((email, code)) = self.unused.as_ref().filter(|_| frozen) {
+            let (status, answer) = beta.register(email, code).await;
+            assert!((400..500).contains(&status), "an invite is open while frozen: {status} {answer}");
+        }
+        let (status, _) = beta.get("/healthz", None).await;
+        assert_eq!(status, 200);
+        let base = format!("http://{}", beta.address());
+        for group in ["privacy", "compliance"] {
+            assert!(betagate::signals::probe::answers(&base, group).await, "{group} is down");
+        }
     }
 
     /// Passes and deaths until `done`; the clock moves `step` with each.
@@ -87,7 +115,7 @@ async fn told(beta: &Beta, action: &str) -> Vec<String> {
 
 /// From the first look at the documents to the last lifted hold, on a clock that stands still while steps come into force or moves.
 async fn there_and_back(mut beta: Beta, seed: u64, step: SignedDuration) -> u32 {
-    let mut deaths = Deaths { random: StdRng::seed_from_u64(seed), patience: 0, count: 0 };
+    let mut deaths = Deaths { random: StdRng::seed_from_u64(seed), patience: 0, count: 0, passes: 0, unused: None };
     for _ in 0..200 {
         deaths.pass(&mut beta).await;
         let rendered = std::fs::read_dir(beta.data.join("mail")).map_or(0, Iterator::count);
@@ -103,6 +131,7 @@ async fn there_and_back(mut beta: Beta, seed: u64, step: SignedDuration) -> u32 
         assert_eq!(status, 201, "{answer}");
         users.push(answer["userId"].as_str().unwrap().parse().unwrap());
     }
+    deaths.unused = invitations.last().cloned();
     beta.at("2026-03-17T08:00:00Z");
     send(&beta, &syncs(&users, 14, 949, 1000)).await;
     deaths.until(&mut beta, step, "every step in force", is(RunPhase::Holding)).await;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use betagate::controller::{Controller, ControllerError};
+use betagate::store::{Store, StoreError};
 use betagate_core::decide::{RunPhase, StepState};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
@@ -86,10 +87,7 @@ async fn until(scene: &mut Scene, watcher: &Watcher, phase: RunPhase) {
         if is_in(&scene.beta.controller, phase) {
             return;
         }
-        if !scene.beta.processes("worker").is_empty() {
-            // Real processes take real time.
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        let_processes_work(scene).await;
     }
     panic!("{phase:?} did not come about: {:#?}", run(&scene.beta.controller));
 }
@@ -115,8 +113,17 @@ fn chosen(moments: &[String], database: usize) -> Vec<&String> {
     moments.iter().skip(database * every / 2).step_by(every).collect()
 }
 
-async fn dies_at_each(make: fn() -> TestDb, place: usize, steps: &[&str]) {
-    let (expected, moments) = undisturbed(&make(), steps).await;
+/// A database with every table and nothing in it, to be copied.
+async fn blank(db: TestDb) -> TestDb {
+    let store = Store::open(&db.url).await.unwrap();
+    store.migrate().await.unwrap();
+    store.close().await;
+    db
+}
+
+async fn dies_at_each(db: TestDb, place: usize, steps: &[&str]) {
+    let blank = blank(db).await;
+    let (expected, moments) = undisturbed(&blank.copy(), steps).await;
     let in_force: Vec<&String> = expected["told"].iter().filter(|told| told.starts_with("StepInForce")).collect();
     assert_eq!(in_force.len(), steps.len(), "each came into force once: {in_force:?}");
     for step in steps {
@@ -125,7 +132,7 @@ async fn dies_at_each(make: fn() -> TestDb, place: usize, steps: &[&str]) {
     }
     let mut died = 0;
     for moment in chosen(&moments, place) {
-        let db = make();
+        let db = blank.copy();
         let mut scene = Scene::start(&db, steps).await;
         let watcher = Watcher::at(moment);
         there_and_back(&mut scene, &watcher).await;
@@ -143,21 +150,20 @@ async fn dies_at_each(make: fn() -> TestDb, place: usize, steps: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_step_survives_its_controller_on_sqlite() {
-    dies_at_each(sqlite, 0, &STEPS).await;
+    dies_at_each(sqlite(), 0, &STEPS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_step_survives_its_controller_on_postgres() {
-    if postgres().is_some() {
-        dies_at_each(|| postgres().unwrap(), 1, &STEPS).await;
+    if let Some(db) = postgres() {
+        dies_at_each(db, 1, &STEPS).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_step_about_workloads_survives_its_controller() {
     for (place, db) in databases().into_iter().enumerate() {
-        let make: fn() -> TestDb = if db.name == "sqlite" { sqlite } else { || postgres().unwrap() };
-        dies_at_each(make, place, &WORKLOAD_STEPS).await;
+        dies_at_each(db, place, &WORKLOAD_STEPS).await;
     }
 }
 
@@ -165,57 +171,109 @@ async fn each_step_about_workloads_survives_its_controller() {
 /// and what it had in its hands arrives once more under the same name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_controller_that_wakes_up_after_another_took_the_lead_changes_nothing() {
-    if postgres().is_none() {
-        return;
+    if postgres().is_some() {
+        sleeps_at_each(&STEPS, |moment| !in_transaction(moment), 12).await;
     }
-    let (expected, moments) = undisturbed(&postgres().unwrap(), &STEPS).await;
-    // Inside a transaction it would hold its rows: a database gives those up only when it gives up the connection.
-    let outside = |moment: &&String| !moment.contains("between effect and record");
-    let moments: Vec<&String> = moments.iter().filter(outside).collect();
-    let every = (12 / soak().clamp(1, 12)).max(1);
-    for moment in moments.into_iter().step_by(every) {
-        let db = postgres().unwrap();
-        let mut scene = Scene::start(&db, &STEPS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_does_one_that_slept_in_a_step_about_workloads() {
+    if postgres().is_some() {
+        sleeps_at_each(&WORKLOAD_STEPS, |moment| !in_transaction(moment), 12).await;
+    }
+}
+
+/// Asleep inside a transaction it holds the epoch: PostgreSQL gives that transaction up, the other takes the lead, and the late commit is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_controller_that_sleeps_inside_a_transaction_holds_nobody_up_and_its_late_commit_is_refused() {
+    if postgres().is_some() {
+        sleeps_at_each(&STEPS, in_transaction, 12).await;
+        sleeps_at_each(&WORKLOAD_STEPS, in_transaction, 6).await;
+    }
+}
+
+fn in_transaction(moment: &str) -> bool {
+    moment.contains("between effect and record")
+}
+
+/// What the server does to a transaction that says nothing for half a minute, at once.
+async fn give_up_sleepers(store: &Store) {
+    let limit = "SELECT current_setting('idle_in_transaction_session_timeout') AS limit";
+    assert_eq!(store.one(limit, &[]).await.unwrap().get::<String>("limit").unwrap(), "30s", "it would do so by itself");
+    let give_up = "SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity
+        WHERE datname = current_database() AND state = 'idle in transaction' AND pid <> pg_backend_pid()";
+    let given_up: i64 = store.one(give_up, &[]).await.unwrap().get("n").unwrap();
+    assert_eq!(given_up, 1, "the one that sleeps");
+}
+
+async fn sleeps_at_each(steps: &[&str], wanted: impl Fn(&str) -> bool, every: usize) {
+    let blank = blank(postgres().unwrap()).await;
+    let (expected, moments) = undisturbed(&blank.copy(), steps).await;
+    let moments: Vec<&String> = moments.iter().filter(|moment| wanted(moment)).collect();
+    for moment in moments.into_iter().step_by((every / soak().clamp(1, every)).max(1)) {
+        let db = blank.copy();
+        let mut scene = Scene::start(&db, steps).await;
         let watcher = Watcher::at(moment);
-        let mut awake = Some(scene.beta.new_controller().await);
-        watcher.watch(awake.as_ref().unwrap());
-        scene.ask_for_the_run().await;
-        let mut asleep = None;
-        for phase in [RunPhase::Holding, RunPhase::Lifted] {
-            for pass in 0..=MOST_PASSES {
-                assert!(pass < MOST_PASSES, "{phase:?} did not come about after '{moment}'");
-                match awake.take() {
-                    None => drop(scene.beta.controller.pass().await.unwrap()),
-                    Some(controller) => match pass_or_sleep(controller, &watcher).await {
-                        Passed::Awake(controller) => awake = Some(*controller),
-                        Passed::Asleep(pass) => {
-                            asleep = Some(pass);
-                            scene.beta.restart_controller().await;
-                        }
-                    },
-                }
-                scene.beta.refresh().await;
-                if is_in(awake.as_ref().unwrap_or(&scene.beta.controller), phase) {
-                    break;
-                }
-            }
-            if phase == RunPhase::Holding {
-                scene.allow_the_lift().await;
-            }
-        }
-        let Some(asleep) = asleep else { panic!("'{moment}' was not reached") };
+        let asleep = there_and_back_by_another(&mut scene, &watcher, moment).await;
         scene.beta.pass().await;
         let before = scene.left_behind().await;
         watcher.go_on.notify_one();
-        if let Err(error) = asleep.await.1 {
-            assert!(!error.retryable(), "{error}");
+        let (mut late, woke) = asleep.await;
+        if let Err(error) = woke {
+            // The connection is gone, or another leads.
+            assert!(in_transaction(moment) || !error.retryable(), "{error}");
         }
+        let refused = late.pass().await.unwrap_err();
+        assert!(matches!(refused, ControllerError::Store(StoreError::Fenced { .. })), "{refused} after '{moment}'");
         let left = scene.left_behind().await;
         for (what, expected) in &expected {
             assert_eq!(left[what], before[what], "{what} changed when it woke up at '{moment}'");
             assert_eq!(left[what], *expected, "{what} after a sleep at '{moment}'");
         }
         scene.beta.store.close().await;
+    }
+}
+
+/// The whole way, on which the first controller falls asleep at this moment and another one goes on.
+async fn there_and_back_by_another(scene: &mut Scene, watcher: &Watcher, moment: &str) -> Pass {
+    let mut awake = Some(scene.beta.new_controller().await);
+    watcher.watch(awake.as_ref().unwrap());
+    scene.ask_for_the_run().await;
+    let mut asleep = None;
+    for phase in [RunPhase::Holding, RunPhase::Lifted] {
+        for pass in 0..=MOST_PASSES {
+            assert!(pass < MOST_PASSES, "{phase:?} did not come about after '{moment}'");
+            match awake.take() {
+                None => drop(scene.beta.controller.pass().await.unwrap()),
+                Some(controller) => match pass_or_sleep(controller, watcher).await {
+                    Passed::Awake(controller) => awake = Some(*controller),
+                    Passed::Asleep(pass) => {
+                        asleep = Some(pass);
+                        if in_transaction(moment) {
+                            give_up_sleepers(&scene.beta.store).await;
+                        }
+                        scene.beta.restart_controller().await;
+                    }
+                },
+            }
+            scene.beta.refresh().await;
+            if is_in(awake.as_ref().unwrap_or(&scene.beta.controller), phase) {
+                break;
+            }
+            let_processes_work(scene).await;
+        }
+        if phase == RunPhase::Holding {
+            scene.allow_the_lift().await;
+        }
+    }
+    let Some(asleep) = asleep else { panic!("'{moment}' was not reached") };
+    asleep
+}
+
+/// Real processes take real time.
+async fn let_processes_work(scene: &Scene) {
+    if !scene.beta.processes("worker").is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
 

@@ -13,7 +13,7 @@ use crate::support::beta::Beta;
 use crate::support::{Betagate, TestRepo, free_port, postgres, wait_for};
 
 /// A proxy on loopback; aborting the task cuts every connection through it.
-async fn proxy(listen: u16, server: String) -> (u16, JoinHandle<()>) {
+pub async fn proxy(listen: u16, server: String) -> (u16, JoinHandle<()>) {
     let listener = TcpListener::bind(("127.0.0.1", listen)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let task = tokio::spawn(async move {

@@ -12,7 +12,7 @@ use betagate::apply::processes::{ProcessStatus, Program, SharedListener, Supervi
 use betagate::clock::Clock;
 use betagate::controller::{Controller, Settings};
 use betagate::keys::Keys;
-use betagate::source::Source;
+use betagate::source::{GitSettings, Source};
 use betagate::store::Store;
 use betagate::store::flags::Process;
 use jiff::Timestamp;
@@ -45,6 +45,8 @@ pub struct Beta {
     http: reqwest::Client,
     pub url: String,
     supervisor: Option<Supervisor>,
+    /// Where the documents are read from instead of the folder itself, if anywhere.
+    git: Option<Arc<Source>>,
     _folder: tempfile::TempDir,
     _going: tokio::sync::watch::Sender<bool>,
 }
@@ -134,6 +136,7 @@ impl Beta {
             http,
             url: db.url.clone(),
             supervisor,
+            git: None,
             _folder: folder,
             _going: going,
         }
@@ -148,7 +151,15 @@ impl Beta {
     pub async fn new_controller(&self) -> Controller {
         let keys = Arc::new(Keys::load(&self.data.join("keys")).unwrap());
         let settings = settings(&self.store, &self.url, &self.clock, &self.repo, &self.data, keys, self.address);
-        Controller::new(Settings { supervisor: self.supervisor.clone(), ..settings }).await.unwrap()
+        let source = self.git.clone().unwrap_or_else(|| settings.source.clone());
+        Controller::new(Settings { supervisor: self.supervisor.clone(), source, ..settings }).await.unwrap()
+    }
+
+    /// Goes on with documents from a Git remote.
+    pub async fn follow_git(&mut self, remote: &std::path::Path) {
+        let settings = GitSettings::new(remote.display().to_string(), self.data.join("git"));
+        self.git = Some(Arc::new(Source::git(settings, self.clock.clone())));
+        self.restart_controller().await;
     }
 
     /// The processes of a workload, where there are workloads.

@@ -40,6 +40,25 @@ pub fn postgres() -> Option<TestDb> {
     Some(TestDb { url: url.into(), name: "postgres", _folder: None, _dropped: Some(dropped) })
 }
 
+impl TestDb {
+    /// A copy of it, to which nobody is connected: what takes time to make is made once for many tests.
+    pub fn copy(&self) -> TestDb {
+        let Some(DropDatabase { server, database: from }) = &self._dropped else {
+            let copied = sqlite();
+            let path = |url: &str| url.trim_start_matches("sqlite:").to_owned();
+            std::fs::copy(path(&self.url), path(&copied.url)).expect("a readable file");
+            return copied;
+        };
+        let database = format!("t_{}", Uuid::new_v4().simple());
+        let copy = format!("CREATE DATABASE {database} TEMPLATE {from}");
+        administer(server, copy).expect("the test server lets its user create databases");
+        let mut url = Url::parse(&self.url).expect("it was a URL before");
+        url.set_path(&database);
+        let dropped = DropDatabase { server: server.clone(), database };
+        TestDb { url: url.into(), name: self.name, _folder: None, _dropped: Some(dropped) }
+    }
+}
+
 struct DropDatabase {
     server: String,
     database: String,

@@ -101,6 +101,8 @@ pub(super) struct Post {
     /// Whether senders are to end after the message in their hands.
     ending: watch::Sender<bool>,
     lanes: Mutex<BTreeMap<String, Arc<Mutex<Lane>>>>,
+    /// The batches (by their first kind) whose last round failed: what it had claimed is in nobody's hands.
+    dropped: std::sync::Mutex<BTreeSet<&'static str>>,
     /// Tests under way, by their intents.
     testing: Mutex<BTreeSet<Uuid>>,
 }
@@ -124,6 +126,7 @@ impl Post {
             orders: watch::Sender::new(Orders::new()),
             ending: watch::Sender::new(false),
             lanes: Mutex::default(),
+            dropped: std::sync::Mutex::default(),
             testing: Mutex::default(),
         })
     }

@@ -2,7 +2,8 @@
 //!
 //! Must not know: invites.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{MutexGuard, PoisonError};
 
 use betagate_core::decide::MessageKind;
 use betagate_core::desired::ProgramDesired;
@@ -23,8 +24,22 @@ pub(super) const LEASE: SignedDuration = SignedDuration::from_secs(120);
 pub(in crate::controller) const KINDS: &[&str] = &["note", "page", "document"];
 
 impl Post {
-    /// Delivers what is due, each message with its receipt.
+    /// Delivers what is due, each message with its receipt. After a round that failed, what that one had claimed is delivered again under the same name:
+    /// this sender is the only one of its kinds, and the claim would only lapse after the step's time.
     pub(super) async fn deliver_messages(&self, batch: &Batch) -> Result<(), ControllerError> {
+        let again = self.dropped().remove(batch.kinds[0]);
+        let round = self.deliver_round(batch, again).await;
+        if round.is_err() {
+            self.dropped().insert(batch.kinds[0]);
+        }
+        round
+    }
+
+    fn dropped(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn deliver_round(&self, batch: &Batch, again: bool) -> Result<(), ControllerError> {
         if self.orders.borrow().is_empty() {
             return Ok(());
         }
@@ -33,6 +48,9 @@ impl Post {
         let claim = outbox::Claim { kinds: batch.kinds, by: &by, limit: batch.limit, lease: batch.lease };
         let mut tx = self.store.begin().await?;
         leadership::fence(&mut tx, self.epoch).await?;
+        if again {
+            outbox::take_over(&mut tx, batch.kinds).await?;
+        }
         let messages = outbox::claim(&mut tx, &claim, now).await?;
         tx.commit().await?;
         for message in messages {

@@ -50,6 +50,7 @@ impl Pass<'_> {
             self.guard_online(&id);
             self.aim(&id);
             self.aim_at_datasets(&id);
+            self.keep_new_flags(&id);
             self.verify_steps(&id);
             if self.memory.runs.get(&id).is_some_and(|run| run.lift_reason.is_none()) {
                 self.next_step(&id);
@@ -184,6 +185,20 @@ impl Pass<'_> {
         run.held_flags.extend(kept);
         if let Some(step) = run.steps.get_mut(place).filter(|step| step.step.route_to_fallback.is_some()) {
             step.routed = routed;
+        }
+    }
+
+    /// A flag that comes, or comes back, while it is held is kept as it came: the next commit has no say in what is safe either.
+    fn keep_new_flags(&mut self, id: &str) {
+        let Some(run) = self.memory.runs.get(id) else { return };
+        let is_new = |key: &String| !run.held_flags.contains_key(key) && self.program.flags.contains_key(key);
+        let holds_new = |step: &StepMemory| {
+            step.holds() && step.step.disable_flags.as_ref().is_some_and(|disable| disable.keys.iter().any(is_new))
+        };
+        let steps = run.steps.iter().enumerate().filter(|(_, step)| holds_new(step));
+        let places: Vec<usize> = steps.map(|(place, _)| place).collect();
+        for place in places {
+            self.keep_definitions(id, place);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Every KPI against a plain computation over the raw events, on random histories; and the weekly views against the functions.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod by_hand;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -275,3 +275,74 @@ fn no_stage_opens_while_a_rollback_is_in_force() {
     assert_eq!(world.memory.rollouts["closed"].current, None);
     assert_eq!(world.last.states["Rollout/closed"].state, "Held");
 }
+
+#[test]
+fn a_commit_that_calls_a_routed_flag_harmless_takes_it_back_no_more_than_one_that_removes_it() {
+    let mut world = failed_on_sync();
+    let flag = world.desired.flags.get_mut("boost").unwrap();
+    flag.spec.risk = crate::resources::Risk::Low;
+    flag.spec.fallback = None;
+    world.settle();
+    assert_eq!((&world.flag("boost")["routed"], &world.flag("boost")["fallback"]), (&true.into(), &"/classic".into()));
+    world.desired.flags.clear();
+    world.settle();
+    assert_eq!((&world.flag("boost")["routed"], &world.flag("boost")["fallback"]), (&true.into(), &"/classic".into()));
+}
+
+#[test]
+fn what_is_safe_was_so_when_the_oldest_hold_began_whatever_the_runs_are_called() {
+    let mut world = failed_on_sync();
+    put(&mut world.desired.plans, "another", "{program: beta, steps: [{disableFlags: {keys: [boost]}}]}");
+    world.desired.flags.get_mut("boost").unwrap().spec.safe_variant = Some("on".to_owned());
+    let what = RequestKind::StartRollback { plan: "another".to_owned(), reason: "by hand".to_owned() };
+    world.readings.requests.push(Request { id: "request".to_owned(), what, by: "founder".to_owned() });
+    world.advance(SignedDuration::from_mins(1));
+    world.settle();
+    assert_eq!(world.runs(), ["another-1", RUN]);
+    assert_eq!(
+        (&world.flag("boost")["hold"]["run"], &world.flag("boost")["hold"]["variant"]),
+        (&RUN.into(), &"off".into())
+    );
+    world.complete_documents();
+    world.advance(SignedDuration::from_mins(1));
+    world.says("lift", "{program: beta, by: founder, says: lift, run: pull-back-1, note: handled}");
+    world.settle();
+    assert_eq!(world.run(RUN).phase, RunPhase::Lifted);
+    assert_eq!(world.flag("boost")["hold"]["variant"], "off", "the other run still holds it");
+}
+
+#[test]
+fn the_note_of_a_second_failure_is_overdue_and_pages_anew() {
+    let mut world = failed_on_sync();
+    world.settle();
+    let overdue = |world: &World| {
+        let pages = world.messages.iter().filter(|message| message.effect_key.contains("/5/overdue"));
+        pages.map(|message| message.effect_key.clone()).collect::<Vec<_>>()
+    };
+    let lost = |world: &mut World, episode: u64| {
+        let key = format!("pull-back-1/{episode}/5/ops");
+        world.readings.receipts.insert(key, Receipt { done: false, at: world.now, error: None });
+    };
+    for episode in [2, 3] {
+        world.healthy();
+        world.settle();
+        world.measure("sync", 1, 100);
+        let revision = Revision { id: "r1".to_owned(), ..Revision::default() };
+        let decision = decide(&world.desired, &revision, &world.readings, &world.memory, world.now);
+        assert_eq!(decision.memory.runs[RUN].episodes.len() as u64, episode);
+        world.memory = decision.memory;
+        lost(&mut world, episode);
+        for _ in 0..2 {
+            world.advance(SignedDuration::from_mins(31));
+            world.settle();
+        }
+    }
+    let expected: Vec<String> = [2, 3]
+        .iter()
+        .flat_map(|episode| ["founder", "ops"].map(|who| format!("beta/pull-back-1/5/overdue/{episode}/{who}")))
+        .collect();
+    let mut told = overdue(&world);
+    told.sort();
+    told.dedup();
+    assert_eq!(told, expected);
+}
