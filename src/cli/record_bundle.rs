@@ -1,7 +1,6 @@
 //! `betagate audit bundle` and `audit verify FILE`: the evidence of a rollback, made here, checked anywhere.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,6 +11,7 @@ use super::common::{plain, print_value};
 use super::{CliError, FAILED, Format, Where};
 use crate::desk::Request;
 use crate::evidence::{Files, check, read, write};
+use crate::outbox::Documents;
 
 /// Writes the archive of a run.
 pub async fn bundle(place: &Where, run: String, file: Option<PathBuf>) -> Result<ExitCode, CliError> {
@@ -19,7 +19,7 @@ pub async fn bundle(place: &Where, run: String, file: Option<PathBuf>) -> Result
     if file.exists() {
         return Err(CliError::Failed(format!("{} exists already", file.display())));
     }
-    let documents = documents_of(&place.data.join("documents"), &run);
+    let documents = Documents::of(&place.data).of_run(&run);
     let gathered = place.ask(Request::Bundle { run, documents }).await?;
     let files: Files = serde_json::from_value(gathered["files"].clone()).map_err(CliError::failed)?;
     let failed = |error: &dyn std::fmt::Display| CliError::Failed(format!("{}: {error}", file.display()));
@@ -28,20 +28,6 @@ pub async fn bundle(place: &Where, run: String, file: Option<PathBuf>) -> Result
     let head = &gathered["head"];
     say!("{}: {} files; the log ends at {}:{}", file.display(), files.len(), head["link"], plain(&head["hash"]));
     Ok(ExitCode::SUCCESS)
-}
-
-/// The cause documents of a run that are on this machine.
-fn documents_of(folder: &Path, run: &str) -> BTreeMap<String, String> {
-    let beginning = format!("{run}-");
-    let all = fs::read_dir(folder).into_iter().flatten().flatten();
-    let own = all.filter_map(|entry| {
-        let name = entry.file_name().to_str()?.to_owned();
-        // The rest of the name is a digest: `run-1` is not the beginning of a document of `run-1-2`.
-        let rest = name.strip_prefix(&beginning)?.strip_suffix(".md")?;
-        let is_digest = rest.len() == 8 && rest.chars().all(|c| c.is_ascii_hexdigit());
-        is_digest.then(|| Some((name.clone(), fs::read_to_string(entry.path()).ok()?))).flatten()
-    });
-    own.collect()
 }
 
 /// Checks an archive; no record is asked.

@@ -1,6 +1,7 @@
 //! Gathers what belongs to a run: the run itself, the documents in force, readings, reviews, words, incidents, effects, receipts, its part of the log.
 //!
-//! Addresses are masked: an archive leaves the house. Must not know: how it is packed, who asks.
+//! Addresses are masked in every file: an archive leaves the house. (The log has none, and could not be checked any more.) Must not know: how it is packed, who
+//! asks.
 
 use betagate_core::decide::RunMemory;
 use betagate_core::pull::masked;
@@ -44,19 +45,21 @@ pub async fn gather(
         return Err(GatherError::NoRun(run.to_owned(), program.to_owned()));
     };
     let mut files: Files =
-        documents.into_iter().map(|(name, text)| (format!("documents/{}", plain(&name)), masked(&text))).collect();
+        documents.into_iter().map(|(name, text)| (format!("documents/{}", plain(&name)), text)).collect();
     files.insert("README.txt".to_owned(), README.to_owned());
     files.insert("run.json".to_owned(), pretty(&body));
     let (gates, from, until) = about(&body, now);
-    files.insert("desired.json".to_owned(), masked(&pretty(&desired(store, program, &body).await?)));
+    files.insert("desired.json".to_owned(), pretty(&desired(store, program, &body).await?));
     files.insert("readings.json".to_owned(), pretty(&measured(store, program, &gates, (from, until)).await?));
     files.insert("verdicts.json".to_owned(), pretty(&reviewed(store, program, (from, until)).await?));
-    files.insert("approvals.json".to_owned(), masked(&pretty(&words(store, program, run, (from, until)).await?)));
-    files.insert("incidents.json".to_owned(), masked(&pretty(&troubles(store, program, (from, until)).await?)));
+    files.insert("approvals.json".to_owned(), pretty(&words(store, program, run, (from, until)).await?));
+    files.insert("incidents.json".to_owned(), pretty(&troubles(store, program, (from, until)).await?));
     files.insert("receipts.json".to_owned(), pretty(&receipts(store, run).await?));
     let effects = steps::effects_of(store, program, run).await?;
     let effects = effects.into_iter().map(|(key, at, detail)| json!({ "effect": key, "at": at, "detail": detail }));
     files.insert("effects.json".to_owned(), pretty(&effects.collect::<Vec<_>>()));
+    // Whatever a file says: an archive leaves the house. Before the digests are taken, which are those of what is in it.
+    files.values_mut().for_each(|text| *text = masked(text));
     let digests = files.iter().map(|(name, text)| (name.clone(), digest(text)));
     let manifest =
         Manifest { form: FORM, program: program.to_owned(), run: run.to_owned(), at: now, files: digests.collect() };
@@ -190,9 +193,25 @@ async fn receipts(store: &Store, run: &str) -> Result<Value, StoreError> {
         .map(|one| {
             json!({ "effect": one.intent.effect_key, "kind": one.intent.kind, "state": one.state.as_str(),
                 "createdAt": one.created_at, "doneAt": one.done_at, "attempts": one.attempts, "deadline": one.intent.deadline,
-                "receipt": one.receipt, "lastError": one.last_error })
+                "messageIds": message_ids(one.receipt.as_ref()), "receipt": one.receipt, "lastError": one.last_error })
         })
         .collect())
+}
+
+/// The first parts of the Message-IDs that receipts name. They look like addresses, whose first parts are masked: what a mail server's own log is compared
+/// with must stay readable.
+fn message_ids(receipt: Option<&Value>) -> Vec<&str> {
+    let all = match receipt {
+        Some(Value::Array(all)) => all.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
+    };
+    all.iter().filter_map(message_id).collect()
+}
+
+fn message_id(receipt: &Value) -> Option<&str> {
+    let (first, _) = receipt["reference"].as_str()?.strip_prefix('<')?.split_once('@')?;
+    first.chars().all(|c| c.is_ascii_hexdigit()).then_some(first)
 }
 
 fn pretty<T: Serialize>(value: &T) -> String {

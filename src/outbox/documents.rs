@@ -5,6 +5,7 @@
 //!
 //! Must not know: what happened, or what completeness allows.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use jiff::Timestamp;
 
 use super::{DeliveryError, Receipt, effect_digest, files};
 
+/// So many digits of the effect's digest end a document's name.
+const DIGITS: usize = 8;
 /// The longest document that is read, in bytes.
 const MOST_BYTES: u64 = 1 << 20;
 /// Words that stand where an owner should, and are none.
@@ -56,9 +59,21 @@ impl Documents {
 
     /// Where the document of an effect is.
     pub fn path(&self, run: &str, effect_key: &str) -> PathBuf {
-        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
-        let name: String = run.chars().take(100).map(plain).collect();
-        self.folder.join(format!("{name}-{}.md", &effect_digest(effect_key)[..8]))
+        self.folder.join(format!("{}{}.md", beginning(run), &effect_digest(effect_key)[..DIGITS]))
+    }
+
+    /// The documents of a run that are here, by the names of their files.
+    pub fn of_run(&self, run: &str) -> BTreeMap<String, String> {
+        let beginning = beginning(run);
+        let all = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let own = all.filter_map(|entry| {
+            let name = entry.file_name().to_str()?.to_owned();
+            // The rest of the name is a digest: `run-1` is not the beginning of a document of `run-1-2`.
+            let rest = name.strip_prefix(&beginning)?.strip_suffix(".md")?;
+            let is_digest = rest.len() == DIGITS && rest.chars().all(|c| c.is_ascii_hexdigit());
+            is_digest.then(|| Some((name.clone(), fs::read_to_string(entry.path()).ok()?))).flatten()
+        });
+        own.collect()
     }
 
     /// Begins a document, unless it has been begun already: then it is left as it is.
@@ -85,6 +100,14 @@ impl Documents {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What the names of a run's documents begin with.
+fn beginning(run: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
+    let mut name: String = run.chars().take(100).map(plain).collect();
+    name.push('-');
+    name
 }
 
 impl CauseDocument {
@@ -199,6 +222,10 @@ mod tests {
         documents.deliver(&document()).await.unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), filled, "it was not written over");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        let other = CauseDocument { run: format!("{run}-2"), ..document() };
+        documents.deliver(&other).await.unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(documents.of_run(run), [(name, filled)].into(), "those of another run are not its own");
     }
 
     #[test]

@@ -4,8 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use betagate::evidence::{Files, read, write};
+use betagate::store::incidents::Incident;
+use betagate::store::outbox::{Claim, Intent};
+use betagate::store::readings::{Reading, Review};
+use betagate::store::signoffs::Signoff;
+use betagate::store::status::LastGood;
+use betagate::store::{incidents, memory, outbox, readings, signoffs, status, steps};
 use betagate_core::decide::RunPhase;
-use serde_json::Value;
+use betagate_core::resources::SignoffSpec;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::support::steps::{RUN, STEPS, Scene, is_in};
@@ -37,6 +44,82 @@ fn made_up(files: &mut Files, name: &str) {
     files.insert("manifest.json".to_owned(), serde_json::to_string_pretty(&manifest).unwrap() + "\n");
 }
 
+/// Puts an address into everything that an archive is gathered from.
+async fn put_addresses(scene: &Scene) {
+    let (store, now) = (&scene.beta.store, scene.beta.clock.now());
+    let address = |place: &str| format!("{place}.place@example.org");
+    let kept = memory::load(store, "small").await.unwrap();
+    let run = kept.into_iter().find(|document| document.name == RUN).unwrap();
+    let mut body = run.body;
+    body["episodes"][0]["reason"] = address("run").into();
+    body["gates"] = json!(["board"]);
+    let mut tx = store.begin().await.unwrap();
+    memory::put(&mut tx, "small", ("run", RUN), &body, run.version).await.unwrap();
+    let (program, gate) = ("small".to_owned(), "board".to_owned());
+    let reading =
+        Reading { program, gate, check: "c".to_owned(), at: now, body: json!({ "why": address("readings") }) };
+    readings::append(&mut tx, &[reading], 10).await.unwrap();
+    let review = Review {
+        program: "small".to_owned(),
+        gate: "board".to_owned(),
+        due_at: now,
+        sealed_at: now,
+        verdict: "Pass".to_owned(),
+        body: json!({ "note": address("verdicts") }),
+    };
+    readings::seal(&mut tx, &review).await.unwrap();
+    let word = SignoffSpec::lift("small", "founder", RUN, &address("approvals"));
+    let word = Signoff::recorded("asked", &word, now, "test");
+    signoffs::record(&mut tx, &word).await.unwrap();
+    let incident = Incident {
+        program: "small".to_owned(),
+        name: "late".to_owned(),
+        severity: "sev-4".to_owned(),
+        category: String::new(),
+        title: address("incidents"),
+        started_at: now,
+        resolved_at: None,
+        acknowledged_at: None,
+        source: "test".to_owned(),
+        first_seen: now,
+    };
+    incidents::open(&mut tx, &incident).await.unwrap();
+    let effect = json!({ "who": address("effects") });
+    steps::begin(&mut tx, "small", &format!("{RUN}/1/99/revoke"), &effect, now).await.unwrap();
+    let good = LastGood {
+        kind: "Program".to_owned(),
+        name: "small".to_owned(),
+        program: "small".to_owned(),
+        revision: "r".to_owned(),
+        body: json!({ "people": address("desired") }),
+        accepted_at: now,
+    };
+    status::keep_good(&mut tx, &good).await.unwrap();
+    let intent = Intent {
+        program: "small".to_owned(),
+        cohort: None,
+        kind: "archived".to_owned(),
+        effect_key: format!("{RUN}/1/99/archived"),
+        payload: json!({}),
+        once: false,
+        not_before: now,
+        deadline: None,
+        epoch: None,
+    };
+    let (id, _) = outbox::put(&mut tx, &intent, now).await.unwrap();
+    let claim = Claim { kinds: &["archived"], by: "test", limit: 1, lease: jiff::SignedDuration::from_mins(1) };
+    outbox::claim(&mut tx, &claim, now).await.unwrap();
+    let receipt =
+        json!([{ "way": "smtp", "reference": "<00c0ffee@example.com>", "to": address("receipts"), "at": now }]);
+    outbox::succeed(&mut tx, id, &receipt, now).await.unwrap();
+    tx.commit().await.unwrap();
+    for entry in std::fs::read_dir(scene.beta.data.join("documents")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, format!("{text}\nAsk {}.\n", address("documents"))).unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_evidence_of_a_rollback_is_checked_on_another_machine() {
     for db in databases() {
@@ -45,6 +128,7 @@ async fn the_evidence_of_a_rollback_is_checked_on_another_machine() {
         scene.beta.until("every step", |controller| is_in(controller, RunPhase::Holding)).await;
         scene.allow_the_lift().await;
         scene.beta.until("the lift", |controller| is_in(controller, RunPhase::Lifted)).await;
+        put_addresses(&scene).await;
         let folder = tempfile::tempdir().unwrap();
         let archive = folder.path().join("run.tar");
         let (database, data) = (db.url.clone(), scene.beta.data.display().to_string());
@@ -71,6 +155,17 @@ async fn the_evidence_of_a_rollback_is_checked_on_another_machine() {
             let (name, _) = files.iter().find(|(_, text)| text.contains(address)).unzip();
             assert_eq!(name, None, "{address} is in it");
         }
+        for place in ["run", "desired", "readings", "verdicts", "approvals", "incidents", "receipts", "effects"] {
+            let file = &files[&format!("{place}.json")];
+            assert!(!file.contains(&format!("{place}.place@")), "{place}: {file}");
+            let first = place.chars().next().unwrap();
+            assert!(file.contains(&format!("{first}…@example.org")), "{place} keeps that there was one: {file}");
+        }
+        assert!(!files.values().any(|text| text.contains("place@")));
+        let receipts: Value = serde_json::from_str(&files["receipts.json"]).unwrap();
+        let ids = receipts.as_array().unwrap().iter().flat_map(|receipt| receipt["messageIds"].as_array().unwrap());
+        let ids: Vec<&str> = ids.map(|id| id.as_str().unwrap()).collect();
+        assert!(ids.contains(&"00c0ffee"), "what a mail server's log names stays readable: {ids:?}");
         let said = |path: &Path| verify(path, &[]).expect_code(1).stdout;
         // Each file: changed, left out, put in.
         for name in files.keys().filter(|name| !["manifest.json", "chain.jsonl"].contains(&name.as_str())) {
