@@ -1,7 +1,7 @@
 //! Invites by hand.
 
 use betagate_core::desired::nearest::nearest;
-use betagate_core::resources::{Kind, Span};
+use betagate_core::resources::{Kind, Span, USUAL_EXPIRY};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -11,9 +11,6 @@ use crate::keys::Keys;
 use crate::store::invites::{self, Filter, Invite, InviteError, NewInvite, Origin, Revocation, State};
 use crate::store::status::{self, LastGood};
 use crate::store::{Store, StoreError, Tx};
-
-/// How long a code works where the cohort's document does not say.
-const GOOD_FOR: Span = Span::seconds(14 * 86_400);
 
 impl Desk<'_> {
     /// What makes codes.
@@ -172,7 +169,7 @@ pub async fn good_until_in(tx: &mut Tx, cohort: &str, now: Timestamp) -> Result<
 
 fn until(cohort: Option<&LastGood>, now: Timestamp) -> Timestamp {
     let said = cohort.and_then(|good| good.body["invites"]["expireAfter"].as_str()?.parse::<Span>().ok());
-    said.unwrap_or(GOOD_FOR).after(now)
+    said.unwrap_or(USUAL_EXPIRY).after(now)
 }
 
 /// The state that a word names.

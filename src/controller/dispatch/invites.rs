@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use betagate_core::desired::ProgramDesired;
-use betagate_core::resources::{Rate, Span};
+use betagate_core::resources::{Rate, Span, USUAL_EXPIRY};
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::ControllerError;
@@ -20,7 +20,6 @@ use crate::outbox::{DeliveryError, Mailer, Template};
 use crate::store::invites::{self, Claimed, Due, Pause, Rendered, Sender};
 use crate::store::leadership;
 
-const INVITE_EXPIRES: Span = Span::seconds(14 * 86_400);
 const COHORT_RATE: Rate = Rate { count: 30, seconds: 60 };
 const PROGRAM_RATE: Rate = Rate { count: 600, seconds: 60 };
 const DOMAIN_RATE: Rate = Rate { count: 120, seconds: 60 };
@@ -71,7 +70,7 @@ enum Pick {
 
 pub(super) fn good_for(program: &ProgramDesired, cohort: &str) -> Span {
     let rules = program.cohorts.get(cohort).and_then(|resource| resource.spec.invites.as_ref());
-    rules.and_then(|rules| rules.expire_after).unwrap_or(INVITE_EXPIRES)
+    rules.and_then(|rules| rules.expire_after).unwrap_or(USUAL_EXPIRY)
 }
 
 fn rates(program: &ProgramDesired, cohort: &str) -> Rates {

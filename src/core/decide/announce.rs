@@ -2,15 +2,12 @@
 //!
 //! Must not know: how a note leaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Message, MessageKind, pass::Pass};
-use crate::resources::{Announcement, Edge, Moment, RolloutSpec, Says, SignoffSpec, Span, Stage, StageEvent};
-
-/// How long an invite stays good when its cohort does not say.
-const EXPIRE_AFTER: Span = Span::seconds(14 * 24 * 3600);
+use crate::resources::{Announcement, Edge, Moment, RolloutSpec, Says, SignoffSpec, Stage, StageEvent, USUAL_EXPIRY};
 
 /// What an announcement is about.
 struct Happening {
@@ -28,9 +25,11 @@ impl Pass<'_> {
         let program = self.program;
         for (name, rollout) in &program.rollouts {
             for stage in &rollout.spec.stages {
-                for (place, announcement) in stage.announce.iter().enumerate() {
+                let mut taken = BTreeSet::new();
+                for announcement in &stage.announce {
+                    let keys = keys(announcement, &mut taken);
                     if let Some(happening) = self.happening(name, &rollout.spec, stage, announcement) {
-                        self.announce(name, stage, (place, announcement), &happening);
+                        self.announce(name, stage, (announcement, keys), &happening);
                     }
                 }
             }
@@ -49,11 +48,7 @@ impl Pass<'_> {
                 (self.now >= until).then(|| once(until))
             }
             StageEvent::NoGo if is_next => {
-                let about = |spec: &SignoffSpec| {
-                    spec.says == Says::NoGo
-                        && spec.rollout.as_deref() == Some(rollout)
-                        && spec.stage.as_deref() == Some(stage.name.as_str())
-                };
+                let about = |spec: &SignoffSpec| spec.says == Says::NoGo && spec.is_vote_on(rollout, &stage.name);
                 let since = self.memory.rollouts.get(rollout).and_then(|memory| memory.next_since);
                 let words =
                     self.words(about).into_iter().filter(|word| since.is_none_or(|since| word.first_seen >= since));
@@ -65,16 +60,28 @@ impl Pass<'_> {
         }
     }
 
-    fn announce(&mut self, rollout: &str, stage: &Stage, (place, of): (usize, &Announcement), what: &Happening) {
+    fn announce(
+        &mut self,
+        rollout: &str,
+        stage: &Stage,
+        (of, keys): (&Announcement, BTreeMap<String, String>),
+        what: &Happening,
+    ) {
         let by = match of.at {
             Some(Moment::Relative(by)) => by,
             _ => SignedDuration::ZERO,
         };
         let due = what.at.checked_add(by).unwrap_or(Timestamp::MAX);
-        let key = format!("{}/{place}{}", stage.name, what.key);
-        let known = self.memory.rollouts.get(rollout).is_some_and(|memory| memory.announced.contains(&key));
         self.look_again(due);
-        if known || self.now < due {
+        if self.now < due {
+            return;
+        }
+        let key = |key: &String| format!("{}/{key}{}", stage.name, what.key);
+        let known = self.memory.rollouts.get(rollout).map(|memory| &memory.announced);
+        let fresh = |key: &String| known.is_none_or(|known| !known.contains(key));
+        let keys = keys.iter().map(|(channel, own)| (channel.clone(), key(own))).filter(|(_, key)| fresh(key));
+        let keys: BTreeMap<String, String> = keys.collect();
+        if keys.is_empty() {
             return;
         }
         // What is told before a window says that the stage will open: nobody is told so while it will not.
@@ -84,22 +91,22 @@ impl Pass<'_> {
             self.look_again(what.at);
             return;
         }
-        self.memory.rollouts.entry(rollout.to_owned()).or_default().announced.insert(key.clone());
+        self.memory.rollouts.entry(rollout.to_owned()).or_default().announced.extend(keys.values().cloned());
         if too_late {
             let text =
-                format!("announcement {} of stage {} was due at {due}, before its window", place + 1, stage.name);
+                format!("announcement {} of stage {} was due at {due}, before its window", of.template, stage.name);
             self.event(format!("Rollout/{rollout}"), "AnnouncementMissed", text);
             return;
         }
         self.event(
             format!("Rollout/{rollout}"),
             "Announced",
-            format!("stage {}: {} to {}", stage.name, of.template, of.to.join(", ")),
+            format!("stage {}: {} to {}", stage.name, of.template, keys.keys().cloned().collect::<Vec<_>>().join(", ")),
         );
         let variables = self.filled(rollout, stage, of, what);
-        for channel in &of.to {
-            let effect_key = format!("{}/rollout/{rollout}/{key}/announce/{channel}", self.program.name());
-            let (channel, template) = (channel.clone(), of.template.clone());
+        for (channel, key) in keys {
+            let effect_key = format!("{}/rollout/{rollout}/{key}/announce", self.program.name());
+            let template = of.template.clone();
             let what = MessageKind::Note { channel, template, variables: variables.clone(), drill: false };
             self.messages.push(Message { effect_key, what, deadline: None });
         }
@@ -113,7 +120,7 @@ impl Pass<'_> {
         let opens = opened.map_or_else(|| window(Edge::Start, stage.window.and_then(|window| window.from)), local);
         let expire = stage.cohorts.iter().filter_map(|name| self.program.cohorts.get(name));
         let expire = expire.filter_map(|cohort| cohort.spec.invites.as_ref()?.expire_after).min();
-        let expiry = expire.unwrap_or(EXPIRE_AFTER).after(opened.unwrap_or(what.at));
+        let expiry = expire.unwrap_or(USUAL_EXPIRY).after(opened.unwrap_or(what.at));
         let mut variables = of.variables.clone();
         for (name, value) in [
             ("program", self.program.name().to_owned()),
@@ -130,4 +137,26 @@ impl Pass<'_> {
         }
         variables
     }
+}
+
+/// What makes an announcement the same one to each of its channels, wherever it stands in the list: what it is about, when, and its template. The second of two
+/// that are alike in all of that gets a number.
+fn keys(of: &Announcement, taken: &mut BTreeSet<String>) -> BTreeMap<String, String> {
+    let event = match of.event {
+        StageEvent::Window => "window",
+        StageEvent::Opened => "opened",
+        StageEvent::Overdue => "overdue",
+        StageEvent::NoGo => "noGo",
+    };
+    let moment = match of.at {
+        Some(Moment::Relative(by)) if !by.is_zero() => format!("{:+}s", by.as_secs()),
+        _ => String::new(),
+    };
+    let of_channel = |channel: &String| {
+        let alike = format!("{event}{moment}/{}/{channel}", of.template);
+        let numbered = (2..).map(|number| format!("{alike}#{number}"));
+        let key = std::iter::once(alike.clone()).chain(numbered).find(|key| taken.insert(key.clone()));
+        (channel.clone(), key.unwrap_or(alike))
+    };
+    of.to.iter().map(of_channel).collect()
 }

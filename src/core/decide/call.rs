@@ -20,7 +20,7 @@ impl Pass<'_> {
         let call = asked(stage).and_then(|asked| asked.call);
         let began = call.map_or(since, |call| self.resolve(call.at, Edge::Start).max(since));
         self.look_again(began);
-        let about = |spec: &SignoffSpec| is_about(spec, rollout, stage);
+        let about = |spec: &SignoffSpec| spec.is_vote_on(rollout, &stage.name);
         let words: Vec<_> =
             self.readings.signoffs.iter().filter(|word| about(&word.spec) && word.first_seen >= since).collect();
         let mut round = began;
@@ -106,7 +106,7 @@ impl Pass<'_> {
     }
 
     fn tell_outcome(&mut self, rollout: &str, stage: &Stage, wanted: &EnterSignoffs, began: Timestamp) {
-        let words = self.words(|spec| is_about(spec, rollout, stage));
+        let words = self.words(|spec| spec.is_vote_on(rollout, &stage.name));
         let words: Vec<_> = words.into_iter().filter(|word| word.first_seen >= began).collect();
         let against: Vec<String> = words
             .iter()
@@ -146,10 +146,4 @@ impl Pass<'_> {
 
 fn asked(stage: &Stage) -> Option<&EnterSignoffs> {
     stage.enter.as_ref()?.signoffs.as_ref()
-}
-
-fn is_about(spec: &SignoffSpec, rollout: &str, stage: &Stage) -> bool {
-    matches!(spec.says, Says::Go | Says::NoGo)
-        && spec.rollout.as_deref() == Some(rollout)
-        && spec.stage.as_deref() == Some(stage.name.as_str())
 }

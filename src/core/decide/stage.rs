@@ -3,7 +3,7 @@
 //! Must not know: how a cohort or a flag is opened.
 
 use super::{GateMemory, RolloutMemory, Verdict, Wait, pass::Pass, phase::named};
-use crate::resources::{Edge, EnterGate, EnterSignoffs, RolloutSpec, Says, SignoffRule, SignoffSpec, Stage};
+use crate::resources::{Edge, EnterGate, EnterSignoffs, RolloutSpec, Says, SignoffRule, Stage};
 
 impl Pass<'_> {
     /// Opens, in every rollout, each next stage that nothing keeps closed. A stage never goes back by itself.
@@ -127,12 +127,10 @@ impl Pass<'_> {
 
     /// Each person's latest word about a stage, of those first seen since it became the next one.
     fn votes(&self, rollout: &str, stage: &Stage, since: jiff::Timestamp) -> Vec<(String, Says)> {
-        let about = |spec: &SignoffSpec| {
-            matches!(spec.says, Says::Go | Says::NoGo)
-                && spec.rollout.as_deref() == Some(rollout)
-                && spec.stage.as_deref() == Some(stage.name.as_str())
-        };
-        let words = self.words(about).into_iter().filter(|word| word.first_seen >= since);
+        let words = self
+            .words(|spec| spec.is_vote_on(rollout, &stage.name))
+            .into_iter()
+            .filter(|word| word.first_seen >= since);
         words.map(|word| (word.spec.by.clone(), word.spec.says)).collect()
     }
 
@@ -157,12 +155,10 @@ impl Pass<'_> {
 
     /// Any standing NO-GO blocks.
     fn no_go(&self, rollout: &str, stage: &Stage, since: jiff::Timestamp) -> Vec<Wait> {
-        let about = |spec: &SignoffSpec| {
-            matches!(spec.says, Says::Go | Says::NoGo)
-                && spec.rollout.as_deref() == Some(rollout)
-                && spec.stage.as_deref() == Some(stage.name.as_str())
-        };
-        let words = self.words(about).into_iter().filter(|word| word.first_seen >= since);
+        let words = self
+            .words(|spec| spec.is_vote_on(rollout, &stage.name))
+            .into_iter()
+            .filter(|word| word.first_seen >= since);
         let against = words.filter(|word| word.spec.says == Says::NoGo).map(|word| {
             let note = word.spec.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
             let until = word.spec.until.map(|until| format!(", until {}", self.resolve(until, Edge::End)));

@@ -105,6 +105,9 @@ pub struct Requirements {
     pub roles: BTreeMap<String, u64>,
 }
 
+/// How long an invite or a code stays good when its cohort does not say.
+pub const USUAL_EXPIRY: Span = Span::seconds(14 * 86_400);
+
 /// How invites go out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -70,6 +70,13 @@ pub struct SignoffSpec {
 }
 
 impl SignoffSpec {
+    /// Whether it is a GO or a NO-GO for a stage.
+    pub fn is_vote_on(&self, rollout: &str, stage: &str) -> bool {
+        matches!(self.says, Says::Go | Says::NoGo)
+            && self.rollout.as_deref() == Some(rollout)
+            && self.stage.as_deref() == Some(stage)
+    }
+
     /// A word about nothing yet: what it is about is filled in by who says it.
     pub fn bare(program: impl Into<String>, by: impl Into<String>, says: Says) -> Self {
         Self {

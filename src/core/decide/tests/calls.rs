@@ -241,3 +241,35 @@ fn an_overdue_stage_and_a_no_go_are_told_of() {
     assert_eq!(notes(&world).len(), 2);
     assert_eq!(notes(&world)[1].0, "late");
 }
+
+#[test]
+fn an_announcement_stays_the_same_one_wherever_it_stands_in_the_list() {
+    let announce = |world: &mut World, list: &str| world.desired.rollouts = announced(list).desired.rollouts;
+    let sent = |world: &World| {
+        let note = |message: &Message| match &message.what {
+            MessageKind::Note { template, channel, .. } => Some(format!("{template} to {channel}")),
+            _ => None,
+        };
+        world.messages.iter().filter_map(note).collect::<Vec<_>>()
+    };
+    let (open, later) = ("{to: [ops], template: open}", "{at: +1h, to: [ops], template: later}");
+    let mut world = announced(&format!("{open}, {later}"));
+    world.settle();
+    world.advance_to("2026-03-03T23:00:00Z");
+    world.settle();
+    assert_eq!(sent(&world), ["open to ops"]);
+    // One is put before them, and one after the other: only those are new.
+    announce(&mut world, &format!("{{to: [ops], template: more}}, {later}, {open}, {{to: [users], template: open}}"));
+    world.settle();
+    assert_eq!(sent(&world), ["open to ops", "more to ops", "open to users"]);
+    // One is taken away: the one behind it is not lost. Two that are alike leave both.
+    announce(&mut world, &format!("{later}, {later}"));
+    world.settle();
+    world.advance_to("2026-03-04T00:00:00Z");
+    world.settle();
+    assert_eq!(sent(&world)[3..], ["later to ops", "later to ops"]);
+    world.advance_to("2026-03-05T00:00:00Z");
+    world.settle();
+    assert_eq!(sent(&world).len(), 5);
+    assert!(world.by_effect().values().all(|count| *count == 1), "{:?}", world.by_effect());
+}
