@@ -41,7 +41,7 @@ impl Controller {
         let datasets = self.changed_datasets(name, &mut decision, &readings, day0).await?;
         self.tell_waiting_lists(name, &mut decision);
         self.tell_gone_cohorts(name, &mut decision);
-        let mut observed = self.observed(name).await?;
+        let mut observed = self.observed(name, &readings).await?;
         // A freeze by hand that was made since the readings is the next decision's: this one must not take it for undone.
         observed.freezes.retain(|(cohort, holder)| {
             let is_it = |known: &FreezeFact| known.cohort == *cohort && known.holder == *holder;

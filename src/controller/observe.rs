@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{Controller, ControllerError};
 use crate::apply::workloads::RunState;
-use crate::store::{flags, freezes, incidents, invites, outbox, signoffs, steps, stops};
+use crate::store::{Store, StoreError, flags, freezes, incidents, invites, outbox, signoffs, steps, stops};
 
 /// An API process that has not reported for so long does not count as serving anything.
 pub const REPORT_STALE_AFTER: SignedDuration = SignedDuration::from_secs(15);
@@ -52,8 +52,7 @@ impl Controller {
         let stops = stops::standing(&store, name).await?.into_iter();
         readings.stops = stops.map(stop_fact).collect();
         readings.requests = self.requests_for(name).await?;
-        readings.pauses = steps::pauses(&store, name).await?.into_iter().map(|pause| pause.holder).collect();
-        readings.effects = steps::effects(&store, name).await?;
+        (readings.pauses, readings.effects) = done_once(&store, name, memory).await?;
         readings.workloads = self.workload_facts(name);
         readings.datasets = self.dataset_facts(name).await?;
         Ok(readings)
@@ -123,8 +122,8 @@ impl Controller {
         }
     }
 
-    /// What `plan` compares with.
-    pub(super) async fn observed(&self, name: &str) -> Result<Observed, ControllerError> {
+    /// What `plan` compares with, beside what was read for the decision.
+    pub(super) async fn observed(&self, name: &str, readings: &Readings) -> Result<Observed, ControllerError> {
         let store = &self.settings.store;
         let open_cohorts = invites::open_cohorts(store, name).await?.into_iter().collect();
         let freezes = freezes::list(store, Some(name)).await?.into_iter().map(|freeze| {
@@ -138,11 +137,25 @@ impl Controller {
             let entry = workloads.entry(running.workload);
             entry.or_insert_with(|| RunningWorkload { revision: running.revision, replicas: 0 }).replicas += 1;
         }
-        let pauses = steps::pauses(store, name).await?.into_iter().map(|pause| pause.holder);
-        let pauses = pauses.filter(|holder| !holder.starts_with(BY_HAND)).collect();
-        let effects = steps::effects(store, name).await?;
+        let (pauses, effects) = (told(&readings.pauses), readings.effects.clone());
         Ok(Observed { open_cohorts, freezes, flags, workloads, pauses, effects, ..Observed::default() })
     }
+}
+
+/// The pauses that stand, by holder, and what the runs in force did to the database once.
+pub(super) async fn done_once(
+    store: &Store,
+    name: &str,
+    memory: &Memory,
+) -> Result<(BTreeSet<String>, BTreeSet<String>), StoreError> {
+    let pauses = steps::pauses(store, name).await?.into_iter().map(|pause| pause.holder).collect();
+    let runs = memory.runs.iter().filter(|(_, run)| run.in_force()).map(|(id, _)| id.clone());
+    Ok((pauses, steps::effects_of_runs(store, name, &runs.collect::<Vec<_>>()).await?))
+}
+
+/// The pauses that a plan tells: those by hand are nobody's plan.
+pub(super) fn told(pauses: &BTreeSet<String>) -> BTreeSet<String> {
+    pauses.iter().filter(|holder| !holder.starts_with(BY_HAND)).cloned().collect()
 }
 
 /// The definitions of one program's flags in a published snapshot.

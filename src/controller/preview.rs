@@ -44,6 +44,7 @@ pub async fn preview(
         let held = held(&decision.effective, &decision.memory.runs);
         let (effective, day0) = (decision.effective, program.program.spec.starts_on.or(decision.memory.program.day0));
         let freezes = freezes::list(store, Some(name)).await?;
+        let (pauses, effects) = observe::done_once(store, name, &remembered).await?;
         let mut observed = Observed {
             open_cohorts: invites::open_cohorts(store, name).await?.into_iter().collect(),
             freezes: freezes
@@ -51,6 +52,8 @@ pub async fn preview(
                 .map(|freeze| ((!freeze.cohort.is_empty()).then_some(freeze.cohort), freeze.holder))
                 .collect(),
             flags: observe::published_flags(flags::newest(store).await?.map(|snapshot| snapshot.body), name),
+            pauses: observe::told(&pauses),
+            effects,
             ..Observed::default()
         };
         let opened = effective.cohorts.iter().filter(|(_, state)| state.opened_before).map(|(cohort, _)| cohort);

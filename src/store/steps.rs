@@ -92,13 +92,17 @@ pub async fn undone(store: &Store, program: &str) -> Result<Vec<(String, Timesta
     Ok(all.into_iter().filter(|(.., detail)| detail["undone"].is_string()).collect())
 }
 
-/// The effects of a program that were done.
+/// The effects of these runs that were done. Those of all runs there ever were are asked for by nobody.
 ///
 /// # Errors
 /// The database's.
-pub async fn effects(store: &Store, program: &str) -> Result<BTreeSet<String>, StoreError> {
-    let rows = store.all("SELECT effect_key FROM step_effects WHERE program = $1", args![program]).await?;
-    rows.iter().map(|row| row.get("effect_key")).collect()
+pub async fn effects_of_runs(store: &Store, program: &str, runs: &[String]) -> Result<BTreeSet<String>, StoreError> {
+    if runs.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let of = store.dialect().any(run_of(store), "$2");
+    let sql = format!("SELECT effect_key FROM step_effects WHERE program = $1 AND {of}");
+    store.all(&sql, args![program, runs]).await?.iter().map(|row| row.get("effect_key")).collect()
 }
 
 /// The effects of a run with what is known of them, in the order in which they were done.
@@ -110,11 +114,17 @@ pub async fn effects_of(
     program: &str,
     run: &str,
 ) -> Result<Vec<(String, Timestamp, Value)>, StoreError> {
-    let sql = "SELECT * FROM step_effects WHERE program = $1 ORDER BY done_at, effect_key";
-    let rows = store.all(sql, args![program]).await?;
-    let all = rows.iter().map(|row| Ok((row.get::<String>("effect_key")?, row.get("done_at")?, row.get("detail")?)));
-    let all: Vec<_> = all.collect::<Result<_, StoreError>>()?;
-    Ok(all.into_iter().filter(|(key, ..)| key.split('/').next() == Some(run)).collect())
+    let sql = format!(
+        "SELECT * FROM step_effects WHERE program = $1 AND {} = $2 ORDER BY done_at, effect_key",
+        run_of(store)
+    );
+    let rows = store.all(&sql, args![program, run]).await?;
+    rows.iter().map(|row| Ok((row.get::<String>("effect_key")?, row.get("done_at")?, row.get("detail")?))).collect()
+}
+
+/// The run that an effect key begins with.
+fn run_of(store: &Store) -> &'static str {
+    store.dialect().pick("split_part(effect_key, '/', 1)", "substr(effect_key, 1, instr(effect_key, '/') - 1)")
 }
 
 /// A plan that was gone through as a drill.
@@ -221,7 +231,11 @@ mod tests {
             assert!(!begin(&mut tx, "kruxt", "run-1/3/*", &json!({}), at).await.unwrap());
             begin(&mut tx, "kruxt", "run-10/3/*", &json!({}), at).await.unwrap();
             tx.commit().await.unwrap();
-            assert_eq!(effects(&store, "kruxt").await.unwrap().len(), 2);
+            let runs = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            for (names, done) in [(&[][..], 0), (&["run-1"][..], 1), (&["run"][..], 0)] {
+                let found = effects_of_runs(&store, "kruxt", &runs(names)).await.unwrap();
+                assert_eq!(found.len(), done, "{names:?}: {found:?}");
+            }
             let of_run = effects_of(&store, "kruxt", "run-1").await.unwrap();
             assert_eq!(of_run, [("run-1/3/*".to_owned(), at, json!({ "invites": 4 }))]);
         })

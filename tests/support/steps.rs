@@ -99,7 +99,8 @@ impl Scene {
         all.insert("freezes", freezes.into_iter().map(|freeze| freeze.holder).collect());
         let pauses = steps::pauses(store, "small").await.unwrap();
         all.insert("pauses", pauses.into_iter().map(|pause| pause.holder).collect());
-        all.insert("effects", steps::effects(store, "small").await.unwrap().into_iter().collect());
+        let effects = steps::effects_of_runs(store, "small", &[RUN.to_owned()]).await.unwrap();
+        all.insert("effects", effects.into_iter().collect());
         let invites = "SELECT state, count(*) AS n FROM beta_invites GROUP BY state ORDER BY state";
         let invites = store.all(invites, &[]).await.unwrap();
         let count = |row: &betagate::store::Row| {

@@ -3,7 +3,6 @@
 //! A list that waits is looked at again only when it, or what people said, has changed: a long one costs seconds.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use betagate_core::cohort::Outcome;
 use betagate_core::decide::{Decision, Readings, Wait};
@@ -182,34 +181,40 @@ impl Controller {
         let Some(program) = built.desired.programs.get(name).filter(|_| !cohorts.is_empty()).cloned() else {
             return Ok(outcomes);
         };
-        let program = Arc::new(program);
         let said: Vec<_> =
             signoffs::list(&self.settings.store, name).await?.into_iter().filter_map(signoff_fact).collect();
-        let said = Arc::new(said);
+        let seen = format!("{} {}", snapshot.revision.content, said.len());
+        let mut unknown = Vec::new();
         for cohort in cohorts {
             let state = self.programs.entry(name.to_owned()).or_default();
             if let Some(waits) = state.waiting_lists.get(&cohort) {
                 outcomes.insert(cohort, waits.outcome());
                 continue;
             }
-            let seen = format!("{} {}", snapshot.revision.content, said.len());
             if let Some((_, outcome)) = state.outcomes.get(&cohort).filter(|(known, _)| *known == seen) {
                 outcomes.insert(cohort, *outcome);
                 continue;
             }
-            let (snapshot, program, said) = (snapshot.clone(), program.clone(), said.clone());
-            let (data, now, of) = (self.settings.data.clone(), self.settings.clock.now(), cohort.clone());
             let known = Known::of_record(&self.settings.store, name, &cohort).await?;
-            let checked = tokio::task::spawn_blocking(move || {
-                let said = said.iter().map(|word| (word.name.as_str(), &word.spec, word.verified)).collect();
-                let words = Words::new(&program, said, program.program.spec.starts_on, now);
-                check(&snapshot, (&program, &of), &known, &data, &words).map(|checked| checked.outcome())
-            });
-            if let Ok(Ok(outcome)) = checked.await {
-                let state = self.programs.entry(name.to_owned()).or_default();
-                state.outcomes.insert(cohort.clone(), (seen, outcome));
-                outcomes.insert(cohort, outcome);
-            }
+            unknown.push((cohort, known));
+        }
+        if unknown.is_empty() {
+            return Ok(outcomes);
+        }
+        let (data, now) = (self.settings.data.clone(), self.settings.clock.now());
+        let checked = tokio::task::spawn_blocking(move || {
+            let said = said.iter().map(|word| (word.name.as_str(), &word.spec, word.verified)).collect();
+            let words = Words::new(&program, said, program.program.spec.starts_on, now);
+            let outcome = |(cohort, known): (String, Known)| {
+                let checked = check(&snapshot, (&program, &cohort), &known, &data, &words).ok()?;
+                Some((cohort, checked.outcome()))
+            };
+            unknown.into_iter().filter_map(outcome).collect::<Vec<_>>()
+        });
+        let state = self.programs.entry(name.to_owned()).or_default();
+        for (cohort, outcome) in checked.await.unwrap_or_default() {
+            state.outcomes.insert(cohort.clone(), (seen.clone(), outcome));
+            outcomes.insert(cohort, outcome);
         }
         Ok(outcomes)
     }
