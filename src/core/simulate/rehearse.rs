@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::world::World;
-use crate::decide::{Decision, Effective, Memory, Message, Readings, Request, RequestKind, decide};
+use crate::decide::{Effective, Memory, Message, Readings, Request, RequestKind, decide};
 use crate::desired::{ProgramDesired, Revision};
 use crate::plan::{Observed, plan, text};
 
@@ -51,30 +51,31 @@ pub fn rehearse(
     world.move_to(now);
     let mut rehearsed: Vec<RehearsedStep> =
         steps.iter().map(|step| RehearsedStep { name: step.name().to_owned(), ..RehearsedStep::default() }).collect();
-    let run = format!("Rollback/{name}-1");
+    let run = format!("{name}-1");
     let mut last = before;
     for _ in 0..MOST_PASSES {
         let decision = decide(program, revision, &world.readings, &world.memory, now);
-        for place in in_force(&decision, &run) {
+        for place in in_force(&world.memory, &decision.memory, &run) {
             let Some(step) = rehearsed.get_mut(place) else { continue };
             step.changes.extend(difference(&last, &decision.effective));
-            let begins = format!("{name}-1/1/{}/", place + 1);
+            let begins = format!("{run}/1/{}/", place + 1);
             step.messages.extend(decision.messages.iter().filter(|m| m.effect_key.starts_with(&begins)).cloned());
         }
         let rests = decision.memory == world.memory && decision.messages.is_empty();
         last = decision.effective.clone();
         if !world.follow(&decision, now) && rests {
-            let came = world.memory.runs.get(&format!("{name}-1"))?;
+            let came = world.memory.runs.get(&run)?;
             return came.steps.iter().all(|step| step.holds()).then_some(rehearsed);
         }
     }
     None
 }
 
-/// The places of the steps that a decision puts in force.
-fn in_force(decision: &Decision, run: &str) -> Vec<usize> {
-    let own = decision.events.iter().filter(|event| event.object == run && event.reason == "StepInForce");
-    own.filter_map(|event| event.message.split(' ').nth(1)?.parse::<usize>().ok()?.checked_sub(1)).collect()
+/// The places of the steps of a run that a decision puts in force.
+fn in_force(before: &Memory, after: &Memory, run: &str) -> Vec<usize> {
+    let since = |memory: &Memory, place: usize| memory.runs.get(run)?.steps.get(place)?.in_force_at;
+    let steps = after.runs.get(run).map_or(0, |run| run.steps.len());
+    (0..steps).filter(|place| since(after, *place).is_some() && since(before, *place).is_none()).collect()
 }
 
 fn difference(before: &Effective, after: &Effective) -> Vec<String> {
