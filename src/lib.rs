@@ -35,6 +35,7 @@
 //! | where a reading comes from | `signals/` |
 //! | a command that a check or a step runs | `signals/job.rs`, `controller/dispatch/jobs.rs`; under a shim by `apply/processes/once.rs` |
 //! | what an alerting system tells | `api/alert_hooks.rs`, `store/incident_feeds.rs` |
+//! | a secret by its name | `secrets.rs` |
 //! | a process of this machine | `apply/processes/` |
 //! | a message on its way | `outbox/` |
 //! | the archive that shows what a rollback did | `evidence/` |
@@ -62,6 +63,7 @@ pub mod evidence;
 pub mod keys;
 pub mod outbox;
 pub mod pages;
+pub mod secrets;
 pub mod signals;
 pub mod source;
 pub mod status;

@@ -17,8 +17,8 @@ use super::{
 use crate::apply::processes::graceful::asked_to_end;
 use crate::apply::processes::{announce_ready, listener_from_stdin, serve};
 use crate::clock::Clock;
-use crate::controller::secret_in;
 use crate::keys::Keys;
+use crate::secrets::secret_in;
 use crate::store::Store;
 use crate::store::flags::Process;
 

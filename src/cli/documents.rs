@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::CliError;
 use crate::clock::Clock;
-use crate::controller::secret_in;
+use crate::secrets::secret_in;
 use crate::source::{Credentials, GitSettings, Snapshot, Source, read_folder};
 
 /// The secret that opens a Git repository over HTTPS.

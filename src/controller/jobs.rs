@@ -1,99 +1,121 @@
-//! Where the commands of `job` checks run: in the folder of the documents, or, when they are in Git, in a copy of the revision that is in force.
+//! Where the commands of checks and steps run: in the folder of the documents, or, when they are in Git, in a copy of the revision that is in force: its
+//! documents and what they name, and what of the same revision the commands themselves name.
 //!
-//! Must not know: what a job is for.
+//! A copy is made where nobody looks, used only when it is whole, and goes with the last command that runs in it. Must not know: what a command is for.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Controller;
+use tempfile::TempDir;
+
+use super::{Controller, Settings};
+use crate::apply::processes::Program;
 use crate::signals::Jobs;
-use crate::source::Snapshot;
+use crate::source::{File, Snapshot, Source};
 
 /// Copies of revisions lie in this folder of the data folder, each in a folder of its own.
-pub(super) const COPIES: &str = "jobs";
-/// So much of a revision's digest names its copy.
-const NAME: usize = 20;
+const COPIES: &str = "jobs";
+/// So much of a revision's id begins the name of its copy.
+const NAME: usize = 12;
+
+/// Where commands run, now and after the next commit.
+pub(super) struct Workplace {
+    program: Option<Program>,
+    source: Arc<Source>,
+    data: PathBuf,
+    in_force: Mutex<Option<InForce>>,
+    /// The newest copy and the id of its revision; held while one is made, so that there is one of each.
+    copy: tokio::sync::Mutex<Option<(String, Arc<TempDir>)>>,
+}
+
+/// A revision, and the words of its commands.
+#[derive(Clone)]
+struct InForce {
+    snapshot: Arc<Snapshot>,
+    words: BTreeSet<String>,
+}
+
+impl Workplace {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let (program, data) = (settings.jobs.clone(), settings.data.clone());
+        Self { program, source: settings.source.clone(), data, in_force: Mutex::default(), copy: Default::default() }
+    }
+
+    /// A revision came into force, whose commands have these words.
+    pub(super) fn in_force(&self, snapshot: &Arc<Snapshot>, words: BTreeSet<String>) {
+        let now = InForce { snapshot: snapshot.clone(), words };
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// Where commands run now, or why they can't. What it answers is held while a command runs.
+    pub(super) async fn jobs(&self) -> Result<Jobs, String> {
+        let program = self.program.clone().ok_or("this controller starts no commands")?;
+        let data = self.data.clone();
+        if let Some(folder) = self.source.editable() {
+            return Ok(Jobs { program, folder: folder.to_owned(), copy: None, data });
+        }
+        let now = self.in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let copy = self.copied(now.ok_or("there is no revision yet")?).await?;
+        Ok(Jobs { program, folder: copy.path().to_owned(), copy: Some(copy), data })
+    }
+
+    async fn copied(&self, InForce { snapshot, words }: InForce) -> Result<Arc<TempDir>, String> {
+        let mut newest = self.copy.lock().await;
+        let id = snapshot.revision.id.clone();
+        if let Some((_, copy)) = newest.as_ref().filter(|(of, _)| *of == id) {
+            return Ok(copy.clone());
+        }
+        let named = self.source.named(&id, words).await.map_err(|error| error.to_string())?;
+        let (copies, first) = (self.data.join(COPIES), newest.is_none());
+        let name: String = id.chars().take(NAME).collect();
+        let made = tokio::task::spawn_blocking(move || {
+            if first {
+                // What an earlier controller left: its commands ended with it.
+                let _ = std::fs::remove_dir_all(&copies);
+            }
+            private(&copies)?;
+            let own = std::fs::Permissions::from_mode(0o700);
+            let copy = tempfile::Builder::new().prefix(&format!("{name}-")).permissions(own).tempdir_in(&copies)?;
+            write(copy.path(), &snapshot.files)?;
+            write(copy.path(), &named)?;
+            io::Result::Ok(copy)
+        });
+        let failed = |why: String| format!("the revision can't be copied: {why}");
+        let made = made.await.map_err(|_| failed("it was broken off".to_owned()))?;
+        let copy = Arc::new(made.map_err(|error| failed(error.kind().to_string()))?);
+        *newest = Some((id, copy.clone()));
+        Ok(copy)
+    }
+}
+
+/// A folder that only its owner may look into: lists may hold addresses.
+fn private(folder: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+fn write(folder: &Path, files: &BTreeMap<String, File>) -> io::Result<()> {
+    for (path, file) in files {
+        let place = folder.join(path);
+        private(place.parent().unwrap_or(folder))?;
+        let mode = if file.is_executable() { 0o700 } else { 0o600 };
+        let mut content = file.open().map_err(|error| io::Error::other(error.to_string()))?;
+        let mut copy = std::fs::File::options().write(true).create(true).truncate(true).mode(mode).open(&place)?;
+        io::copy(&mut content, &mut copy)?;
+    }
+    Ok(())
+}
 
 impl Controller {
     /// Where jobs run; `None` where they can't.
     pub(super) async fn jobs(&self) -> Option<Jobs> {
-        let program = self.settings.jobs.clone()?;
-        let data = self.settings.data.clone();
-        if let Some(folder) = self.settings.source.editable() {
-            return Some(Jobs { program, folder: folder.to_owned(), data });
-        }
-        let snapshot = self.built_from.clone()?;
-        let copies = data.join(COPIES);
-        match tokio::task::spawn_blocking(move || copy(&copies, &snapshot)).await {
-            Ok(Ok(folder)) => Some(Jobs { program, folder, data }),
-            Ok(Err(error)) => {
-                tracing::warn!(error = %error.kind(), "the revision can't be copied for its jobs");
-                None
-            }
-            Err(_) => None,
-        }
+        let place = self.workplace.jobs().await;
+        place.inspect_err(|why| tracing::warn!(why, "checks can run no commands")).ok()
     }
-}
-
-/// The copy of a revision, made now where there is none yet; those of other revisions go, the one before aside, whose jobs may still run.
-pub(super) fn copy(copies: &Path, snapshot: &Arc<Snapshot>) -> io::Result<PathBuf> {
-    let name: String = snapshot.revision.content.chars().take(NAME).collect();
-    let folder = copies.join(&name);
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    let begun = copies.join(format!("{name}.new"));
-    let _ = std::fs::remove_dir_all(&begun);
-    for (path, file) in &snapshot.files {
-        let place = begun.join(path);
-        std::fs::create_dir_all(place.parent().unwrap_or(&begun))?;
-        let mut content = file.open().map_err(|error| io::Error::other(error.to_string()))?;
-        io::copy(&mut content, &mut std::fs::File::create(&place)?)?;
-    }
-    // Lists may hold addresses.
-    private(&begun)?;
-    let mut older: Vec<_> = std::fs::read_dir(copies)?.flatten().filter(|entry| entry.path() != begun).collect();
-    older.sort_by_key(|entry| entry.metadata().and_then(|metadata| metadata.modified()).ok());
-    older.pop();
-    older.iter().for_each(|entry| drop(std::fs::remove_dir_all(entry.path())));
-    std::fs::rename(&begun, &folder)?;
-    Ok(folder)
-}
-
-fn private(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-    use crate::clock::Clock;
-    use crate::source::Source;
-
-    #[tokio::test]
-    async fn a_revision_is_copied_once_for_its_jobs_and_older_copies_go() {
-        let documents = tempfile::tempdir().unwrap();
-        let data = tempfile::tempdir().unwrap();
-        let copies = data.path().join(COPIES);
-        let source = Source::folder(documents.path(), Clock::manual(jiff::Timestamp::UNIX_EPOCH));
-        let mut folders = Vec::new();
-        for round in 0..4 {
-            std::fs::create_dir_all(documents.path().join("manifests/jobs")).unwrap();
-            std::fs::write(documents.path().join("manifests/jobs/age.sh"), format!("echo {round}\n")).unwrap();
-            let snapshot = source.snapshot().await.unwrap();
-            let folder = copy(&copies, &snapshot).unwrap();
-            assert_eq!(copy(&copies, &snapshot).unwrap(), folder);
-            let script = std::fs::read_to_string(folder.join("manifests/jobs/age.sh")).unwrap();
-            assert_eq!(script, format!("echo {round}\n"));
-            assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
-            folders.push(folder);
-        }
-        let there: Vec<bool> = folders.iter().map(|folder| folder.exists()).collect();
-        assert_eq!(there, [false, false, true, true], "the one before stays for jobs that still run");
-    }
-}
+#[path = "jobs_tests.rs"]
+mod tests;

@@ -9,7 +9,8 @@ use betagate_core::resources::{Check, GateSpec, Span};
 use futures_util::FutureExt as _;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
-use super::{Controller, ControllerError, revision::secret_in};
+use super::{Controller, ControllerError};
+use crate::secrets::secret_in;
 use crate::signals::{Sources, facts};
 use crate::store::events::{day_number, day_of};
 use crate::store::kpi::KpiQuery;

@@ -62,7 +62,7 @@ pub use program::ProgramState;
 pub use pull::{Side, pull};
 pub use rehearse::REHEARSE;
 pub use requests::{MEASURE_GATE, SEND_TEST, SET_FLAG, START_ROLLBACK, TRIGGER_SOURCE};
-pub use revision::{build_snapshot, secret_in, survey_snapshot};
+pub use revision::{build_snapshot, survey_snapshot};
 
 /// A settling program is passed over at most so often before the rest gets its turn.
 const MOST_PASSES: usize = 100;
@@ -161,6 +161,8 @@ pub struct Controller {
     /// What the statuses were last gathered from.
     wished: Option<(u64, u64)>,
     post: Arc<dispatch::Post>,
+    /// Where commands of checks and steps run.
+    workplace: Arc<jobs::Workplace>,
     problems: Vec<Problem>,
     programs: BTreeMap<String, ProgramState>,
     /// Measurements under way, and of what.
@@ -191,8 +193,10 @@ impl Controller {
         tx.commit().await?;
         let signals = Signals::new(settings.store.clone(), crate::signals::DEADLINE).map_err(ControllerError::Setup)?;
         let (wake, faults) = (Arc::new(Notify::new()), Arc::<Faults>::default());
+        let workplace = Arc::new(jobs::Workplace::new(&settings));
         Ok(Self {
-            post: dispatch::Post::new(&settings, epoch, wake.clone(), faults.clone()),
+            post: dispatch::Post::new(&settings, epoch, (wake.clone(), faults.clone()), workplace.clone()),
+            workplace,
             faults,
             target: workloads::target(&settings),
             signals,

@@ -45,7 +45,9 @@ impl Controller {
         let came_to_its_end = gone.is_some();
         let mut shown = Vec::new();
         let mut passed = came_to_its_end;
+        let mut notes = Vec::new();
         for (step, told) in wanted.spec.steps.iter().zip(gone.unwrap_or_default()) {
+            notes.extend(told.messages.iter().find_map(|message| drill(&message.what, deliver_to?)));
             let problems = self.missing_for(program, step, &told, &readings).await?;
             passed &= problems.is_empty();
             let messages: Vec<String> = told.messages.iter().map(|message| self.rendered(program, message)).collect();
@@ -66,15 +68,15 @@ impl Controller {
             passed,
             body: Value::Array(shown.clone()),
         };
-        self.record_rehearsal(program, &rehearsal, deliver_to).await?;
+        self.record_rehearsal(&rehearsal, deliver_to, notes).await?;
         Ok(Some((State::Done, json!({ "passed": passed, "steps": shown, "delivered": deliver_to }))))
     }
 
     async fn record_rehearsal(
         &self,
-        program: &ProgramDesired,
         rehearsal: &steps::Rehearsal,
         deliver_to: Option<&str>,
+        notes: Vec<MessageKind>,
     ) -> Result<(), ControllerError> {
         let now = rehearsal.at;
         let mut tx = self.settings.store.begin().await?;
@@ -90,28 +92,13 @@ impl Controller {
             detail,
         };
         audit::append(&mut tx, entry).await?;
-        let notes = program.plans.get(&rehearsal.plan).into_iter().flat_map(|plan| &plan.spec.steps);
-        let notes = notes.filter_map(|step| step.publish_note.as_ref());
-        for (place, note) in notes.enumerate().filter(|_| deliver_to.is_some()) {
-            let mut variables = note.variables.clone();
-            for (name, value) in [
-                ("program", rehearsal.program.as_str()),
-                ("run", &format!("{}-drill", rehearsal.plan)),
-                ("plan", &rehearsal.plan),
-                ("episode", "1"),
-                ("reason", "a drill"),
-                ("since", &now.to_string()),
-            ] {
-                variables.entry(name.to_owned()).or_insert_with(|| value.to_owned());
-            }
-            let channel = deliver_to.unwrap_or_default().to_owned();
-            let what = MessageKind::Note { channel, template: note.template.clone(), variables, drill: true };
+        for (place, what) in notes.iter().enumerate() {
             let intent = outbox::Intent {
                 program: rehearsal.program.clone(),
                 cohort: None,
                 kind: "note".to_owned(),
                 effect_key: format!("rehearsal/{}/{}", rehearsal.id, place + 1),
-                payload: serde_json::to_value(&what).unwrap_or_default(),
+                payload: serde_json::to_value(what).unwrap_or_default(),
                 once: false,
                 not_before: now,
                 deadline: None,
@@ -168,7 +155,7 @@ impl Controller {
                     missing.push(format!("the data folder can't be written: {}", error.kind()));
                 }
             }
-            Some(Action::RunJob(job)) => missing.extend(self.no_such_command(&job.command)),
+            Some(Action::RunJob(job)) => missing.extend(self.no_such_command(&job.command).await),
             Some(Action::RestoreDataset(restore)) => {
                 missing.extend(self.no_such_undo(program, &restore.dataset).await?);
             }
@@ -187,15 +174,14 @@ impl Controller {
     }
 
     /// A command is a path below the folder in which it runs, or a program in PATH.
-    fn no_such_command(&self, command: &[String]) -> Option<String> {
+    async fn no_such_command(&self, command: &[String]) -> Option<String> {
         let program = command.first()?;
+        let place = match self.workplace.jobs().await {
+            Ok(place) => place,
+            Err(why) => return Some(why),
+        };
         let found = if program.contains('/') {
-            let in_revision =
-                |snapshot: &crate::source::Snapshot| snapshot.file(program.trim_start_matches("./")).is_ok();
-            match self.settings.source.editable() {
-                Some(folder) => is_executable(&folder.join(program)),
-                None => self.built_from.as_deref().is_some_and(in_revision) || is_executable(Path::new(program)),
-            }
+            is_executable(&place.folder.join(program))
         } else {
             let path = std::env::var_os("PATH").unwrap_or_default();
             std::env::split_paths(&path).any(|folder| is_executable(&folder.join(program)))
@@ -220,6 +206,13 @@ impl Controller {
             MessageKind::Page { person, .. } => format!("page {person}"),
         }
     }
+}
+
+/// The note that a step would publish, as a drill on one channel.
+fn drill(what: &MessageKind, channel: &str) -> Option<MessageKind> {
+    let MessageKind::Note { template, variables, .. } = what else { return None };
+    let (channel, template, variables) = (channel.to_owned(), template.clone(), variables.clone());
+    Some(MessageKind::Note { channel, template, variables, drill: true })
 }
 
 fn unknown_workload(readings: &Readings, workload: &str) -> Option<String> {

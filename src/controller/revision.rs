@@ -1,12 +1,10 @@
 //! A revision of the source: taken whole, or not at all; then the last good one goes on.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use betagate_core::decide::RunMemory;
 use betagate_core::desired::error::{Position, Problem, sorted};
-use betagate_core::desired::{BuildOptions, Built, Revision, survey};
-use secrecy::SecretString;
+use betagate_core::desired::{BuildOptions, Built, ProgramDesired, Revision, survey};
 use serde_json::json;
 
 use super::commit::ACTOR;
@@ -17,9 +15,6 @@ use crate::store::{invites, leadership, memory};
 
 /// The name of the one source of a controller, in the store.
 const SOURCE: &str = "main";
-
-/// The variable in which Sentry's own tools find their token; it is the secret `sentry-auth-token`.
-const SENTRY_TOKEN: &str = "SENTRY_AUTH_TOKEN";
 
 /// Builds what a snapshot wants.
 ///
@@ -66,28 +61,6 @@ pub fn survey_snapshot(snapshot: &Snapshot, environment: Option<&str>, default_p
     Built { desired, warnings: sorted(unreadable) }
 }
 
-/// A secret by its name: `secrets/NAME` in the data folder, or `BETAGATE_SECRET_NAME` in the environment.
-///
-/// # Errors
-/// Where it was looked for, when it is nowhere.
-pub fn secret_in(data: &Path, name: &str) -> Result<SecretString, String> {
-    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    if !plain || name.starts_with('.') {
-        return Err(format!("'{name}' is no name for a secret"));
-    }
-    let variable = format!("BETAGATE_SECRET_{}", name.to_uppercase().replace(['-', '.'], "_"));
-    if let Ok(value) = std::env::var(&variable) {
-        return Ok(value.trim_end().into());
-    }
-    if let Ok(value) = std::fs::read_to_string(data.join("secrets").join(name)) {
-        return Ok(value.trim_end().into());
-    }
-    match std::env::var(SENTRY_TOKEN) {
-        Ok(value) if name == "sentry-auth-token" => Ok(value.trim_end().into()),
-        _ => Err(format!("there is no secret '{name}' (secrets/{name} in the data folder, or {variable})")),
-    }
-}
-
 impl Controller {
     /// Takes the newest revision, if it holds; records what is wrong with it otherwise.
     pub(super) async fn take_revision(&mut self) -> Result<(), ControllerError> {
@@ -129,6 +102,8 @@ impl Controller {
             }
             Ok(built) => {
                 tracing::info!(revision = %snapshot.revision.short(), programs = built.desired.programs.len(), "took a revision");
+                let commands = built.desired.programs.values().flat_map(ProgramDesired::commands);
+                self.workplace.in_force(snapshot, commands.flatten().cloned().collect());
                 self.built = Some(built);
                 self.built_from = Some(snapshot.clone());
                 self.problems.clear();

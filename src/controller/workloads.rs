@@ -21,6 +21,7 @@ use super::observe::signoff_fact;
 use super::{Controller, ControllerError, Settings, remembered};
 use crate::apply::machine::{BUILT_IN_API, Machine, Own};
 use crate::apply::workloads::{self as target, Earlier, RunState, Target};
+use crate::secrets::secret_in;
 use crate::store::signoffs;
 use crate::store::workloads::{self, Revision};
 
@@ -59,7 +60,7 @@ pub(super) fn target(settings: &Settings) -> Target {
         database: settings.database_url.clone(),
         data: settings.data.clone(),
         env: settings.child_env.clone(),
-        secret: Arc::new(move |name| super::secret_in(&data, name)),
+        secret: Arc::new(move |name| secret_in(&data, name)),
     };
     Target::Machine(Machine::new(supervisor, own))
 }

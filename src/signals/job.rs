@@ -3,16 +3,18 @@
 //! Must not know: thresholds. What a command writes is never kept or shown, the number aside: it may hold what it was given.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use betagate_core::decide::Outcome;
 use betagate_core::resources::{JobCheck, job_time};
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
+use tempfile::TempDir;
 
-use super::{Reading, Why, source_error};
+use super::{Reading, Why, ratio_of, source_error};
 use crate::apply::processes::{Ended, NOT_STARTED, Once, Program};
-use crate::controller::secret_in;
+use crate::secrets::secret_in;
 
 /// Says "I don't know".
 const UNKNOWN: i32 = 2;
@@ -22,8 +24,10 @@ const UNKNOWN: i32 = 2;
 pub struct Jobs {
     /// The program that has the shim in it.
     pub program: Program,
-    /// The folder of the documents.
+    /// The folder of the documents, or a copy of them.
     pub folder: PathBuf,
+    /// Keeps a copy in its place while commands may run in it; it goes with the last one.
+    pub copy: Option<Arc<TempDir>>,
     /// The data folder, with its secrets.
     pub data: PathBuf,
 }
@@ -77,10 +81,7 @@ fn last_line(said: &str) -> Result<Outcome, &'static str> {
         return Ok(Outcome::Value { value, numerator: None, denominator: None, samples: None });
     }
     match (number("numerator"), number("denominator"), number("value")) {
-        (Some(_), Some(0.0), _) => Ok(Outcome::Unknown(Why::NoData)),
-        (Some(n), Some(d), _) => {
-            Ok(Outcome::Value { value: n / d, numerator: Some(n), denominator: Some(d), samples: None })
-        }
+        (Some(above), Some(below), _) => Ok(ratio_of(above, below)),
         (None, None, Some(value)) => {
             Ok(Outcome::Value { value, numerator: None, denominator: None, samples: body["samples"].as_u64() })
         }

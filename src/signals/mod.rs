@@ -84,12 +84,15 @@ impl Signals {
 
 /// The ratio of two counts, which are kept; no data when nothing is below the line.
 fn ratio(numerator: f64, denominator: f64, at: Timestamp) -> Reading {
+    Reading { outcome: ratio_of(numerator, denominator), at, window: None }
+}
+
+fn ratio_of(numerator: f64, denominator: f64) -> Outcome {
     if denominator == 0.0 {
-        return Reading::unknown(Why::NoData, at);
+        return Outcome::Unknown(Why::NoData);
     }
     let value = numerator / denominator;
-    let outcome = Outcome::Value { value, numerator: Some(numerator), denominator: Some(denominator), samples: None };
-    Reading { outcome, at, window: None }
+    Outcome::Value { value, numerator: Some(numerator), denominator: Some(denominator), samples: None }
 }
 
 /// A reading that says what is wrong with which source.

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -170,7 +171,7 @@ impl Folder {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(SourceError::io(path, &error)),
         };
-        let size = metadata.len();
+        let (size, executable) = (metadata.len(), metadata.permissions().mode() & 0o111 != 0);
         if is_document(path) && size > MAX_DOCUMENT {
             return Err(SourceError::TooLarge { file: path.to_owned(), size, most: MAX_DOCUMENT });
         }
@@ -178,7 +179,8 @@ impl Folder {
         if is_document(path) || size <= MAX_HELD {
             let bytes = fs::read(on_disk).map_err(|error| SourceError::io(path, &error))?;
             let id = Oid::hash_object(ObjectType::Blob, &bytes).map_err(git)?;
-            return Ok(Some(File::new(path, bytes.len() as u64, id, Content::Held(bytes.into()))));
+            let file = File::new(path, bytes.len() as u64, id, Content::Held(bytes.into()));
+            return Ok(Some(file.executable(executable)));
         }
         let seen = Seen::of(&metadata);
         let known = lock(&self.hashed).get(on_disk).filter(|(before, _)| *before == seen).map(|(_, id)| *id);
@@ -187,7 +189,7 @@ impl Folder {
             None => Oid::hash_file(ObjectType::Blob, on_disk).map_err(git)?,
         };
         lock(&self.hashed).insert(on_disk.to_owned(), (seen, id));
-        Ok(Some(File::new(path, size, id, Content::OnDisk { path: on_disk.to_owned(), seen })))
+        Ok(Some(File::new(path, size, id, Content::OnDisk { path: on_disk.to_owned(), seen }).executable(executable)))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Must not know: who is waiting for a change (that is `wake`), or what the files mean.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::git_fetch::{Credentials, Fetch, ReadCredentials, without_user};
 use super::git_propose::{self, Proposal, Proposed};
 use super::git_read::{clean, resolve, snapshot};
-use super::snapshot::Snapshot;
+use super::snapshot::{File, Snapshot};
 use super::{SourceError, git_read};
 
 /// Where a Git source is and how it is fetched.
@@ -137,6 +138,16 @@ impl Git {
     /// The snapshot of a revision that has been fetched. Blocking.
     pub(super) fn at(&self, revision: &str) -> Result<Arc<Snapshot>, SourceError> {
         self.of(revision, None)
+    }
+
+    /// What of a revision that has been fetched is named from elsewhere. Blocking.
+    pub(super) fn named(
+        &self,
+        revision: &str,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, File>, SourceError> {
+        let cache = git2::Repository::open_bare(&self.cache).map_err(git_read::git)?;
+        git_read::named(&cache, &resolve(&cache, revision)?, &self.settings.path, names)
     }
 
     fn of(&self, revision: &str, before: Option<&Snapshot>) -> Result<Arc<Snapshot>, SourceError> {

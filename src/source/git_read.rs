@@ -2,7 +2,7 @@
 //!
 //! Must not know: how commits got into the repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use git2::{Commit, DiffOptions, ErrorCode, ObjectType, Oid, Repository, Tree};
@@ -14,6 +14,9 @@ use super::snapshot::{Author, Content, File, MAX_DOCUMENT, MAX_HELD, Revision, S
 
 /// How deep folders are followed.
 const MAX_DEPTH: usize = 16;
+/// The mode of a symbolic link, and the bits of a program's, as Git keeps them.
+const LINK: i32 = 0o120_000;
+const EXECUTABLE: i32 = 0o111;
 
 /// What happened to a file between two revisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,14 +98,7 @@ pub(super) fn snapshot(
     before: Option<&Snapshot>,
 ) -> Result<Snapshot, SourceError> {
     let path = clean(path)?;
-    let mut tree = commit.tree().map_err(git)?;
-    if !path.is_empty() {
-        let entry = tree.get_path(Path::new(&path)).map_err(|error| missing(&error, &path))?;
-        tree = entry
-            .to_object(repository)
-            .and_then(|object| object.peel_to_tree())
-            .map_err(|error| missing(&error, &path))?;
-    }
+    let tree = top(repository, commit, &path)?;
     let mut walk = Walk { repository, before, files: BTreeMap::new() };
     let roots: Vec<(&str, Tree<'_>)> = ROOTS
         .into_iter()
@@ -121,6 +117,81 @@ pub(super) fn snapshot(
     Ok(Snapshot::new(prefix, walk.files, Some(commit_facts(commit))))
 }
 
+/// The folder of a commit that holds the documents.
+fn top<'r>(repository: &'r Repository, commit: &Commit<'r>, path: &str) -> Result<Tree<'r>, SourceError> {
+    let tree = commit.tree().map_err(git)?;
+    if path.is_empty() {
+        return Ok(tree);
+    }
+    let entry = tree.get_path(Path::new(path)).map_err(|error| missing(&error, path))?;
+    entry.to_object(repository).and_then(|object| object.peel_to_tree()).map_err(|error| missing(&error, path))
+}
+
+/// What of a commit is named from elsewhere, of whatever kind: files, and folders with all that is in them. A name that leads nowhere, or out of the
+/// documents' folder, is passed over.
+pub(super) fn named(
+    repository: &Repository,
+    commit: &Commit<'_>,
+    path: &str,
+    names: &BTreeSet<String>,
+) -> Result<BTreeMap<String, File>, SourceError> {
+    let tree = top(repository, commit, &clean(path)?)?;
+    let mut files = BTreeMap::new();
+    for name in names.iter().filter(|name| !name.is_empty() && !name.starts_with('/')) {
+        let Ok(name) = clean(name) else { continue };
+        if name.is_empty() {
+            all_of(repository, &tree, "", 0, &mut files)?;
+            continue;
+        }
+        // A word that can't be a path is none.
+        let Ok(entry) = tree.get_path(Path::new(&name)) else { continue };
+        match entry.kind() {
+            Some(ObjectType::Tree) => {
+                let tree = repository.find_tree(entry.id()).map_err(git)?;
+                all_of(repository, &tree, &format!("{name}/"), 0, &mut files)?;
+            }
+            Some(ObjectType::Blob) if entry.filemode() != LINK => {
+                let file = streamed(repository, &name, (entry.id(), entry.filemode()))?;
+                files.insert(name, file);
+            }
+            _ => {}
+        }
+    }
+    Ok(files)
+}
+
+fn all_of(
+    repository: &Repository,
+    tree: &Tree<'_>,
+    prefix: &str,
+    depth: usize,
+    files: &mut BTreeMap<String, File>,
+) -> Result<(), SourceError> {
+    for entry in tree.iter().filter(|_| depth <= MAX_DEPTH) {
+        let Ok(name) = entry.name() else { continue };
+        let path = format!("{prefix}{name}");
+        match entry.kind() {
+            Some(ObjectType::Tree) => {
+                let tree = repository.find_tree(entry.id()).map_err(git)?;
+                all_of(repository, &tree, &format!("{path}/"), depth + 1, files)?;
+            }
+            Some(ObjectType::Blob) if entry.filemode() != LINK => {
+                let file = streamed(repository, &path, (entry.id(), entry.filemode()))?;
+                files.insert(path, file);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A file that is read only when it is asked for.
+fn streamed(repository: &Repository, path: &str, (id, mode): (Oid, i32)) -> Result<File, SourceError> {
+    let (size, _) = repository.odb().and_then(|objects| objects.read_header(id)).map_err(git)?;
+    let content = Content::InGit { repository: repository.path().to_owned(), id };
+    Ok(File::new(path, size as u64, id, content).executable(mode & EXECUTABLE != 0))
+}
+
 struct Walk<'w> {
     repository: &'w Repository,
     before: Option<&'w Snapshot>,
@@ -129,7 +200,6 @@ struct Walk<'w> {
 
 impl Walk<'_> {
     fn tree(&mut self, tree: &Tree<'_>, prefix: &str, depth: usize) -> Result<(), SourceError> {
-        const LINK: i32 = 0o120_000;
         for entry in tree.iter().filter(|_| depth <= MAX_DEPTH) {
             let Ok(name) = entry.name() else { continue };
             let path = format!("{prefix}{name}");
@@ -139,7 +209,7 @@ impl Walk<'_> {
                     self.tree(&tree, &format!("{path}/"), depth + 1)?;
                 }
                 Some(ObjectType::Blob) if belongs(&path) && entry.filemode() != LINK => {
-                    let file = self.file(&path, entry.id())?;
+                    let file = self.file(&path, entry.id())?.executable(entry.filemode() & EXECUTABLE != 0);
                     self.files.insert(path, file);
                 }
                 _ => {}

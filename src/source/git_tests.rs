@@ -214,8 +214,7 @@ async fn an_older_revision_can_be_read_and_compared() {
         ("manifests/a.yaml", Change::Changed),
         ("manifests/b.yaml", Change::Removed),
     ];
-    let wanted: std::collections::BTreeMap<_, _> =
-        wanted.into_iter().map(|(path, change)| (path.to_owned(), change)).collect();
+    let wanted: BTreeMap<_, _> = wanted.into_iter().map(|(path, change)| (path.to_owned(), change)).collect();
     assert_eq!(source.changed_files(&first, &second).await.unwrap(), wanted);
 
     // The same in a work tree, as `plan --base REV` reads it in a pull request's checkout.

@@ -19,7 +19,7 @@ mod snapshot;
 mod state;
 mod wake;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -196,6 +196,20 @@ impl Source {
             }
             Kind::Git(git) => git.at(&revision),
             Kind::Cluster(_) => Err(SourceError::NoRevision(revision)),
+        })
+        .await
+    }
+
+    /// The files of a revision that are named from elsewhere, of whatever kind, by their paths in the documents' folder: a name is a file's, or a
+    /// folder's, for all that is in it. A name that leads nowhere is passed over. None of a folder, where everything lies in its place, and of a cluster, which has no other files.
+    ///
+    /// # Errors
+    /// [`SourceError::NoRevision`], [`SourceError::Git`].
+    pub async fn named(&self, revision: &str, names: BTreeSet<String>) -> Result<BTreeMap<String, File>, SourceError> {
+        let (kind, revision) = (self.kind.clone(), revision.to_owned());
+        self.blocking(move || match &*kind {
+            Kind::Folder(_) | Kind::Cluster(_) => Ok(BTreeMap::new()),
+            Kind::Git(git) => git.named(&revision, &names),
         })
         .await
     }

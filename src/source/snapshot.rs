@@ -154,6 +154,7 @@ pub struct File {
     path: Arc<str>,
     size: u64,
     digest: Arc<str>,
+    executable: bool,
     content: Content,
 }
 
@@ -182,7 +183,17 @@ impl Seen {
 
 impl File {
     pub(super) fn new(path: &str, size: u64, id: Oid, content: Content) -> Self {
-        Self { path: path.into(), size, digest: id.to_string().into(), content }
+        Self { path: path.into(), size, digest: id.to_string().into(), executable: false, content }
+    }
+
+    /// The same file, of which it is said whether it can be run.
+    pub(super) fn executable(self, executable: bool) -> Self {
+        Self { executable, ..self }
+    }
+
+    /// Whether it can be run as a program.
+    pub fn is_executable(&self) -> bool {
+        self.executable
     }
 
     /// A file whose bytes are here.

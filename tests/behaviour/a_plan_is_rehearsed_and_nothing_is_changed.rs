@@ -2,10 +2,11 @@
 //! notes, marked as a drill; the rehearsal's age is a fact that a gate can ask for.
 
 use betagate::store::{intents, steps};
+use betagate_core::decide::RunPhase;
 use serde_json::{Value, json};
 
 use crate::support::databases;
-use crate::support::steps::{STEPS, Scene};
+use crate::support::steps::{STEPS, Scene, is_in};
 
 async fn rehearse(scene: &mut Scene, deliver_to: Option<&str>) -> Value {
     let body = json!({ "program": "small", "plan": "everything", "deliverTo": deliver_to, "by": "founder" });
@@ -47,9 +48,7 @@ async fn a_plan_is_rehearsed_and_nothing_is_changed() {
         scene.beta.pass().await;
         let heard = scene.sink.heard("/chat");
         assert_eq!(heard.len(), 1);
-        assert!(
-            heard[0].body.contains("DRILL: Rollback everything-drill") && heard[0].body.contains("This is a drill")
-        );
+        assert!(heard[0].body.contains("DRILL: Rollback everything-1") && heard[0].body.contains("This is a drill"));
         scene.beta.clock.advance(jiff::SignedDuration::from_hours(3));
         let last = steps::last_rehearsal(&scene.beta.store, "small", Some("everything"), "").await.unwrap().unwrap();
         assert_eq!(scene.beta.clock.now().duration_since(last.at).as_hours(), 3);
@@ -65,6 +64,30 @@ async fn a_plan_is_rehearsed_and_nothing_is_changed() {
         assert!(found.contains("nothing fills nobody_fills_this"), "{found}");
         let still = steps::last_rehearsal(&scene.beta.store, "small", None, "").await.unwrap().unwrap();
         assert_eq!(still.at, last.at);
+        scene.beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drill_looks_for_commands_where_the_run_finds_them_when_the_documents_are_in_git() {
+    use std::os::unix::fs::PermissionsExt as _;
+    for db in databases().into_iter().take(1) {
+        let mut scene = Scene::start(&db, &STEPS).await;
+        let job = scene.beta.repo.path().join("job");
+        let allowed = |mode: u32| std::fs::set_permissions(&job, std::fs::Permissions::from_mode(mode)).unwrap();
+        allowed(0o644);
+        scene.beta.repo.commit("nobody may run it");
+        scene.beta.read_from_git().await;
+        scene.beta.pass().await;
+        let result = rehearse(&mut scene, None).await;
+        assert_eq!(problems(&result), ["there is no command './job'"]);
+        allowed(0o755);
+        scene.beta.repo.commit("it may be run");
+        scene.beta.pass().await;
+        let result = rehearse(&mut scene, None).await;
+        assert_eq!(problems(&result), Vec::<&str>::new());
+        scene.ask_for_the_run().await;
+        scene.beta.until("every step", |controller| is_in(controller, RunPhase::Holding)).await;
         scene.beta.store.close().await;
     }
 }

@@ -162,6 +162,15 @@ impl Beta {
         self.restart_controller().await;
     }
 
+    /// Goes on with a controller that fetches what was committed, instead of looking into the folder.
+    pub async fn read_from_git(&mut self) {
+        let keys = Arc::new(Keys::load(&self.data.join("keys")).unwrap());
+        let settings = settings(&self.store, &self.url, &self.clock, &self.repo, &self.data, keys, self.address);
+        let git = GitSettings::new(self.repo.path().display().to_string(), self.data.join("sources"));
+        let source = Arc::new(Source::git(git, self.clock.clone()));
+        self.controller = Controller::new(Settings { source, ..settings }).await.unwrap();
+    }
+
     /// The processes of a workload, where there are workloads.
     pub fn processes(&self, workload: &str) -> Vec<ProcessStatus> {
         let all = self.supervisor.as_ref().map(Supervisor::observed).unwrap_or_default();

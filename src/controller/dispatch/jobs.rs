@@ -4,7 +4,6 @@
 //! Must not know: why a step asks for one.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use betagate_core::decide::MessageKind;
 use betagate_core::desired::ProgramDesired;
@@ -13,11 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 
-use super::super::jobs::{COPIES, copy};
-use super::super::secret_in;
 use super::{Order, Post, later, never};
 use crate::apply::processes::{Ended, NOT_STARTED, Once};
 use crate::outbox::{Call, DeliveryError, Documents, Note, Webhook, effect_digest};
+use crate::secrets::secret_in;
 use crate::signals::net::Endpoint;
 use crate::source::Proposal;
 
@@ -39,10 +37,7 @@ impl Post {
             return Ok(json!({ "way": "none", "reference": "a tour on a fast clock runs and calls nothing" }));
         }
         let done = match what {
-            MessageKind::Job { holder, job } => {
-                let folder = self.folder_of(order).await?;
-                self.run(effect_key, (&holder, &job), &folder, now).await
-            }
+            MessageKind::Job { holder, job } => self.run(effect_key, (&holder, &job), now).await,
             MessageKind::Call { holder, call, about } => {
                 self.call(&order.program, effect_key, (&holder, &call, about), now).await
             }
@@ -70,28 +65,14 @@ impl Post {
         })
     }
 
-    async fn folder_of(&self, order: &Order) -> Result<PathBuf, DeliveryError> {
-        if let Some(folder) = &self.folder {
-            return Ok(folder.clone());
-        }
-        let (copies, snapshot) = (self.data.join(COPIES), order.snapshot.clone());
-        match tokio::task::spawn_blocking(move || copy(&copies, &snapshot)).await {
-            Ok(Ok(folder)) => Ok(folder),
-            Ok(Err(error)) => Err(later(format!("the revision can't be copied: {}", error.kind()))),
-            Err(_) => Err(later("the revision can't be copied".to_owned())),
-        }
-    }
-
     async fn run(
         &self,
         effect_key: &str,
         (holder, job): (&str, &RunJob),
-        folder: &Path,
         now: Timestamp,
     ) -> Result<Value, DeliveryError> {
-        let Some(shim) = self.jobs.clone() else {
-            return Err(later("commands run where the controller can start processes".to_owned()));
-        };
+        // It is held until the command has ended.
+        let place = self.workplace.jobs().await.map_err(later)?;
         let program = job.command.first().cloned().unwrap_or_default();
         let (run, step) = holder.rsplit_once('/').unwrap_or((holder, ""));
         let env = [
@@ -102,8 +83,8 @@ impl Post {
         let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
         let time = job_time(job.timeout);
         let deadline = time.duration().unsigned_abs();
-        let (command, folder) = (job.command.clone(), folder.to_owned());
-        match (Once { program: shim, command, folder, env, deadline }).run().await {
+        let (command, folder) = (job.command.clone(), place.folder.clone());
+        match (Once { program: place.program.clone(), command, folder, env, deadline }).run().await {
             Ok(Ended::Code(0, _)) => Ok(json!({ "way": "command", "reference": program, "at": now })),
             Ok(Ended::Code(code, _)) if NOT_STARTED.contains(&code) => {
                 Err(later(format!("'{program}' is not there, or can't be run")))

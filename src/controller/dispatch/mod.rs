@@ -33,11 +33,12 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{Controller, ControllerError, Faults, Settings, secret_in};
-use crate::apply::processes::Program;
+use super::jobs::Workplace;
+use super::{Controller, ControllerError, Faults, Settings};
 use crate::clock::Clock;
 use crate::keys::Keys;
 use crate::outbox::{DeliveryError, Mailer};
+use crate::secrets::secret_in;
 use crate::source::{Snapshot, Source};
 use crate::store::{Store, StoreError};
 
@@ -63,6 +64,36 @@ pub(super) struct Batch {
 const NOTES: Batch = Batch { kinds: notes::KINDS, limit: 50, lease: notes::LEASE };
 const JOBS: Batch = Batch { kinds: jobs::KINDS, limit: 1, lease: jobs::LEASE };
 
+/// What a round of a sender came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivered {
+    /// All that was due.
+    All,
+    /// As many as it takes at once: there may be more.
+    Full,
+}
+
+/// Wakes whoever listens, and is remembered by who was busy when it rang.
+#[derive(Debug)]
+struct Bell(watch::Sender<()>);
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self(watch::Sender::new(()))
+    }
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.0.send_replace(());
+    }
+
+    /// A listener's own ear: `borrow_and_update` before it looks for work, `changed` to sleep.
+    fn listen(&self) -> watch::Receiver<()> {
+        self.0.subscribe()
+    }
+}
+
 /// What a sender does for one program.
 #[derive(Clone)]
 pub(super) struct Order {
@@ -87,16 +118,14 @@ pub(super) struct Post {
     epoch: i64,
     /// Wakes the controller: a receipt is there.
     wake: Arc<Notify>,
-    /// The program with the shim under which commands run.
-    jobs: Option<Program>,
-    /// Where commands run: the folder of the documents; a copy of the revision, when they are in Git.
-    folder: Option<PathBuf>,
+    /// Where commands run.
+    workplace: Arc<Workplace>,
     /// Where the documents live: what is proposed goes there.
     source: Arc<Source>,
     /// The moments of this controller.
     faults: Arc<Faults>,
     /// Wakes the senders of notes and jobs: a pass has written some.
-    due: Notify,
+    due: Bell,
     orders: watch::Sender<Orders>,
     /// Whether senders are to end after the message in their hands.
     ending: watch::Sender<bool>,
@@ -108,10 +137,14 @@ pub(super) struct Post {
 }
 
 impl Post {
-    pub(super) fn new(settings: &Settings, epoch: i64, wake: Arc<Notify>, faults: Arc<Faults>) -> Arc<Self> {
+    pub(super) fn new(
+        settings: &Settings,
+        epoch: i64,
+        (wake, faults): (Arc<Notify>, Arc<Faults>),
+        workplace: Arc<Workplace>,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            jobs: settings.jobs.clone(),
-            folder: settings.source.editable().map(std::path::Path::to_owned),
+            workplace,
             faults,
             source: settings.source.clone(),
             store: settings.store.clone(),
@@ -122,7 +155,7 @@ impl Post {
             here: settings.probe.clone(),
             epoch,
             wake,
-            due: Notify::new(),
+            due: Bell::default(),
             orders: watch::Sender::new(Orders::new()),
             ending: watch::Sender::new(false),
             lanes: Mutex::default(),
@@ -203,7 +236,7 @@ impl Senders {
     /// Lets each finish the message in its hands, within a bound: then it is settled and not in doubt.
     pub(super) async fn end(mut self) {
         self.post.ending.send_replace(true);
-        self.post.due.notify_waiters();
+        self.post.due.ring();
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_WORDS, all).await.is_err() {
             tracing::warn!("a message was still being handed over; it will be shown as uncertain");
@@ -213,9 +246,16 @@ impl Senders {
 
 async fn send_messages(post: Arc<Post>, batch: &'static Batch) {
     let mut failures = 0;
+    let mut due = post.due.listen();
     while !post.is_ending() {
+        due.borrow_and_update();
         let sleep = match post.deliver_messages(batch).await {
-            Ok(()) => {
+            // There may be more.
+            Ok(Delivered::Full) => {
+                failures = 0;
+                continue;
+            }
+            Ok(Delivered::All) => {
                 failures = 0;
                 LONGEST_SLEEP
             }
@@ -224,7 +264,7 @@ async fn send_messages(post: Arc<Post>, batch: &'static Batch) {
                 None => return,
             },
         };
-        let _ = tokio::time::timeout(sleep, post.due.notified()).await;
+        let _ = tokio::time::timeout(sleep, due.changed()).await;
     }
 }
 
@@ -312,11 +352,12 @@ impl Controller {
             true
         });
         if self.patient {
-            self.post.deliver_messages(&NOTES).await?;
-            self.post.deliver_messages(&JOBS).await?;
+            for batch in [&NOTES, &JOBS] {
+                while self.post.deliver_messages(batch).await? == Delivered::Full {}
+            }
             self.post.invite_all(name).await?;
         } else {
-            self.post.due.notify_waiters();
+            self.post.due.ring();
         }
         Ok(())
     }
@@ -328,4 +369,23 @@ fn later(reason: String) -> DeliveryError {
 
 fn never(reason: String) -> DeliveryError {
     DeliveryError::Never { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_bell_that_rings_while_nobody_sleeps_is_heard_by_everyone_once() {
+        let bell = Bell::default();
+        let (mut one, mut other) = (bell.listen(), bell.listen());
+        one.borrow_and_update();
+        bell.ring();
+        bell.ring();
+        assert!(one.changed().now_or_never().is_some());
+        assert!(one.changed().now_or_never().is_none());
+        assert!(other.changed().now_or_never().is_some());
+    }
 }

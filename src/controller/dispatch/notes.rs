@@ -12,10 +12,11 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::super::{ControllerError, secret_in};
+use super::super::ControllerError;
 use super::letters::{sender, template_in};
-use super::{Batch, Order, Post, later, never};
+use super::{Batch, Delivered, Order, Post, later, never};
 use crate::outbox::{CauseDocument, DeliveryError, Documents, Mail, Note, Template, Webhook};
+use crate::secrets::secret_in;
 use crate::source::Snapshot;
 use crate::store::{leadership, outbox};
 
@@ -24,9 +25,9 @@ pub(super) const LEASE: SignedDuration = SignedDuration::from_secs(120);
 pub(in crate::controller) const KINDS: &[&str] = &["note", "page", "document"];
 
 impl Post {
-    /// Delivers what is due, each message with its receipt. After a round that failed, what that one had claimed is delivered again under the same name:
+    /// Delivers what is due, as much as is taken at once, each message with its receipt. After a round that failed, what that one had claimed is delivered again under the same name:
     /// this sender is the only one of its kinds, and the claim would only lapse after the step's time.
-    pub(super) async fn deliver_messages(&self, batch: &Batch) -> Result<(), ControllerError> {
+    pub(super) async fn deliver_messages(&self, batch: &Batch) -> Result<Delivered, ControllerError> {
         let again = self.dropped().remove(batch.kinds[0]);
         let round = self.deliver_round(batch, again).await;
         if round.is_err() {
@@ -39,9 +40,9 @@ impl Post {
         self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn deliver_round(&self, batch: &Batch, again: bool) -> Result<(), ControllerError> {
+    async fn deliver_round(&self, batch: &Batch, again: bool) -> Result<Delivered, ControllerError> {
         if self.orders.borrow().is_empty() {
-            return Ok(());
+            return Ok(Delivered::All);
         }
         let now = self.clock.now();
         let by = self.holder.clone();
@@ -53,10 +54,11 @@ impl Post {
         }
         let messages = outbox::claim(&mut tx, &claim, now).await?;
         tx.commit().await?;
+        let full = i64::try_from(messages.len()).is_ok_and(|taken| taken >= batch.limit);
         for message in messages {
             if self.is_ending() {
                 // Its claim is taken over by the next controller.
-                return Ok(());
+                return Ok(Delivered::All);
             }
             let moment = |when: &str| format!("send {}: {when}", message.intent.effect_key);
             self.faults.at(|| moment("before effect")).await;
@@ -82,7 +84,7 @@ impl Post {
             self.faults.at(|| moment("after receipt")).await;
             self.wake.notify_one();
         }
-        Ok(())
+        Ok(if full { Delivered::Full } else { Delivered::All })
     }
 
     async fn deliver(
@@ -273,14 +275,36 @@ impl Told {
     }
 }
 
-/// A template whose message says that it is a drill.
+/// A template whose message says that it is a drill. As when it is filled, its first line is the subject's, and the rest the body, whatever ends its lines.
 fn as_drill(mut template: Template) -> Template {
-    template.text = template.text.replacen("Subject:", "Subject: DRILL:", 1).replacen(
-        "\n\n",
-        "\n\nThis is a drill: nothing was changed, and nothing is to be done.\n\n",
-        1,
-    );
+    let (subject, body) = template.text.split_once('\n').unwrap_or((&template.text, ""));
+    let subject = subject.replacen("Subject:", "Subject: DRILL:", 1);
+    let body = body.trim_start_matches(['\r', '\n']);
+    template.text =
+        format!("{}\n\nThis is a drill: nothing was changed, and nothing is to be done.\n\n{body}", subject.trim_end());
     template.html =
         template.html.map(|html| format!("<p><strong>This is a drill: nothing was changed.</strong></p>\n{html}"));
     template
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+    use super::*;
+
+    #[test]
+    fn a_drill_says_so_in_subject_and_body_whatever_ends_the_lines_of_its_template() {
+        for text in ["Subject: Down\n\nIt is.\n\nReally.\n", "Subject: Down\r\n\r\nIt is.\r\n\r\nReally.\r\n"] {
+            let template = Template { name: "note".to_owned(), text: text.to_owned(), html: None };
+            let filled = as_drill(template).fill(&BTreeMap::new()).unwrap();
+            assert_eq!(filled.subject, "DRILL: Down");
+            let lines: Vec<&str> = filled.text.lines().filter(|line| !line.is_empty()).collect();
+            assert_eq!(
+                lines,
+                ["This is a drill: nothing was changed, and nothing is to be done.", "It is.", "Really."],
+                "{text:?}"
+            );
+        }
+    }
 }

@@ -10,8 +10,8 @@ use betagate_core::desired::parse::parse_bytes;
 use betagate_core::desired::{ProgramDesired, Resource};
 use betagate_core::resources::{AcrossCohorts, CohortSpec};
 
-use super::super::revision::secret_in;
 use super::address_rules;
+use crate::secrets::secret_in;
 use crate::source::Snapshot;
 use crate::store::cohort_lists::{Beside, ListSource};
 

@@ -107,6 +107,14 @@ impl ProgramDesired {
         }
     }
 
+    /// The commands that its checks and its plans' steps run.
+    pub fn commands(&self) -> impl Iterator<Item = &[String]> {
+        let checks = self.gates.values().flat_map(|gate| &gate.spec.checks);
+        let checks = checks.filter_map(|check| check.job.as_ref()).map(|job| job.command.as_slice());
+        let steps = self.plans.values().flat_map(|plan| &plan.spec.steps);
+        checks.chain(steps.filter_map(|step| step.run_job.as_ref()).map(|job| job.command.as_slice()))
+    }
+
     /// The digest of all that is wanted of it, for [`ProgramDesired::content`].
     pub(super) fn digest(&self) -> String {
         fn specs<S: Serialize>(all: &ByName<S>) -> Vec<(&String, &S)> {
