@@ -4,7 +4,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
@@ -78,7 +78,7 @@ pub enum KeyError {
 }
 
 impl Keys {
-    /// The keys in `folder` (the data folder's `keys/`); those that are missing are made. Several processes may do so at
+    /// The keys in `folder` (the data folder's `keys/`, or a secret mounted there); those that are missing are made. Several processes may do so at
     /// once: all of them get the same keys.
     ///
     /// # Errors
@@ -90,8 +90,10 @@ impl Keys {
             if !path.try_exists().map_err(at(&path))? {
                 create(folder, &path)?;
             }
-            let mode = fs::metadata(&path).map_err(at(&path))?.permissions().mode();
-            if mode & 0o077 != 0 {
+            let about = fs::metadata(&path).map_err(at(&path))?;
+            // A mounted secret belongs to somebody else, who lets our group read it.
+            let ours = about.uid() == rustix::process::geteuid().as_raw();
+            if about.permissions().mode() & if ours { 0o077 } else { 0o037 } != 0 {
                 return Err(KeyError::Exposed(path));
             }
             read(path)

@@ -29,6 +29,7 @@ mod problem;
 mod repeatable;
 mod serve;
 mod service;
+mod standing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,7 @@ pub use links::Links;
 pub use problem::Problem;
 pub use serve::{ServeSettings, serve_child};
 pub use service::Metrics;
+pub use standing::{Leads, answer_for};
 
 /// A larger request is refused, events aside.
 const MAX_BODY: usize = 1 << 20;

@@ -1,5 +1,6 @@
 //! `betagate controller`: the controller as a process of its own, from a folder, a Git repository or a namespace of a cluster.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use super::common::keys_of;
 use super::documents::From;
 use super::parts::Place;
 use super::{CliError, common::database_url};
+use crate::api::{Leads, answer_for};
 use crate::apply::processes::Program;
 use crate::apply::processes::graceful::asked_to_end;
 use crate::clock::Clock;
@@ -33,6 +35,9 @@ pub struct ControllerAlone {
     /// Where the API answers, for probes of what must stay online: http://HOST:PORT.
     #[arg(long)]
     probe: Option<String>,
+    /// Answers /healthz, /readyz and /metrics there, for probes and Prometheus; one that stands by is ready too.
+    #[arg(long, value_name = "ADDR:PORT")]
+    health: Option<SocketAddr>,
     /// The environment whose differences count.
     #[arg(long)]
     environment: Option<String>,
@@ -75,6 +80,11 @@ impl ControllerAlone {
             Some(cluster) => Source::cluster(cluster.clone(), clock.clone()),
             None => self.from.source(&self.place.data, clock.clone()),
         };
+        if let Some(address) = self.health {
+            let leads = leads(cluster.clone());
+            let said = |error| CliError::Failed(format!("{address}: {error}"));
+            answer_for(address, store.clone(), leads).await.map_err(said)?;
+        }
         let holder = format!("{}/{}", host(), uuid::Uuid::now_v7().simple());
         let settings = Settings {
             store: store.clone(),
@@ -105,6 +115,11 @@ impl Within {
         let options = ClusterOptions { context: self.context.clone(), namespace: self.namespace.clone() };
         Ok(Arc::new(Cluster::connect(&options).await.map_err(CliError::failed)?))
     }
+}
+
+/// Whether this process works; on a cluster one of several does.
+fn leads(cluster: Option<Arc<Cluster>>) -> Leads {
+    Arc::new(move || cluster.as_ref().is_none_or(|cluster| cluster.may_act()))
 }
 
 async fn alone(settings: Settings, end: impl Future<Output = ()>) -> Result<(), ControllerError> {

@@ -17,6 +17,7 @@ The command sees
   BETAGATE_TEST_POSTGRES              from here; BETAGATE_TEST_POSTGRES_FROM_PODS from pods
   BETAGATE_TEST_PROMETHEUS            scrapes every second what files in BETAGATE_TEST_PROMETHEUS_TARGETS name, pods too
   BETAGATE_TEST_IMAGES                the folder of the images, BINARY.tar
+  BETAGATE_TEST_KUBELET               the kubelet's folder, in which the volumes of pods lie
 and kubectl, helm and the other programs on its PATH.
 """
 
@@ -169,7 +170,7 @@ def run_inside(scratch, cgroup, binaries, given):
     env |= start_prometheus(processes, folder, ADDRESS, prometheus())
     node.wait_ready(["kubectl", f"--kubeconfig={kubeconfig}"])
     print(f"A node is ready after {time.monotonic() - started:.0f} s", flush=True)
-    env |= {"KUBECONFIG": kubeconfig, "BETAGATE_TEST_CLUSTER": plane.server, "BETAGATE_TEST_NODE": ADDRESS, "BETAGATE_TEST_IMAGES": folder / "images"}
+    env |= {"KUBECONFIG": kubeconfig, "BETAGATE_TEST_CLUSTER": plane.server, "BETAGATE_TEST_NODE": ADDRESS, "BETAGATE_TEST_IMAGES": folder / "images", "BETAGATE_TEST_KUBELET": folder / "kubelet"}
     return run_command(given, env)
 
 

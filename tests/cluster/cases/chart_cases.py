@@ -3,7 +3,7 @@
 from harness import CHART, ROOT, apply, definitions, documents_of, helm, namespace, run
 
 GIVEN = "--set=database.existingSecret=beta-database"
-EVERYTHING = [GIVEN, "--set=metrics.serviceMonitor.enabled=true,metrics.rules.enabled=true", "--set=git.url=https://git.example.com/beta.git,git.branch=main,git.existingSecret=git"]
+EVERYTHING = [GIVEN, "--set=metrics.serviceMonitor.enabled=true,metrics.rules.enabled=true", "--set=controller.probe=http://api:8081,controller.environment=staging"]
 
 
 def _rendered(*words):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "charts/betagate"
+IMAGE = ["--set=image.repository=betagate.test/betagate", "--set=image.pullPolicy=Never"]
 
 
 class Said:
@@ -123,6 +124,24 @@ def scraped(space, port):
         yield len(targets)
     finally:
         file.unlink()
+
+
+@contextlib.contextmanager
+def installed(name, *words):
+    """The chart in a namespace of its own that enforces the restricted profile."""
+    with namespace(name, **{"pod-security.kubernetes.io/enforce": "restricted"}) as space, database(name) as url:
+        apply([{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "beta-database"}, "stringData": {"url": url}}], namespace=space).must()
+        helm("install", "betagate", CHART, f"--namespace={space}", *IMAGE, "--set=image.tag=dev", "--set=database.existingSecret=beta-database",
+             "--take-ownership", "--wait", "--timeout=180s", *words).must()
+        try:
+            yield space
+        except BaseException:
+            # Gone with the namespace otherwise.
+            print(kubectl("logs", "-l", "app.kubernetes.io/component=controller", "--tail=40", "--prefix", namespace=space).text, flush=True)
+            print(kubectl("get", "betagate,pods", "-o", "wide", namespace=space).text, flush=True)
+            raise
+        finally:
+            helm("uninstall", "betagate", f"--namespace={space}", "--ignore-not-found")
 
 
 def definitions():
