@@ -104,7 +104,7 @@ pub(super) async fn deltas(
 }
 
 /// The rows of a dataset's file, with what tells whether it has changed.
-fn read(snapshot: &Snapshot, dataset: &Resource<DatasetSpec>) -> Option<(String, Rows)> {
+pub(super) fn read(snapshot: &Snapshot, dataset: &Resource<DatasetSpec>) -> Option<(String, Rows)> {
     let (path, file) = snapshot.named_by(&dataset.origin.file, &dataset.spec.file).ok()?;
     let rows = Rows::read(path, &file.read().ok()?, shape(&dataset.spec.table)?).ok()?;
     Some((file.digest().to_owned(), rows))

@@ -7,12 +7,14 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use betagate_core::cohort::{ListOptions, Severity};
+use betagate_core::dataset::{Difference, LiveRow, PUBLISHED};
 use betagate_core::desired::error::{Position, Problem};
 use betagate_core::desired::{Built, ProgramDesired, Resource};
-use betagate_core::pull::{Change, ListBytes, ListChange, ProgramPull, Pull, TemplateChange, compare_list};
+use betagate_core::pull::{Change, ListBytes, ListChange, ProgramPull, Pull, RowsChange, TemplateChange, compare_list};
 use betagate_core::resources::{CohortSpec, Edge, Moment, Step};
 use jiff::{Timestamp, tz::TimeZone};
 
+use super::datasets;
 use super::lists::{Place, find_list, lists_beside, options};
 use crate::source::Snapshot;
 use crate::store::cohort_lists::{Beside, ListSource, survey_beside};
@@ -65,7 +67,7 @@ pub fn pull(before: &Side<'_>, after: &Side<'_>, data: &Path, now: Timestamp) ->
         let programs = (before.program(name), after.program(name));
         let lists = lists(before, after, programs, (data, now), &mut pull.problems);
         let templates = used(&templates, programs.1, place == 0, built);
-        pull.programs.extend(ProgramPull::new(programs, lists, templates));
+        pull.programs.extend(ProgramPull::new(programs, lists, templates, &rows(before, after, programs)));
     }
     if errors(&pull.problems).next().is_some() {
         pull.programs.clear();
@@ -75,6 +77,31 @@ pub fn pull(before: &Side<'_>, after: &Side<'_>, data: &Path, now: Timestamp) ->
 
 fn errors(problems: &[Problem]) -> impl Iterator<Item = &Problem> {
     problems.iter().filter(|problem| problem.is_error())
+}
+
+/// Every dataset of a program whose file has other rows.
+fn rows(
+    before: &Side<'_>,
+    after: &Side<'_>,
+    (old, new): (Option<&ProgramDesired>, Option<&ProgramDesired>),
+) -> Vec<RowsChange> {
+    let mut changes = Vec::new();
+    for (name, dataset) in new.into_iter().flat_map(|program| &program.datasets) {
+        let Some((_, has)) = datasets::read(after.snapshot, dataset) else { continue };
+        let had = old.and_then(|program| program.datasets.get(name));
+        let had = had.and_then(|dataset| datasets::read(before.snapshot, dataset)).map(|(_, rows)| rows);
+        let live = had.unwrap_or_default().rows.into_iter().map(|row| LiveRow {
+            staged: Some(row.digest()),
+            key: row.key,
+            values: row.values,
+            status: PUBLISHED.to_owned(),
+        });
+        let difference = Difference::between(&has, &live.collect::<Vec<_>>());
+        if !difference.is_empty() {
+            changes.push(RowsChange { dataset: name.clone(), delta: difference.told(&has.digest) });
+        }
+    }
+    changes
 }
 
 /// Every cohort of a program whose people differ.

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::support::beta::{ADMIN, Beta};
-use crate::support::{TestDb, TestRepo, databases, lift};
+use crate::support::{Betagate, TestDb, TestRepo, databases, lift};
 
 const FILE: &str = "manifests/movements.json";
 const RUN: &str = "movements-out-1";
@@ -296,4 +296,16 @@ async fn what_cannot_be_undone_is_said_and_done_once_it_can() {
         beta.until("the step to be overdue", overdue).await;
         beta.store.close().await;
     }
+}
+
+#[test]
+fn a_pull_request_tells_which_rows_differ() {
+    let repo = repository("reseed");
+    repo.commit("before");
+    let plan = || Betagate::new(["plan", "--base", "HEAD"]).within(repo.path()).run();
+    plan().expect_code(0);
+    repo.write(FILE, &movements(8, &[(1, "Movement 2"), (2, "Movement 1")]).replace("\"m8\"", "\"m9\""));
+    let told = plan().expect_code(2).stdout;
+    assert!(told.contains("rows: 1 to import, 2 to change, 1 to take away (+ m9, ~ m1, ~ m2, - m8)"), "{told}");
+    assert!(told.contains("Dataset/movement-library (manifests/coach.yaml:"), "{told}");
 }

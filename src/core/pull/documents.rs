@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::fields::differences;
 use super::{Change, FieldChange};
+use crate::dataset::DatasetDelta;
 use crate::desired::{ByName, Origin, ProgramDesired, Resource};
 use crate::plan::{ShareChange, share_changes};
 use crate::resources::{
@@ -59,6 +60,42 @@ impl Note {
     fn warn(text: impl Into<String>) -> Self {
         Self { warning: true, text: text.into() }
     }
+}
+
+/// The rows of a dataset's file differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowsChange {
+    /// The dataset.
+    pub dataset: String,
+    /// How.
+    pub delta: DatasetDelta,
+}
+
+/// Adds what becomes of a dataset's rows to its document, which may say what it said.
+pub(super) fn tell_rows(found: &mut Vec<DocumentChange>, after: Option<&ProgramDesired>, rows: &RowsChange) {
+    let Some(dataset) = after.and_then(|program| program.datasets.get(&rows.dataset)) else { return };
+    let DatasetDelta { imports, updates, removes, first, .. } = &rows.delta;
+    let (all, shown) = (imports + updates + removes, first.len() as u64);
+    let more = if all > shown { format!(", and {} more", all - shown) } else { String::new() };
+    let text =
+        format!("rows: {imports} to import, {updates} to change, {removes} to take away ({}{more})", first.join(", "));
+    let known = found.iter_mut().find(|change| change.kind == Kind::Dataset && change.name == rows.dataset);
+    if let Some(known) = known {
+        known.notes.push(Note::tell(text));
+        return;
+    }
+    let Origin { file, line } = &dataset.origin;
+    found.push(DocumentChange {
+        kind: Kind::Dataset,
+        name: rows.dataset.clone(),
+        change: Change::Changed,
+        file: file.to_string(),
+        line: *line,
+        fields: Vec::new(),
+        more_fields: 0,
+        shares: Vec::new(),
+        notes: vec![Note::tell(text)],
+    });
 }
 
 /// Every document in which two revisions of a program differ, in the order of kinds.

@@ -19,7 +19,7 @@ use crate::desired::{ProgramDesired, error::Problem};
 use crate::resources::Kind;
 
 pub use asks::{Ask, AskKind};
-pub use documents::{DocumentChange, Note, compare_documents};
+pub use documents::{DocumentChange, Note, RowsChange, compare_documents};
 pub use fields::FieldChange;
 pub use lists::{
     ListBytes, ListChange, ListDifference, MASS_CHANGE_PERCENT, Mails, Opening, PersonChange, Waits, compare_list,
@@ -123,9 +123,11 @@ impl ProgramPull {
         (before, after): (Option<&ProgramDesired>, Option<&ProgramDesired>),
         lists: Vec<ListChange>,
         templates: Vec<TemplateChange>,
+        rows: &[RowsChange],
     ) -> Option<Self> {
         let program = after.or(before)?.name().to_owned();
-        let documents = compare_documents(before, after);
+        let mut documents = compare_documents(before, after);
+        rows.iter().for_each(|rows| documents::tell_rows(&mut documents, after, rows));
         if lists.is_empty() && templates.is_empty() && documents.is_empty() {
             return None;
         }
