@@ -3,6 +3,7 @@
 //! Must not know: why an action is wanted.
 
 pub mod datasets;
+pub mod cluster;
 pub mod documents;
 pub mod machine;
 pub mod processes;

@@ -1,8 +1,8 @@
-//! Where workloads are made so: on this machine as supervised processes, or nowhere (they run elsewhere, by somebody else's doing).
+//! Where workloads are made so: on this machine as supervised processes, in a cluster as Deployments, or nowhere (they run by somebody else's doing).
 //!
 //! ```text
-//!  controller ──(what should run)──► Target ──► Machine ──► processes/ (supervised)
-//!             ◄──(what runs)─────────
+//!  controller ──(what should run)──► Target ──► Machine  ──► processes/ (supervised)
+//!             ◄──(what runs)─────────       └─► Deployer ──► cluster/ (server-side apply, watches)
 //! ```
 //!
 //! A target is given everything that should run, as often as anybody likes, and makes it so beside the passes; what runs is read back as values.
@@ -10,11 +10,12 @@
 //!
 //! Must not know: why something should run, stages, holds, the database.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use betagate_core::resources::WorkloadSpec;
 use jiff::Timestamp;
 
+use super::cluster::Deployer;
 use super::machine::Machine;
 use super::processes::ProcessError;
 
@@ -27,6 +28,8 @@ pub struct Wanted {
     pub revision: String,
     /// Its settings, with as many replicas as should run.
     pub spec: WorkloadSpec,
+    /// Whether that is an earlier revision than its document's, gone back to.
+    pub earlier: bool,
 }
 
 /// An earlier revision of a workload, as it was recorded.
@@ -73,6 +76,8 @@ pub enum Target {
     Elsewhere,
     /// On this machine.
     Machine(Machine),
+    /// In a namespace of a cluster.
+    Cluster(Deployer),
 }
 
 impl Target {
@@ -81,11 +86,32 @@ impl Target {
         !matches!(self, Self::Elsewhere)
     }
 
+    /// Whether what runs goes on without this process: then nothing may be taken for unwanted before it is known what is wanted.
+    pub fn outlasts_us(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
+    /// A controller begins: what an earlier one of this process wanted counts no more.
+    pub fn begin(&self) {
+        if let Self::Cluster(deployer) = self {
+            deployer.begin();
+        }
+    }
+
+    /// The settings as they are recorded, with what the installation adds to them.
+    pub fn pinned(&self, spec: &WorkloadSpec) -> WorkloadSpec {
+        match self {
+            Self::Elsewhere | Self::Machine(_) => spec.clone(),
+            Self::Cluster(deployer) => deployer.pinned(spec),
+        }
+    }
+
     /// The revision that settings are. How many replicas run is no part of it.
     pub fn revision(&self, workload: &str, spec: &WorkloadSpec) -> String {
         match self {
             Self::Elsewhere => String::new(),
             Self::Machine(machine) => machine.process(workload, spec).revision,
+            Self::Cluster(deployer) => deployer.revision(workload, spec),
         }
     }
 
@@ -95,19 +121,25 @@ impl Target {
     /// When the target has stopped.
     pub async fn remember(&self, workload: &str, earlier: &[Earlier]) -> Result<(), ProcessError> {
         match self {
-            Self::Elsewhere => Ok(()),
+            // A cluster keeps what runs by itself.
+            Self::Elsewhere | Self::Cluster(_) => Ok(()),
             Self::Machine(machine) => machine.remember(workload, earlier).await,
         }
     }
 
-    /// Wants exactly these workloads from now on. One that can't run here is left out, with a word in the log.
+    /// Wants exactly these workloads from now on, and those in `kept` left as they are where they run without us. One that can't run here is left
+    /// out, with a word in the log.
     ///
     /// # Errors
     /// When the target has stopped.
-    pub async fn make_so(&self, wanted: &[Wanted]) -> Result<(), ProcessError> {
+    pub async fn make_so(&self, wanted: &[Wanted], kept: &BTreeSet<String>) -> Result<(), ProcessError> {
         match self {
             Self::Elsewhere => Ok(()),
             Self::Machine(machine) => machine.make_so(wanted).await,
+            Self::Cluster(deployer) => {
+                deployer.make_so(wanted, kept);
+                Ok(())
+            }
         }
     }
 
@@ -120,6 +152,10 @@ impl Target {
         match self {
             Self::Elsewhere => Ok(()),
             Self::Machine(machine) => machine.replace(workload, ids, request).await,
+            Self::Cluster(deployer) => {
+                deployer.replace(workload, ids, request);
+                Ok(())
+            }
         }
     }
 
@@ -128,6 +164,15 @@ impl Target {
         match self {
             Self::Elsewhere => Vec::new(),
             Self::Machine(machine) => machine.observed(),
+            Self::Cluster(deployer) => deployer.observed(),
+        }
+    }
+
+    /// What keeps workloads from being as they should, by name, in words.
+    pub fn troubles(&self) -> BTreeMap<String, String> {
+        match self {
+            Self::Elsewhere | Self::Machine(_) => BTreeMap::new(),
+            Self::Cluster(deployer) => deployer.troubles(),
         }
     }
 }

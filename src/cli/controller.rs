@@ -12,11 +12,13 @@ use super::documents::From;
 use super::parts::Place;
 use super::{CliError, common::database_url};
 use crate::api::{Leads, answer_for};
+use crate::apply::cluster::{Deployer, DeployerOptions, Own};
 use crate::apply::processes::Program;
 use crate::apply::processes::graceful::asked_to_end;
 use crate::clock::Clock;
 use crate::cluster::{Campaign, Cluster, ClusterOptions};
 use crate::controller::{Controller, ControllerError, Settings};
+use crate::keys::Keys;
 use crate::source::Source;
 use crate::store::Store;
 
@@ -62,6 +64,40 @@ struct Within {
     /// The Lease by which the leader is chosen.
     #[arg(long, requires = "cluster", value_name = "NAME", default_value = "betagate-controller")]
     lease: String,
+    #[command(flatten)]
+    deploys: Deploys,
+}
+
+/// What workloads become there.
+#[derive(Args)]
+struct Deploys {
+    /// Deploys the workloads in the namespace; this is the image of betagate's own. Without it, they are run by somebody else.
+    #[arg(long, requires = "cluster", env = "BETAGATE_IMAGE")]
+    image: Option<String>,
+    /// The Secret whose key `url` is the database's address, for betagate's own workloads.
+    #[arg(long, value_name = "NAME", env = "BETAGATE_DATABASE_SECRET", default_value = "betagate-database")]
+    database_secret: String,
+    /// The Secret with the keys and the administration token, for betagate's own workloads.
+    #[arg(long, value_name = "NAME", env = "BETAGATE_KEYS_SECRET", default_value = "betagate-keys")]
+    keys_secret: String,
+}
+
+impl Deploys {
+    fn deployer(&self, cluster: &Arc<Cluster>, keys: &Arc<Keys>) -> Option<Deployer> {
+        let own = Own {
+            image: self.image.clone()?,
+            database_secret: self.database_secret.clone(),
+            keys_secret: self.keys_secret.clone(),
+        };
+        let leads = cluster.clone();
+        Some(Deployer::start(DeployerOptions {
+            client: cluster.client().clone(),
+            namespace: cluster.namespace().to_owned(),
+            own,
+            keys: keys.clone(),
+            may_act: Arc::new(move || leads.may_act()),
+        }))
+    }
 }
 
 impl ControllerAlone {
@@ -85,16 +121,19 @@ impl ControllerAlone {
             let said = |error| CliError::Failed(format!("{address}: {error}"));
             answer_for(address, store.clone(), leads).await.map_err(said)?;
         }
+        let keys = keys_of(&store, &self.place.data, self.accept_new_keys, clock.now()).await?;
+        let deployer = cluster.as_ref().and_then(|cluster| self.within.deploys.deployer(cluster, &keys));
         let holder = format!("{}/{}", host(), uuid::Uuid::now_v7().simple());
         let settings = Settings {
             store: store.clone(),
             database_url: url,
             clock: clock.clone(),
             source: Arc::new(source),
-            keys: keys_of(&store, &self.place.data, self.accept_new_keys, clock.now()).await?,
+            keys,
             data: self.place.data,
             environment: self.environment,
             supervisor: None,
+            deployer,
             jobs: Some(Program::this()),
             probe: self.probe,
             holder: holder.clone(),

@@ -98,6 +98,7 @@ impl Up {
             keys,
             environment: self.environment.clone(),
             supervisor: Some(supervisor.clone()),
+            deployer: None,
             jobs: Some(Program::this()),
             probe: Some(format!("http://{}", reachable(listener.address()))),
             holder: format!("up/{}", std::process::id()),

@@ -38,6 +38,7 @@ use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::apply::cluster::Deployer;
 use crate::apply::processes::{ProcessError, Program, Supervisor};
 use crate::apply::workloads::Target;
 use crate::clock::Clock;
@@ -131,6 +132,8 @@ pub struct Settings {
     pub environment: Option<String>,
     /// The supervisor of local processes, on one machine.
     pub supervisor: Option<Supervisor>,
+    /// What keeps workloads deployed in a namespace of a cluster.
+    pub deployer: Option<Deployer>,
     /// The program with the shim under which the commands of checks and steps run; none where they can't.
     pub jobs: Option<Program>,
     /// Where always-online routes are probed (`http://127.0.0.1:8080`), when there is a server.

@@ -54,6 +54,10 @@ struct Wanted {
 
 /// Where the workloads of these settings run.
 pub(super) fn target(settings: &Settings) -> Target {
+    if let Some(deployer) = settings.deployer.clone() {
+        deployer.begin();
+        return Target::Cluster(deployer);
+    }
     let Some(supervisor) = settings.supervisor.clone() else { return Target::Elsewhere };
     let data = settings.data.clone();
     let own = Own {
@@ -81,7 +85,7 @@ impl Controller {
 
     /// What is known of a program's workloads.
     pub(super) fn workload_facts(&self, program: &str) -> BTreeMap<String, WorkloadFact> {
-        let observed = self.target.observed();
+        let (observed, troubles) = (self.target.observed(), self.target.troubles());
         let own = self.revisions.held.iter().filter(|(_, wanted)| wanted.program == program);
         let facts = own.map(|(name, wanted)| {
             let running = observed.iter().filter(|running| running.workload == *name);
@@ -96,6 +100,7 @@ impl Controller {
                 holders: wanted.holders.clone(),
                 previous: wanted.previous.clone(),
                 kept_back: wanted.kept_back.clone(),
+                trouble: troubles.get(name).cloned(),
                 processes: processes.collect(),
             };
             (name.clone(), fact)
@@ -106,6 +111,9 @@ impl Controller {
     /// Makes the workloads of every program so.
     pub(super) async fn apply_workloads(&mut self) -> Result<(), ControllerError> {
         if !self.target.makes_so() {
+            return Ok(());
+        }
+        if self.target.outlasts_us() && self.built.is_none() {
             return Ok(());
         }
         self.keep_revisions().await?;
@@ -120,10 +128,16 @@ impl Controller {
         };
         self.faults.at(|| moment("before", &self.revisions.held)).await;
         let wanted: Vec<_> = self.revisions.held.values().map(|wanted| wanted.run.clone()).collect();
-        self.target.make_so(&wanted).await?;
+        self.target.make_so(&wanted, &self.suspended_workloads()).await?;
         self.restart_workloads(&restarts).await;
         self.faults.at(|| moment("after", &self.revisions.held)).await;
         Ok(())
+    }
+
+    fn suspended_workloads(&self) -> BTreeSet<String> {
+        let programs = self.built.iter().flat_map(|built| built.desired.programs.values());
+        let all = programs.flat_map(|program| &program.workloads);
+        all.filter(|(_, workload)| workload.spec.suspend.is_some()).map(|(name, _)| name.clone()).collect()
     }
 
     /// Works out how each workload is wanted under the holds of the runs in force, and which are to be replaced, by step.
@@ -165,7 +179,12 @@ impl Controller {
         let document = self.target.revision(name, spec);
         let mut wanted = Wanted {
             program: program.to_owned(),
-            run: target::Wanted { workload: name.to_owned(), revision: document.clone(), spec: spec.clone() },
+            run: target::Wanted {
+                workload: name.to_owned(),
+                revision: document.clone(),
+                spec: spec.clone(),
+                earlier: false,
+            },
             document: document.clone(),
             holders: hold.holders.clone(),
             previous: None,
@@ -200,7 +219,7 @@ impl Controller {
                     Some(earlier) => {
                         let earlier = WorkloadSpec { replicas: spec.replicas, ..earlier };
                         wanted.run.revision = self.target.revision(name, &earlier);
-                        wanted.run.spec = earlier;
+                        (wanted.run.spec, wanted.run.earlier) = (earlier, true);
                     }
                     // What is held can't be had: the step says so, and the document's goes on. So many as another step holds still run.
                     None => wanted.holders = hold.without_revision(),
@@ -263,7 +282,8 @@ impl Controller {
             }
             let revision = self.target.revision(&workload, &spec);
             if self.revisions.wanted.get(&workload) != Some(&revision) {
-                let spec = serde_json::to_value(&spec).map_err(|error| ControllerError::Setup(error.to_string()))?;
+                let spec = serde_json::to_value(self.target.pinned(&spec))
+                    .map_err(|error| ControllerError::Setup(error.to_string()))?;
                 let (name, wanted_at, proven_at) = (workload.clone(), now, None);
                 workloads::want(
                     &store,

@@ -12,6 +12,7 @@ mod namespace;
 mod the_api_server_and_the_validator_agree;
 mod the_lease_says_who_leads;
 mod wire;
+mod workloads_become_deployments;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -328,6 +328,7 @@ fn settings(
         keys,
         environment: None,
         supervisor: None,
+        deployer: None,
         jobs: Some(Program::at(env!("CARGO_BIN_EXE_betagate"))),
         probe: Some(format!("http://{address}")),
         holder: "test".to_owned(),

@@ -87,6 +87,8 @@ pub struct WorkloadFact {
     pub previous: Option<String>,
     /// Why it runs otherwise than its document says, beside holds.
     pub kept_back: Option<String>,
+    /// What keeps it from running as it is wanted.
+    pub trouble: Option<String>,
     /// What runs.
     pub processes: Vec<ProcessFact>,
 }

@@ -166,7 +166,8 @@ impl Pass<'_> {
         let states = self.readings.workloads.iter().map(|(name, fact)| {
             let ready = fact.processes.iter().filter(|process| process.ready && process.revision == fact.revision);
             let short: String = fact.revision.chars().take(8).collect();
-            let runs = format!("{} of {} ready at revision {short}", ready.count(), fact.replicas);
+            let trouble = fact.trouble.as_ref().map(|trouble| format!("; {trouble}")).unwrap_or_default();
+            let runs = format!("{} of {} ready at revision {short}{trouble}", ready.count(), fact.replicas);
             let by: Vec<&str> = fact.holders.iter().map(String::as_str).collect();
             match (&fact.kept_back, by.as_slice()) {
                 (_, [_, ..]) => (name.clone(), "Held", format!("{runs}; held by {}", by.join(", "))),

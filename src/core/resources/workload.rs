@@ -51,15 +51,33 @@ pub struct WorkloadSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "super::kind::map_of_scalars")]
     pub env: BTreeMap<String, Value>,
-    /// Settings from secrets: variable to secret's name.
+    /// Settings from secrets: variable to secret's name. On a cluster the Secret's key is `value`, or the one after a slash: `mail/password`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secret_env: BTreeMap<String, String>,
     /// How it is known to be ready; betagate's own components say so themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// What its containers are given on a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// On a cluster, a command in the new image that runs to its end before the first pod of it starts. Going back to an earlier revision runs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrate: Option<Vec<String>>,
     /// Leaves it as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<Suspend>,
+}
+
+/// What a container is given: quantities as Kubernetes writes them, such as 250m and 128Mi.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Resources {
+    /// What it has for certain: cpu, memory.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<String, String>,
+    /// What it has at most.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, String>,
 }
 
 fn one() -> u32 {

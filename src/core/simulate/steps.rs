@@ -39,6 +39,7 @@ pub(crate) fn follow_steps(program: &ProgramDesired, effective: &Effective, read
             holders: hold.holders,
             previous: Some(BEFORE.to_owned()),
             kept_back: None,
+            trouble: None,
         };
         readings.workloads.insert(name.clone(), fact);
     }

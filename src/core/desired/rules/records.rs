@@ -145,6 +145,9 @@ impl Rules<'_> {
             if spec.command.as_ref().is_some_and(Vec::is_empty) {
                 self.problem(document, "/spec/command", "the command is empty");
             }
+            if spec.migrate.as_ref().is_some_and(Vec::is_empty) {
+                self.problem(document, "/spec/migrate", "the command is empty");
+            }
             for (field, variable) in
                 spec.env.keys().map(|name| ("env", name)).chain(spec.secret_env.keys().map(|name| ("secretEnv", name)))
             {

@@ -1,0 +1,190 @@
+//! The task that keeps what is wanted deployed: it wakes up when something else is wanted or something changed in the cluster, and sleeps otherwise.
+//!
+//! Must not know: what an object says, how one is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use serde_json::Value;
+
+use super::build::{Identity, MIGRATED, RESTART, Sort, built, job_name, secrets_of};
+use super::write::Trouble;
+use super::{Shared, WORKLOAD_LABEL};
+use crate::apply::workloads::Wanted;
+
+/// The pause after a first failure; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What the keeper remembers from one time to the next.
+#[derive(Default)]
+struct Kept {
+    /// The generations that our own writes left behind, by object and digest of what was written.
+    settled: BTreeMap<(Sort, String, String), i64>,
+    /// The ids of the `Workload` resources.
+    owners: BTreeMap<String, String>,
+    failures: u32,
+}
+
+/// Keeps what is wanted deployed, for good.
+pub(super) async fn keep(shared: Arc<Shared>) {
+    let mut kept = Kept::default();
+    loop {
+        let well = shared.once(&mut kept).await;
+        kept.failures = if well { 0 } else { kept.failures.saturating_add(1) };
+        let pause = FIRST_PAUSE.saturating_mul(1 << kept.failures.saturating_sub(1).min(6)).min(LONGEST_PAUSE);
+        tokio::select! {
+            () = shared.changed.notified() => {}
+            () = tokio::time::sleep(pause), if !well => {}
+        }
+    }
+}
+
+impl Shared {
+    /// Once through everything. Says whether nothing is left to try again.
+    async fn once(&self, kept: &mut Kept) -> bool {
+        let (wanted, left) = {
+            let orders = self.orders();
+            let Some(wanted) = orders.wanted.clone() else { return true };
+            (wanted, orders.kept.clone())
+        };
+        if !self.seen().complete() {
+            return true;
+        }
+        let mut names: BTreeSet<(Sort, String)> = BTreeSet::new();
+        let mut troubles = BTreeMap::new();
+        for one in &wanted {
+            if let Err(trouble) = self.workload(one, &mut names, kept).await {
+                let before = self.orders().troubles.get(&one.workload).cloned();
+                if before.as_deref() != Some(&trouble.to_string()) {
+                    tracing::warn!(workload = %one.workload, %trouble, "a workload is not as it should be");
+                }
+                troubles.insert(one.workload.clone(), trouble);
+            }
+        }
+        let mut well = troubles.is_empty();
+        for (sort, name, live) in self.surplus(&names, &left) {
+            if let Err(error) = self.remove(sort, &name, &live).await {
+                tracing::warn!(kind = sort.kind(), name, %error, "what is no longer wanted could not be taken away");
+                well = false;
+            }
+        }
+        self.orders().troubles = troubles.into_iter().map(|(name, trouble)| (name, trouble.to_string())).collect();
+        well
+    }
+
+    /// Makes the objects of one workload so; `names` learns of all of them, whatever becomes of them.
+    async fn workload(
+        &self,
+        wanted: &Wanted,
+        names: &mut BTreeSet<(Sort, String)>,
+        kept: &mut Kept,
+    ) -> Result<(), Trouble> {
+        let own = &self.options.own;
+        let (live, there) = {
+            let seen = self.seen();
+            let live = seen.object(Sort::Deployment, &wanted.workload).cloned();
+            let there = seen
+                .objects()
+                .any(|(_, _, object)| object["metadata"]["labels"][WORKLOAD_LABEL] == wanted.workload.as_str());
+            (live, there)
+        };
+        let identity = Identity {
+            owner: self.owner(&wanted.workload, there, kept).await?,
+            secrets: self.secrets(wanted),
+            restart: self.restart(&wanted.workload, live.as_ref()),
+        };
+        let objects = built(wanted, own, &identity);
+        names.extend(objects.iter().map(|object| (object.sort, object.name.clone())));
+        let migrated = live.as_ref().and_then(|live| live["metadata"]["annotations"][MIGRATED].as_str());
+        let job = job_name(wanted, own);
+        for object in &objects {
+            if object.sort == Sort::Job && migrated == job.as_deref() {
+                continue;
+            }
+            // A Job can't be changed, and what ran under its name need not run again.
+            if object.sort == Sort::Job && self.seen().object(Sort::Job, &object.name).is_some() {
+                if !self.ended_well(&object.name)? {
+                    return Ok(());
+                }
+                continue;
+            }
+            let digest = object.body["metadata"]["annotations"][super::build::APPLIED].as_str().unwrap_or_default();
+            let key = (object.sort, object.name.clone(), digest.to_owned());
+            let settled = self.ensure(object, kept.settled.get(&key).copied()).await?;
+            kept.settled.retain(|(sort, name, _), _| (*sort, name) != (object.sort, &object.name));
+            kept.settled.extend(settled.map(|generation| (key, generation)));
+            if object.sort == Sort::Job && !self.ended_well(&object.name)? {
+                // The old pods go on until it has; its watch wakes us up. The budget is theirs.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a migration has run to its good end.
+    fn ended_well(&self, job: &str) -> Result<bool, Trouble> {
+        let live = self.seen().object(Sort::Job, job).cloned().unwrap_or_default();
+        let is = |kind: &str| {
+            let conditions = live["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions.into_iter().find(|one| one["type"] == kind && one["status"] == "True")
+        };
+        if let Some(failed) = is("Failed") {
+            let why = format!("the migration failed: {}", failed["message"].as_str().unwrap_or_default());
+            return Err(Trouble::Refused { kind: Sort::Job.kind(), name: job.to_owned(), why });
+        }
+        Ok(is("Complete").is_some())
+    }
+
+    /// The id of a `Workload` resource. It is asked for when none of its objects is there: then it may be another one than before.
+    async fn owner(&self, workload: &str, there: bool, kept: &mut Kept) -> Result<Option<String>, Trouble> {
+        if there && let Some(known) = kept.owners.get(workload) {
+            return Ok(Some(known.clone()));
+        }
+        let kind = GroupVersionKind::gvk("betagate.dev", "v1alpha1", "Workload");
+        let resource = ApiResource::from_gvk_with_plural(&kind, "workloads");
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.options.client.clone(), &self.options.namespace, &resource);
+        let found = api.get_metadata_opt(workload).await;
+        // A cluster without the definitions has no such resources: the documents come from elsewhere.
+        let found = match found {
+            Err(kube::Error::Api(status)) if status.code == 404 => None,
+            other => other.map_err(|error| Trouble::Away(error.to_string()))?,
+        };
+        let uid = found.and_then(|found| found.metadata.uid);
+        match &uid {
+            Some(uid) => drop(kept.owners.insert(workload.to_owned(), uid.clone())),
+            None => drop(kept.owners.remove(workload)),
+        }
+        Ok(uid)
+    }
+
+    /// A digest of the content of the Secrets that a workload names.
+    fn secrets(&self, wanted: &Wanted) -> Option<String> {
+        let seen = self.seen();
+        let digests: Vec<&str> =
+            secrets_of(&wanted.spec, &self.options.own).iter().map(|name| seen.secret(name).unwrap_or("-")).collect();
+        (!digests.is_empty()).then(|| digests.join("."))
+    }
+
+    /// The replacement that was asked for last: what was asked of an earlier controller stays, or its pods would be replaced once more.
+    fn restart(&self, workload: &str, live: Option<&Value>) -> Option<String> {
+        let asked = self.orders().restarts.get(workload).cloned();
+        let before = live.and_then(|live| live["spec"]["template"]["metadata"]["annotations"][RESTART].as_str());
+        asked.or_else(|| before.map(str::to_owned))
+    }
+
+    /// What is ours and no longer wanted.
+    fn surplus(&self, names: &BTreeSet<(Sort, String)>, left: &BTreeSet<String>) -> Vec<(Sort, String, Value)> {
+        let seen = self.seen();
+        let surplus = seen.objects().filter(|(sort, name, object)| {
+            let workload = object["metadata"]["labels"][WORKLOAD_LABEL].as_str().unwrap_or_default();
+            let going = object["metadata"]["deletionTimestamp"].is_string();
+            !going && !left.contains(workload) && !names.contains(&(*sort, (*name).to_owned()))
+        });
+        surplus.map(|(sort, name, object)| (sort, name.to_owned(), object.clone())).collect()
+    }
+}

@@ -1,0 +1,230 @@
+//! Workloads as Deployments, against a real API server: everything is taken, under the `restricted` profile too; nothing is written twice; what others
+//! own stays theirs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use betagate::apply::cluster::{Deployer, DeployerOptions, Own};
+use betagate::apply::workloads::Wanted;
+use betagate::keys::Keys;
+use betagate_core::resources::WorkloadSpec;
+use serde_json::{Value, json};
+
+use crate::support::{repository_root, wait_for};
+use crate::{define, kubectl};
+
+/// A namespace of its own, and what deploys there.
+struct Place {
+    namespace: String,
+    keys: Arc<Keys>,
+    _data: tempfile::TempDir,
+    rounds: std::cell::Cell<u32>,
+}
+
+impl Place {
+    fn new(namespace: &str) -> Self {
+        define(&repository_root().join("crds").display().to_string(), "");
+        let made = kubectl(
+            "apply -f -",
+            &format!(
+                "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {namespace}\n  labels: {{ pod-security.kubernetes.io/enforce: restricted }}\n"
+            ),
+        );
+        assert!(made.done, "{}", made.text);
+        let data = tempfile::tempdir().unwrap();
+        let keys = Arc::new(Keys::load_or_create(data.path()).unwrap());
+        Self { namespace: namespace.to_owned(), keys, _data: data, rounds: std::cell::Cell::new(0) }
+    }
+
+    async fn deployer(&self) -> Deployer {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let text = str::to_owned;
+        let own =
+            Own { image: text("example.com/betagate:1"), database_secret: text("database"), keys_secret: text("keys") };
+        Deployer::start(DeployerOptions {
+            client: kube::Client::try_default().await.unwrap(),
+            namespace: self.namespace.clone(),
+            own,
+            keys: self.keys.clone(),
+            may_act: Arc::new(|| true),
+        })
+    }
+
+    fn get(&self, what: &str) -> Option<Value> {
+        let said =
+            kubectl(&format!("-n {} get {what} --ignore-not-found -o json --show-managed-fields", self.namespace), "");
+        assert!(said.done, "{}", said.text);
+        serde_json::from_str(&said.text).ok()
+    }
+
+    fn wait(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        wait_for(&format!("{what} to be as it should"), Duration::from_secs(60), || self.get(what).filter(&is))
+    }
+
+    fn run(&self, words: &str) {
+        let said = kubectl(&format!("-n {} {words}", self.namespace), "");
+        assert!(said.done, "{words}: {}", said.text);
+    }
+
+    /// Has the deployer go once through everything: what is asked for last is done last.
+    fn go_through(&self, deployer: &Deployer, wanted: &[Wanted]) {
+        self.rounds.set(self.rounds.get() + 1);
+        let mark = format!("zz-{}", self.rounds.get());
+        let mut all = wanted.to_vec();
+        all.push(workload(
+            &mark,
+            json!({ "component": "worker", "command": ["sleep"], "image": "example.com/mark:1" }),
+        ));
+        deployer.make_so(&all, &BTreeSet::new());
+        self.wait(&format!("deployment/{mark}"), |_| true);
+    }
+}
+
+fn workload(name: &str, mut spec: Value) -> Wanted {
+    spec["program"] = "kruxt".into();
+    let spec: WorkloadSpec = serde_json::from_value(spec).unwrap();
+    Wanted { workload: name.to_owned(), revision: format!("r-{}", spec.replicas), spec, earlier: false }
+}
+
+fn web() -> Wanted {
+    workload(
+        "web",
+        json!({ "component": "web", "image": "example.com/shop:1", "replicas": 2, "port": 8080, "health": { "path": "/up" },
+        "secretEnv": { "TOKEN": "token" } }),
+    )
+}
+
+fn versions(place: &Place) -> Vec<String> {
+    ["deployment/web", "service/web", "pdb/web", "networkpolicy/web"]
+        .map(|what| place.get(what).unwrap()["metadata"]["managedFields"].clone())
+        .map(|fields| {
+            let ours = fields.as_array().unwrap().iter().find(|entry| entry["manager"] == "betagate").unwrap().clone();
+            format!("{} {}", ours["time"], ours["fieldsV1"])
+        })
+        .to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wanted_is_deployed_once_and_what_others_own_stays_theirs() {
+    let place = Place::new("deployments");
+    place.run("create secret generic token --from-literal=value=first");
+    place.run("create service clusterip taken --tcp=80:80");
+    let deployer = place.deployer().await;
+    place.go_through(&deployer, &[web()]);
+    let service = place.get("service/web").unwrap();
+    assert_eq!(
+        (&service["spec"]["ports"][0]["port"], &service["spec"]["ports"][0]["targetPort"]),
+        (&json!(8080), &json!("http"))
+    );
+    assert_eq!(place.get("pdb/web").unwrap()["spec"]["maxUnavailable"], 1);
+    assert_eq!(place.get("networkpolicy/web").unwrap()["spec"]["policyTypes"], json!(["Ingress"]));
+
+    // A pod as its template describes it is let in where the `restricted` profile is enforced.
+    let deployment = place.get("deployment/web").unwrap();
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "tried" }, "spec": deployment["spec"]["template"]["spec"] });
+    let let_in = kubectl(&format!("-n {} create --dry-run=server -f -", place.namespace), &pod.to_string());
+    assert!(let_in.done, "{}", let_in.text);
+    let mut bad = pod.clone();
+    bad["spec"]["securityContext"]["runAsNonRoot"] = json!(false);
+    assert!(!kubectl(&format!("-n {} create --dry-run=server -f -", place.namespace), &bad.to_string()).done);
+
+    // Another controller finds everything as it should be.
+    let before = versions(&place);
+    drop(deployer);
+    let deployer = place.deployer().await;
+    place.go_through(&deployer, &[web()]);
+    assert_eq!(versions(&place), before, "it wrote what was there already");
+
+    // What others add stays; what they change of ours is put back.
+    place.run("annotate deployment web example.com/note=theirs");
+    place.run("set env deployment web THEIRS=1");
+    place.run("scale deployment web --replicas=7");
+    let deployment = place.wait("deployment/web", |live| live["spec"]["replicas"] == 2);
+    assert_eq!(deployment["metadata"]["annotations"]["example.com/note"], "theirs");
+    let env = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap().clone();
+    assert!(env.iter().any(|one| one["name"] == "THEIRS"), "{env:?}");
+    place.run("delete service web");
+    place.wait("service/web", |live| live["spec"]["ports"][0]["port"] == 8080);
+
+    // A Secret's content is a reason to replace pods, and stands nowhere.
+    let annotation = |live: &Value| live["spec"]["template"]["metadata"]["annotations"]["betagate.dev/secrets"].clone();
+    let before = annotation(&place.get("deployment/web").unwrap());
+    place.run("patch secret token -p {\"stringData\":{\"value\":\"second\"}}");
+    let after = place.wait("deployment/web", |live| annotation(live) != before);
+    assert!(!after.to_string().contains("second"), "{after}");
+
+    // Somebody else's object of the same name.
+    place.go_through(
+        &deployer,
+        &[
+            web(),
+            workload("taken", json!({ "component": "web", "image": "example.com/x:1", "command": ["x"], "port": 80 })),
+        ],
+    );
+    let said = deployer.troubles().remove("taken").unwrap();
+    assert!(said.contains("Service taken that is not betagate's"), "{said}");
+    assert!(place.get("service/taken").unwrap()["metadata"]["labels"]["betagate.dev/workload"].is_null());
+
+    // What is no longer wanted goes, and nothing else.
+    deployer.make_so(&[], &BTreeSet::from(["zz-1".to_owned()]));
+    wait_for("web to be gone", Duration::from_secs(60), || {
+        let left = ["deployment/web", "service/web", "pdb/web", "networkpolicy/web"]
+            .iter()
+            .any(|what| place.get(what).is_some());
+        (!left).then_some(())
+    });
+    assert!(place.get("service/taken").is_some() && place.get("deployment/zz-1").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_applies_the_same_fields_is_named_and_not_fought() {
+    let place = Place::new("contested");
+    let deployer = place.deployer().await;
+    place.go_through(&deployer, &[web()]);
+    let theirs = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web", "namespace": "contested" }, "spec": { "replicas": 5 } });
+    let applied = kubectl(
+        "apply --server-side --force-conflicts --field-manager=argocd --validate=false -f -",
+        &theirs.to_string(),
+    );
+    assert!(applied.done, "{}", applied.text);
+    let said = wait_for("the conflict to be told", Duration::from_secs(60), || deployer.troubles().remove("web"));
+    assert!(said.contains("argocd applies the same fields") && said.contains(".spec.replicas"), "{said}");
+    assert_eq!(place.get("deployment/web").unwrap()["spec"]["replicas"], 5, "it is theirs now");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_resource_became_belongs_to_it_and_nothing_is_written_by_who_does_not_lead() {
+    let place = Place::new("owned");
+    let resource = "apiVersion: betagate.dev/v1alpha1\nkind: Workload\nmetadata: { name: worker, namespace: owned }\nspec: { program: kruxt, component: worker }\n";
+    let applied = kubectl("apply -f -", resource);
+    assert!(applied.done, "{}", applied.text);
+    let deployer = place.deployer().await;
+    place.go_through(&deployer, &[workload("worker", json!({ "component": "worker" }))]);
+    let uid = place.get("workload/worker").unwrap()["metadata"]["uid"].clone();
+    let owner = place.get("deployment/worker").unwrap()["metadata"]["ownerReferences"][0].clone();
+    assert_eq!((&owner["uid"], &owner["kind"]), (&uid, &json!("Workload")));
+    drop(deployer);
+
+    let client = kube::Client::try_default().await.unwrap();
+    let text = str::to_owned;
+    let own =
+        Own { image: text("example.com/betagate:1"), database_secret: text("database"), keys_secret: text("keys") };
+    let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let counted = asked.clone();
+    let follower = Deployer::start(DeployerOptions {
+        client,
+        namespace: place.namespace.clone(),
+        own,
+        keys: place.keys.clone(),
+        may_act: Arc::new(move || {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            false
+        }),
+    });
+    follower.make_so(&[workload("other", json!({ "component": "worker" }))], &BTreeSet::new());
+    wait_for("it to ask whether it may", Duration::from_secs(60), || {
+        (asked.load(std::sync::atomic::Ordering::SeqCst) > 1).then_some(())
+    });
+    assert!(place.get("deployment/other").is_none() && place.get("deployment/worker").is_some());
+}
