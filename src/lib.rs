@@ -36,7 +36,8 @@
 //! | a command that a check or a step runs | `signals/job.rs`, `controller/dispatch/jobs.rs`; under a shim by `apply/processes/once.rs` |
 //! | what an alerting system tells | `api/alert_hooks.rs`, `store/incident_feeds.rs` |
 //! | a secret by its name | `secrets.rs` |
-//! | a process of this machine | `apply/processes/` |
+//! | a process of this machine | `apply/machine.rs`, `apply/processes/` |
+//! | a Deployment, what of a cluster is ours | `apply/cluster/`; what both targets have in common: `apply/workloads.rs` |
 //! | a message on its way | `outbox/` |
 //! | the archive that shows what a rollback did | `evidence/` |
 //! | moments at which a test stops a controller | `controller/faults.rs` |

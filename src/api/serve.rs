@@ -74,6 +74,7 @@ pub async fn serve_child(settings: ServeSettings) -> Result<(), String> {
         id: Uuid::now_v7(),
         workload: std::env::var("BETAGATE_WORKLOAD").unwrap_or_else(|_| "api".to_owned()),
         pid: i64::from(std::process::id()),
+        pod: std::env::var("BETAGATE_POD").ok().filter(|pod| !pod.is_empty()),
         started_at: now,
         reported_at: now,
         flag_revision: 0,

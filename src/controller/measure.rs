@@ -98,7 +98,7 @@ impl Controller {
         let world = facts::World {
             store: &self.settings.store,
             program,
-            observed: self.target.observed(),
+            workloads: self.workload_facts(name),
             list_outcomes,
             environment: self.settings.environment.clone().unwrap_or_default(),
             day0,

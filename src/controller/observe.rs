@@ -72,14 +72,14 @@ impl Controller {
         let serves = |process: &flags::Process| holds.get(&process.flag_revision).cloned();
         if !self.target.makes_so() {
             let facts = reported.iter().map(|process| ApiFact {
-                id: format!("{}/{}", process.workload, process.pid),
+                id: format!("{}/{}", process.workload, called(process)),
                 serves: serves(process),
             });
             return Ok(facts.collect());
         }
         let expected = self.target.observed().into_iter().filter(|running| self.is_api(&running.workload));
         let facts = expected.filter(|running| running.state != RunState::Stopping).map(|running| {
-            let own = reported.iter().find(|reported| running.id == Some(reported.pid.to_string()));
+            let own = reported.iter().find(|reported| running.id.as_ref() == Some(&called(reported)));
             let id = format!("{}/{}", running.workload, running.id.as_ref().unwrap_or(&running.place));
             ApiFact { id, serves: own.and_then(serves) }
         });
@@ -156,6 +156,11 @@ pub(super) async fn done_once(
 /// The pauses that a plan tells: those by hand are nobody's plan.
 pub(super) fn told(pauses: &BTreeSet<String>) -> BTreeSet<String> {
     pauses.iter().filter(|holder| !holder.starts_with(BY_HAND)).cloned().collect()
+}
+
+/// What an API process is called where it runs: by its pod, or by its id on its machine.
+fn called(process: &flags::Process) -> String {
+    process.pod.clone().unwrap_or_else(|| process.pid.to_string())
 }
 
 /// The definitions of one program's flags in a published snapshot.

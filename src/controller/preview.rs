@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use betagate_core::decide::{Readings, SignoffFact, decide};
+use betagate_core::decide::{Effective, Readings, SignoffFact, decide};
 use betagate_core::desired::{Built, ProgramDesired};
 use betagate_core::flags::{Building, cohort_key};
-use betagate_core::plan::{Census, Held, ListDelta, Observed, Plan, held, plan};
+use betagate_core::plan::{Action, Census, Held, ListDelta, Observed, Plan, RunningWorkload, held, plan};
+use betagate_core::resources::WorkloadSpec;
 use jiff::{Timestamp, civil::Date};
+use serde::Deserialize as _;
 
 use super::lists::{LookAt, Looked, Words, capacities, find_list, look_at_gone};
 use super::{ControllerError, observe, remembered};
 use crate::keys::Keys;
 use crate::source::Snapshot;
-use crate::store::{Store, StoreError, cohort_lists, flags, freezes, invites, members, memory, signoffs};
+use crate::store::{Store, StoreError, cohort_lists, flags, freezes, invites, members, memory, signoffs, workloads};
 
 /// What would change in one program.
 pub struct Preview {
@@ -63,11 +65,40 @@ pub async fn preview(
         observed.capacities = capacities(store, program, live.day0, now).await?;
         observed.datasets = super::datasets::deltas(store, snapshot, program, &effective, (live.day0, now)).await?;
         let mut plan = plan(&effective, &BTreeMap::new(), &observed);
+        plan.actions.extend(workload_changes(store, program, &effective).await?);
         let census = Census::new(&observed.flags, &effective.flags, &plan, now);
         count_moves(store, name, census, &mut plan).await?;
         previews.push(Preview { program: name.clone(), plan, held });
     }
     Ok(previews)
+}
+
+/// The workloads whose settings differ from those that were wanted last, where anything of them ran: which revision they become only whoever runs
+/// them can tell. One that a rollback holds stays as it is.
+async fn workload_changes(
+    store: &Store,
+    program: &ProgramDesired,
+    effective: &Effective,
+) -> Result<Vec<Action>, ControllerError> {
+    let mut changes = Vec::new();
+    for (name, workload) in &program.workloads {
+        let held = effective.workloads.get(name).is_some_and(|hold| hold.revision.is_some());
+        let known = workloads::revisions(store, name).await?.pop();
+        let last = known.and_then(|known| Some((known.revision, WorkloadSpec::deserialize(&known.spec).ok()?)));
+        let Some((revision, last)) = last.filter(|_| !held && workload.spec.suspend.is_none()) else { continue };
+        let version = effective.versions.get(name);
+        let mut wanted =
+            version.map_or_else(|| workload.spec.clone(), |of_stage| of_stage.version.over(&workload.spec));
+        // What the installation adds is recorded with it.
+        wanted.image = wanted.image.or_else(|| last.image.clone());
+        if wanted != last {
+            let from = Some(RunningWorkload { revision, replicas: last.replicas });
+            let to = RunningWorkload { revision: String::new(), replicas: wanted.replicas };
+            let version = version.map(ToString::to_string);
+            changes.push(Action::SetWorkload { workload: name.clone(), from, to, version });
+        }
+    }
+    Ok(changes)
 }
 
 /// What is live.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use betagate_core::decide::{
     self, Memory, ProcessFact, Quarantined, RunMemory, StepMemory, WorkloadFact, WorkloadHold, quarantine,
-    workload_holds,
+    stage_versions, workload_holds,
 };
 use betagate_core::desired::ProgramDesired;
 use betagate_core::plan::RunningWorkload;
@@ -50,6 +50,13 @@ struct Wanted {
     holders: BTreeSet<String>,
     previous: Option<String>,
     kept_back: Option<String>,
+}
+
+/// The workloads of a program as its documents and stages describe them, and what is remembered of it.
+struct DescribedWorkloads {
+    program: String,
+    specs: Vec<(String, WorkloadSpec)>,
+    memory: Memory,
 }
 
 /// Where the workloads of these settings run.
@@ -116,8 +123,9 @@ impl Controller {
         if self.target.outlasts_us() && self.built.is_none() {
             return Ok(());
         }
-        self.keep_revisions().await?;
-        let restarts = self.hold_workloads().await?;
+        let described = self.described_workloads().await?;
+        self.keep_revisions(&described).await?;
+        let restarts = self.hold_workloads(&described).await?;
         let moment = |when: &str, held: &BTreeMap<String, Wanted>| {
             let holders: Vec<&str> = held.values().flat_map(|one| one.holders.iter().map(String::as_str)).collect();
             format!(
@@ -140,28 +148,46 @@ impl Controller {
         all.filter(|(_, workload)| workload.spec.suspend.is_some()).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Works out how each workload is wanted under the holds of the runs in force, and which are to be replaced, by step.
-    async fn hold_workloads(&mut self) -> Result<BTreeMap<String, (String, BTreeSet<String>)>, ControllerError> {
-        let programs: Vec<String> =
-            self.built.iter().flat_map(|built| built.desired.programs.keys().cloned()).collect();
-        let (mut held, mut restarts) = (BTreeMap::new(), BTreeMap::new());
+    /// The workloads of all programs, in the versions that stages gave them, and what is remembered of each program.
+    async fn described_workloads(&mut self) -> Result<Vec<DescribedWorkloads>, ControllerError> {
+        let programs = self.built.iter().flat_map(|built| &built.desired.programs);
+        let programs: Vec<String> = programs.map(|(name, _)| name.clone()).collect();
+        let mut all = Vec::new();
         for program in programs {
             // A new controller holds what was held before it has decided anything.
             self.remember(&program).await?;
+            let Some(desired) = self.built.as_ref().and_then(|built| built.desired.programs.get(&program)) else {
+                continue;
+            };
             let documents =
                 self.programs.get(&program).and_then(|state| state.documents.as_deref()).unwrap_or_default();
             let memory = remembered::read(&program, documents)?;
+            let versions = stage_versions(desired, &memory.rollouts);
+            let specs = desired.workloads.iter().filter(|(_, workload)| workload.spec.suspend.is_none());
+            let specs = specs.map(|(name, workload)| {
+                let version = versions.get(name).map(|of_stage| of_stage.version.over(&workload.spec));
+                (name.clone(), version.unwrap_or_else(|| workload.spec.clone()))
+            });
+            all.push(DescribedWorkloads { program, specs: specs.collect(), memory });
+        }
+        Ok(all)
+    }
+
+    /// Works out how each workload is wanted under the holds of the runs in force, and which are to be replaced, by step.
+    async fn hold_workloads(
+        &mut self,
+        described: &[DescribedWorkloads],
+    ) -> Result<BTreeMap<String, (String, BTreeSet<String>)>, ControllerError> {
+        let (mut held, mut restarts) = (BTreeMap::new(), BTreeMap::new());
+        for DescribedWorkloads { program, specs, memory } in described {
             let (holds, bad) = (workload_holds(&memory.runs), quarantine(&memory.runs));
             for (name, hold) in &holds {
                 restarts.extend(hold.restarts.iter().map(|(step, ids)| (step.clone(), (name.clone(), ids.clone()))));
             }
-            let specs = self.built.as_ref().and_then(|built| built.desired.programs.get(&program));
-            let specs = specs.into_iter().flat_map(|desired| &desired.workloads);
-            let specs: Vec<_> = specs.map(|(name, workload)| (name.clone(), workload.spec.clone())).collect();
-            for (name, spec) in specs.into_iter().filter(|(_, spec)| spec.suspend.is_none()) {
-                let hold = holds.get(&name).cloned().unwrap_or_default();
-                let wanted = self.wanted_as_held(&program, (&name, &spec), &hold, bad.get(&name), &memory).await?;
-                held.insert(name, wanted);
+            for (name, spec) in specs {
+                let hold = holds.get(name).cloned().unwrap_or_default();
+                let wanted = self.wanted_as_held(program, (name, spec), &hold, bad.get(name), memory).await?;
+                held.insert(name.clone(), wanted);
             }
         }
         self.revisions.held = held;
@@ -263,13 +289,11 @@ impl Controller {
     }
 
     /// Tells the target of the revisions of an earlier life, and the store of new ones and of those that stay up.
-    async fn keep_revisions(&mut self) -> Result<(), ControllerError> {
+    async fn keep_revisions(&mut self, described: &[DescribedWorkloads]) -> Result<(), ControllerError> {
         let (store, now) = (self.settings.store.clone(), self.settings.clock.now());
-        let mut all: Vec<(String, String, WorkloadSpec)> = Vec::new();
-        for (program, desired) in self.built.iter().flat_map(|built| &built.desired.programs) {
-            let workloads = desired.workloads.iter().filter(|(_, workload)| workload.spec.suspend.is_none());
-            all.extend(workloads.map(|(name, workload)| (program.clone(), name.clone(), workload.spec.clone())));
-        }
+        let all = described
+            .iter()
+            .flat_map(|one| one.specs.iter().map(|(name, spec)| (one.program.clone(), name.clone(), spec.clone())));
         for (program, workload, spec) in all {
             if !self.revisions.told.contains(&workload) {
                 let known = workloads::revisions(&store, &workload).await?;

@@ -7,13 +7,12 @@ use std::sync::{Mutex, PoisonError};
 
 use betagate_core::cohort::Outcome;
 use betagate_core::dataset::{PUBLISHED, shape};
-use betagate_core::decide::{Reading, Why};
+use betagate_core::decide::{Reading, Why, WorkloadFact};
 use betagate_core::desired::ProgramDesired;
 use betagate_core::duty;
 use betagate_core::resources::{Check, FunnelStep};
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
-use crate::apply::workloads::{RunState, Running};
 use crate::store::events::day_of;
 use crate::store::invites::{Arrival, Funnel, Funnels, MailState};
 use crate::store::{Store, StoreError, audit, datasets, flags, invites, outbox, privacy, status, steps};
@@ -33,8 +32,8 @@ pub struct World<'a> {
     pub store: &'a Store,
     /// The program.
     pub program: &'a ProgramDesired,
-    /// What runs of workloads.
-    pub observed: Vec<Running>,
+    /// Its workloads: what is wanted, and what runs.
+    pub workloads: BTreeMap<String, WorkloadFact>,
     /// What the checks of the lists that are asked about came to, by cohort.
     pub list_outcomes: BTreeMap<String, Outcome>,
     /// Which environment this is; empty when it has no name.
@@ -229,10 +228,10 @@ async fn migration(store: &Store, of: Option<&str>) -> Result<Option<f64>, Store
     Ok(Some(f64::from(u8::from(applied.iter().any(|applied| applied.version == number)))))
 }
 
-/// 1 when every replica of a workload is ready.
+/// 1 when every replica of a workload is ready, at the revision that is wanted: old ones that go on while a new one never gets ready are not what a stage
+/// waits for.
 fn workload_ready(world: &World<'_>, of: Option<&str>) -> Option<f64> {
-    let name = of?;
-    let workload = world.program.workloads.get(name)?;
-    let ready = world.observed.iter().filter(|process| process.workload == name && process.state == RunState::Ready);
-    Some(f64::from(u8::from(ready.count() >= workload.spec.replicas as usize)))
+    let fact = world.workloads.get(of?)?;
+    let ready = fact.processes.iter().filter(|process| process.ready && process.revision == fact.revision);
+    Some(f64::from(u8::from(ready.count() >= fact.replicas as usize)))
 }

@@ -39,6 +39,8 @@ pub struct Process {
     pub workload: String,
     /// Its process id on its machine.
     pub pid: i64,
+    /// Its pod's name, on a cluster: there every process has the same id.
+    pub pod: Option<String>,
     /// When it started.
     pub started_at: Timestamp,
     /// When it last said so.
@@ -115,11 +117,11 @@ pub async fn holds(store: &Store, revision: i64) -> Result<Vec<String>, StoreErr
 
 /// Records what a process says of itself (every 5 s, and when it serves another revision).
 pub async fn report_process(store: &Store, process: &Process) -> Result<(), StoreError> {
-    let upsert = "INSERT INTO api_processes (id, workload, pid, started_at, reported_at, flag_revision)
-        VALUES ($1, $2, $3, $4, $5, $6)
+    let upsert = "INSERT INTO api_processes (id, workload, pid, started_at, reported_at, flag_revision, pod)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
         ON CONFLICT (id) DO UPDATE SET reported_at = excluded.reported_at, flag_revision = excluded.flag_revision";
-    let Process { id, workload, pid, started_at, reported_at, flag_revision } = process;
-    store.execute(upsert, args![id, workload, *pid, *started_at, *reported_at, *flag_revision]).await?;
+    let Process { id, workload, pid, pod, started_at, reported_at, flag_revision } = process;
+    store.execute(upsert, args![id, workload, *pid, *started_at, *reported_at, *flag_revision, pod]).await?;
     Ok(())
 }
 
@@ -156,6 +158,7 @@ fn process(row: &Row) -> Result<Process, StoreError> {
         id: row.get("id")?,
         workload: row.get("workload")?,
         pid: row.get("pid")?,
+        pod: row.get("pod")?,
         started_at: row.get("started_at")?,
         reported_at: row.get("reported_at")?,
         flag_revision: row.get("flag_revision")?,
@@ -203,6 +206,7 @@ mod tests {
                 id: Uuid::now_v7(),
                 workload: "api".into(),
                 pid: 41,
+                pod: Some("api-6d".into()),
                 started_at: at(0),
                 reported_at: at(1),
                 flag_revision: 1,

@@ -108,7 +108,7 @@ fn versions(place: &Place) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wanted_is_deployed_once_and_what_others_own_stays_theirs() {
     let place = Place::new("deployments");
-    place.run("create secret generic token --from-literal=value=first");
+    place.run("create secret generic token --from-literal=value=an-early-word");
     place.run("create service clusterip taken --tcp=80:80");
     let deployer = place.deployer().await;
     place.go_through(&deployer, &[web()]);
@@ -150,9 +150,9 @@ async fn what_is_wanted_is_deployed_once_and_what_others_own_stays_theirs() {
     // A Secret's content is a reason to replace pods, and stands nowhere.
     let annotation = |live: &Value| live["spec"]["template"]["metadata"]["annotations"]["betagate.dev/secrets"].clone();
     let before = annotation(&place.get("deployment/web").unwrap());
-    place.run("patch secret token -p {\"stringData\":{\"value\":\"second\"}}");
+    place.run("patch secret token -p {\"stringData\":{\"value\":\"a-later-word\"}}");
     let after = place.wait("deployment/web", |live| annotation(live) != before);
-    assert!(!after.to_string().contains("second"), "{after}");
+    assert!(!after.to_string().contains("later-word"), "{after}");
 
     // Somebody else's object of the same name.
     place.go_through(

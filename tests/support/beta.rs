@@ -90,6 +90,7 @@ impl Beta {
             id: Uuid::now_v7(),
             workload: "api".to_owned(),
             pid: i64::from(std::process::id()),
+            pod: None,
             started_at: now,
             reported_at: now,
             flag_revision: 0,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Memory, Reading};
-use crate::resources::{CallWebhook, RunJob, Threshold, Undo};
+use crate::resources::{CallWebhook, RunJob, Threshold, Undo, WorkloadVersion};
 
 /// What should be true now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,8 +41,8 @@ pub struct Effective {
     pub flags: BTreeMap<String, Value>,
     /// The holds that are in `flags` (`RUN/STEP`).
     pub flag_holds: BTreeSet<String>,
-    /// Workload images set by the current stage, by workload.
-    pub images: BTreeMap<String, String>,
+    /// The versions that stages gave workloads, by workload.
+    pub versions: BTreeMap<String, StageVersion>,
     /// Whether reviews are held.
     pub reviews_held: bool,
     /// Whose unused invites are taken back, once: cohort (none for all), holder and why, by effect key.
@@ -77,6 +77,23 @@ pub struct DatasetHold {
     pub holder: Option<String>,
     /// Files that were undone and may not be brought in by themselves: by digest, the run.
     pub quarantined: BTreeMap<String, String>,
+}
+
+/// A version that a stage gave a workload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageVersion {
+    /// The rollout.
+    pub rollout: String,
+    /// The stage.
+    pub stage: String,
+    /// The version.
+    pub version: WorkloadVersion,
+}
+
+impl std::fmt::Display for StageVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of stage {} ({})", self.version, self.stage, self.rollout)
+    }
 }
 
 /// Invites that a step takes back.

@@ -12,6 +12,7 @@ use super::{
     pass::Pass,
     run::{holder, standing},
     stage::current,
+    stage_versions,
     verify::revocation_key,
     workload_holds,
 };
@@ -22,7 +23,7 @@ impl Pass<'_> {
     pub fn effective(&self) -> Effective {
         let mut effective = Effective {
             cohorts: self.cohorts(),
-            images: self.images(),
+            versions: stage_versions(self.program, &self.memory.rollouts),
             reviews_held: self.reviews_held(),
             workloads: workload_holds(&self.memory.runs),
             datasets: self.dataset_holds(),
@@ -51,16 +52,6 @@ impl Pass<'_> {
         }
         let state = |name: &String| CohortState { open: open.contains(name), opened_before: before.contains(name) };
         self.program.cohorts.keys().map(|name| (name.clone(), state(name))).collect()
-    }
-
-    fn images(&self) -> BTreeMap<String, String> {
-        let mut images = BTreeMap::new();
-        for (name, rollout) in &self.program.rollouts {
-            if let Some(stage) = current(self.memory.rollouts.get(name), &rollout.spec) {
-                images.extend(stage.workloads.clone());
-            }
-        }
-        images
     }
 
     /// A flag's definition, in the form that `flags` compiles: flagd's, and betagate's fields beside it.

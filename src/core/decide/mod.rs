@@ -41,7 +41,7 @@ pub use memory::*;
 pub use reading::*;
 pub use run::{effect_base, holder, standing};
 pub use trigger::{BREAK_GLASS, BY_HAND};
-pub use workloads::{Quarantined, quarantine, released, workload_holds};
+pub use workloads::{Quarantined, quarantine, released, stage_versions, workload_holds};
 
 use jiff::Timestamp;
 

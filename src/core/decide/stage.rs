@@ -40,7 +40,9 @@ impl Pass<'_> {
         memory.opened.insert(stage.name.clone(), now);
         memory.next_since = Some(now);
         self.keep_baselines();
-        self.event(format!("Rollout/{rollout}"), "StageOpened", format!("stage {} is open", stage.name));
+        let versions = stage.workloads.iter().map(|(workload, version)| format!("; {workload} becomes {version}"));
+        let said = format!("stage {} is open{}", stage.name, versions.collect::<String>());
+        self.event(format!("Rollout/{rollout}"), "StageOpened", said);
     }
 
     /// Everything a stage waits for, and who can give it.

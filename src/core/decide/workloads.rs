@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::{
-    GoneBack, RunMemory, SignoffFact, StepMemory, WorkloadFact, WorkloadHold,
+    GoneBack, RolloutMemory, RunMemory, SignoffFact, StageVersion, StepMemory, WorkloadFact, WorkloadHold,
     pass::{Pass, latest_words},
     run::{holder, standing},
 };
@@ -48,6 +48,25 @@ pub fn workload_holds(runs: &BTreeMap<String, RunMemory>) -> BTreeMap<String, Wo
         }
     }
     holds
+}
+
+/// The versions that stages gave workloads. A version stays until a later stage names another: a stage that opens takes nothing back by itself.
+/// Read from memory alone, as holds are.
+pub fn stage_versions(
+    program: &ProgramDesired,
+    rollouts: &BTreeMap<String, RolloutMemory>,
+) -> BTreeMap<String, StageVersion> {
+    let mut versions = BTreeMap::new();
+    for (name, rollout) in &program.rollouts {
+        let Some(memory) = rollouts.get(name) else { continue };
+        for stage in rollout.spec.stages.iter().filter(|stage| memory.opened.contains_key(&stage.name)) {
+            versions.extend(stage.workloads.iter().map(|(workload, version)| {
+                let (rollout, stage, version) = (name.clone(), stage.name.clone(), version.clone());
+                (workload.clone(), StageVersion { rollout, stage, version })
+            }));
+        }
+    }
+    versions
 }
 
 /// A revision that a run went back from.
@@ -161,6 +180,11 @@ impl Pass<'_> {
         self.readings.workloads.get(workload).ok_or_else(|| format!("nothing is known of workload {workload}"))
     }
 
+    /// The version that a stage gave a workload, in words.
+    fn version_of(&self, workload: &str) -> Option<String> {
+        stage_versions(self.program, &self.memory.rollouts).get(workload).map(ToString::to_string)
+    }
+
     /// The states of workloads.
     pub(super) fn workload_states(&self) -> Vec<(String, &'static str, String)> {
         let states = self.readings.workloads.iter().map(|(name, fact)| {
@@ -168,6 +192,10 @@ impl Pass<'_> {
             let short: String = fact.revision.chars().take(8).collect();
             let trouble = fact.trouble.as_ref().map(|trouble| format!("; {trouble}")).unwrap_or_default();
             let runs = format!("{} of {} ready at revision {short}{trouble}", ready.count(), fact.replicas);
+            let runs = match self.version_of(name) {
+                Some(version) => format!("{runs}; {version}"),
+                None => runs,
+            };
             let by: Vec<&str> = fact.holders.iter().map(String::as_str).collect();
             match (&fact.kept_back, by.as_slice()) {
                 (_, [_, ..]) => (name.clone(), "Held", format!("{runs}; held by {}", by.join(", "))),

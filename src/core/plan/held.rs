@@ -56,6 +56,17 @@ pub fn held(effective: &Effective, runs: &BTreeMap<String, RunMemory>) -> Vec<He
         let why = run.and_then(|run| run.episodes.last()).map(|episode| episode.reason.clone()).unwrap_or_default();
         all.push(Held { what: format!("dataset {name} stays as it was left"), by: by.clone(), why });
     }
+    for (name, hold) in &effective.workloads {
+        let by: Vec<&str> = hold.holders.iter().map(String::as_str).collect();
+        let run = by.first().and_then(|holder| runs.get(holder.split('/').next().unwrap_or_default()));
+        let why = run.and_then(|run| run.episodes.last()).map(|episode| episode.reason.clone()).unwrap_or_default();
+        let revision = hold.revision.as_ref().map(|revision| format!("stays at revision {revision:.8}"));
+        let replicas = hold.replicas.map(|replicas| format!("runs {replicas} times"));
+        let what: Vec<String> = revision.into_iter().chain(replicas).collect();
+        if !what.is_empty() {
+            all.push(Held { what: format!("workload {name} {}", what.join(", ")), by: by.join(", "), why });
+        }
+    }
     for (id, run) in runs.iter().filter(|(_, run)| run.holds_reviews()) {
         let why = run.episodes.last().map(|episode| episode.reason.clone()).unwrap_or_default();
         all.push(Held { what: "reviews are held".to_owned(), by: id.clone(), why });

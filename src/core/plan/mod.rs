@@ -50,7 +50,7 @@ pub struct Observed {
 /// A workload as it should run, or runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunningWorkload {
-    /// The digest of its settings.
+    /// The digest of its settings; empty where only whoever runs it could tell.
     pub revision: String,
     /// How many.
     pub replicas: u32,
@@ -188,6 +188,9 @@ pub enum Action {
         from: Option<RunningWorkload>,
         /// What should run.
         to: RunningWorkload,
+        /// The version that a stage gave it, in words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<String>,
     },
     /// A workload is stopped.
     StopWorkload {
@@ -259,7 +262,8 @@ pub fn plan(effective: &Effective, workloads: &BTreeMap<String, RunningWorkload>
     for (name, to) in workloads {
         let from = observed.workloads.get(name);
         if from != Some(to) {
-            actions.push(Action::SetWorkload { workload: name.clone(), from: from.cloned(), to: to.clone() });
+            let version = effective.versions.get(name).map(ToString::to_string);
+            actions.push(Action::SetWorkload { workload: name.clone(), from: from.cloned(), to: to.clone(), version });
         }
     }
     for name in observed.workloads.keys().filter(|name| !workloads.contains_key(*name)) {

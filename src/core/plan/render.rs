@@ -80,10 +80,13 @@ fn sentence(action: &Action) -> String {
             };
             format!("undo dataset {dataset}: {what} ({holder}: {reason})")
         }
-        Action::SetWorkload { workload, from, to } => match from {
-            None => format!("start workload {workload}: {}", running(to)),
-            Some(from) => format!("change workload {workload}: {} → {}", running(from), running(to)),
-        },
+        Action::SetWorkload { workload, from, to, version } => {
+            let version = version.as_ref().map(|version| format!(" ({version})")).unwrap_or_default();
+            match from {
+                None => format!("start workload {workload}: {}{version}", running(to)),
+                Some(from) => format!("change workload {workload}: {} → {}{version}", running(from), running(to)),
+            }
+        }
         Action::StopWorkload { workload } => format!("stop workload {workload}"),
     }
 }
@@ -167,5 +170,6 @@ fn moves_line(moves: &Moves) -> String {
 
 fn running(workload: &RunningWorkload) -> String {
     let short: String = workload.revision.chars().take(8).collect();
+    let short = if short.is_empty() { "another revision" } else { &short };
     format!("{} × {short}", workload.replicas)
 }

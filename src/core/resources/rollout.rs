@@ -1,12 +1,13 @@
 //! `Rollout`: ordered stages. Which cohorts are open, which flag values, which workload versions, and what lets one in.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::Value;
 
-use super::{Moment, ResourceStatus, Span, Suspend};
+use super::{Moment, ResourceStatus, Span, Suspend, WorkloadSpec};
 
 /// The stages of a beta, in order.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,9 +60,98 @@ pub struct Stage {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub announce: Vec<Announcement>,
-    /// Images of workloads, by name, while it is the current one.
+    /// Versions of workloads, by name, from its opening on, until a later stage names another. A rollback's hold comes first.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub workloads: BTreeMap<String, String>,
+    pub workloads: BTreeMap<String, WorkloadVersion>,
+}
+
+/// What a stage makes of a workload: an image, or an image, a command and settings over those of its document. On one machine the image counts for nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WorkloadVersion {
+    /// The image, on a cluster.
+    pub image: Option<String>,
+    /// The program and its arguments.
+    pub command: Option<Vec<String>>,
+    /// Settings over those of the document.
+    pub env: BTreeMap<String, Value>,
+}
+
+/// As it is written where it is more than an image.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WrittenVersion {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    command: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    env: BTreeMap<String, Value>,
+}
+
+impl WorkloadVersion {
+    /// The settings of a document in this version.
+    pub fn over(&self, spec: &WorkloadSpec) -> WorkloadSpec {
+        let mut spec = spec.clone();
+        spec.image = self.image.clone().or(spec.image);
+        spec.command = self.command.clone().or(spec.command);
+        spec.env.extend(self.env.clone());
+        spec
+    }
+
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for WorkloadVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let image = self.image.clone();
+        let command = self.command.as_ref().map(|command| command.join(" "));
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let env = self.env.iter().map(|(name, value)| format!("{name}={}", text(value)));
+        let all: Vec<String> = image.into_iter().chain(command).chain(env).collect();
+        f.write_str(&all.join(", "))
+    }
+}
+
+impl Serialize for WorkloadVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { image, command, env } = self.clone();
+        match (&image, &command, env.is_empty()) {
+            (Some(image), None, true) => serializer.serialize_str(image),
+            _ => WrittenVersion { image, command, env }.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for WorkloadVersion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(image) => Ok(Self { image: Some(image), ..Self::default() }),
+            version @ Value::Object(_) => {
+                let written: Result<WrittenVersion, _> = serde_json::from_value(version);
+                let WrittenVersion { image, command, env } =
+                    written.map_err(|error| D::Error::custom(error.to_string()))?;
+                Ok(Self { image, command, env })
+            }
+            _ => Err(D::Error::custom("expected an image, or image, command and env")),
+        }
+    }
+}
+
+impl JsonSchema for WorkloadVersion {
+    fn schema_name() -> Cow<'static, str> {
+        "WorkloadVersion".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let said =
+            "An image, or { image, command: [...], env: { NAME: value } } over what the workload's document says.";
+        json_schema!({ "description": said, "x-kubernetes-preserve-unknown-fields": true })
+    }
 }
 
 /// What a stage does to a flag: a variant's name, or a share that grows.
@@ -116,9 +206,9 @@ impl Serialize for StageFlag {
 
 impl<'de> Deserialize<'de> for StageFlag {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(variant) => Ok(Self::Variant(variant)),
-            ramp @ serde_json::Value::Object(_) => {
+        match Value::deserialize(deserializer)? {
+            Value::String(variant) => Ok(Self::Variant(variant)),
+            ramp @ Value::Object(_) => {
                 serde_json::from_value(ramp).map(Self::Ramp).map_err(|error| D::Error::custom(error.to_string()))
             }
             _ => Err(D::Error::custom("expected a variant's name, or variant, percent and every")),

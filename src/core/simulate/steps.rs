@@ -22,7 +22,10 @@ pub(crate) fn follow_steps(program: &ProgramDesired, effective: &Effective, read
         let hold = effective.workloads.get(name).cloned().unwrap_or_default();
         let had = readings.workloads.remove(name).unwrap_or_default();
         let replicas = hold.replicas.unwrap_or(workload.spec.replicas);
-        let revision = hold.revision.unwrap_or_else(|| DOCUMENT.to_owned());
+        // A version of a stage is another document.
+        let version = effective.versions.get(name);
+        let document = version.map_or_else(|| DOCUMENT.to_owned(), |version| format!("{DOCUMENT} {}", version.version));
+        let revision = hold.revision.unwrap_or_else(|| document.clone());
         let asked = |id: &String| hold.restarts.values().any(|before| before.contains(id));
         let processes = (0..replicas).map(|replica| {
             let first = format!("{name}-{replica}");
@@ -32,7 +35,7 @@ pub(crate) fn follow_steps(program: &ProgramDesired, effective: &Effective, read
             ProcessFact { id, revision: revision.clone(), ready: true }
         });
         let fact = WorkloadFact {
-            document: DOCUMENT.to_owned(),
+            document,
             processes: processes.collect(),
             revision,
             replicas,

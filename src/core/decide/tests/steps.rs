@@ -242,6 +242,36 @@ fn a_revision_in_quarantine_runs_again_when_the_latest_word_since_then_says_so()
 }
 
 #[test]
+fn a_stage_gives_a_workload_a_version_that_stays_until_another_does_and_a_hold_comes_first() {
+    let mut world = with("[{revertWorkload: {workload: worker}}]");
+    put(
+        &mut world.desired.rollouts,
+        "closed",
+        "{program: beta, stages: [{name: pilot, cohorts: [pavia], workloads: {worker: 'x:1'}}, {name: wide, window: {from: +1d}, cohorts: [pavia]},
+          {name: all, window: {from: +2d}, workloads: {worker: {image: 'x:2', env: {LEVEL: 3}}}}]}",
+    );
+    world.memory = Memory::default();
+    world.settle();
+    assert_eq!(world.worker().revision, "document x:1");
+    assert!(world.last.states["Workload/worker"].summary.ends_with("; x:1 of stage pilot (closed)"));
+    assert!(world.events.iter().any(|event| event.message == "stage pilot is open; worker becomes x:1"));
+    world.advance(SignedDuration::from_hours(24));
+    world.settle();
+    assert_eq!(world.memory.rollouts["closed"].current.as_deref(), Some("wide"));
+    assert_eq!(world.worker().revision, "document x:1", "a stage that says nothing of it takes nothing back");
+    world.start("further");
+    assert_eq!(world.worker().revision, "before", "a hold comes first");
+    world.advance(SignedDuration::from_hours(24));
+    world.settle();
+    assert_eq!(world.memory.rollouts["closed"].current.as_deref(), Some("wide"), "no stage opens during a rollback");
+    world.lift_by_hand("further-1");
+    assert_eq!(world.worker().revision, "document x:2, LEVEL=3");
+    let version = &world.last.effective.versions["worker"].version;
+    let spec = version.over(&world.desired.workloads["worker"].spec);
+    assert_eq!((spec.image.as_deref(), spec.env["LEVEL"].clone(), spec.replicas), (Some("x:2"), 3.into(), 2));
+}
+
+#[test]
 fn a_cause_step_proposes_its_document_for_each_episode_and_the_revert_once_and_waits_for_neither() {
     let mut world = with("[{captureRootCause: {owner: founder, propose: [document, revert]}}]");
     world.start("further");

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Rules, token};
-use crate::resources::{Kind, Moment, Ramp, Stage, StageEvent, Window};
+use serde_json::Value;
+
+use super::{Rules, is_variable, token};
+use crate::resources::{Kind, Moment, Ramp, Stage, StageEvent, Window, WorkloadVersion};
 
 impl Rules<'_> {
     pub(super) fn stages(&mut self) {
         let mut set_by: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut versioned_by: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, rollout) in &self.program.rollouts {
             let document = self.document(Kind::Rollout, name);
             let mut seen = BTreeSet::new();
@@ -39,6 +42,15 @@ impl Rules<'_> {
                         self.problem(document, &format!("{pointer}/flags/{}", token(key)), message);
                     }
                 }
+                for workload in stage.workloads.keys().filter(|_| !self.documents.given(Kind::Rollout, name)) {
+                    let other = versioned_by.entry(workload).or_insert(name);
+                    if other != name {
+                        let message = format!(
+                            "rollout '{other}' gives workload '{workload}' a version already; two rollouts may not"
+                        );
+                        self.problem(document, &format!("{pointer}/workloads/{}", token(workload)), message);
+                    }
+                }
             }
         }
     }
@@ -54,8 +66,10 @@ impl Rules<'_> {
         for (place, cohort) in stage.cohorts.iter().enumerate() {
             self.resource(document, &format!("{pointer}/cohorts/{place}"), Kind::Cohort, cohort);
         }
-        for workload in stage.workloads.keys() {
-            self.resource(document, &format!("{pointer}/workloads/{}", token(workload)), Kind::Workload, workload);
+        for (workload, version) in &stage.workloads {
+            let at = format!("{pointer}/workloads/{}", token(workload));
+            self.resource(document, &at, Kind::Workload, workload);
+            self.version(rollout, version, &at);
         }
         for (key, flag) in &stage.flags {
             let pointer = format!("{pointer}/flags/{}", token(key));
@@ -82,6 +96,26 @@ impl Rules<'_> {
         }
         for (place, person) in enter.signoffs.iter().flat_map(|signoffs| signoffs.from.iter().enumerate()) {
             self.person(document, &format!("{pointer}/enter/signoffs/from/{place}"), person);
+        }
+    }
+
+    fn version(&mut self, rollout: &str, version: &WorkloadVersion, at: &str) {
+        let document = self.document(Kind::Rollout, rollout);
+        let no_image =
+            version.image.as_ref().is_some_and(|image| image.is_empty() || image.contains(char::is_whitespace));
+        if version.is_empty() || no_image {
+            self.problem(document, at, "it needs an image, a command or settings");
+        }
+        if version.command.as_ref().is_some_and(Vec::is_empty) {
+            self.problem(document, &format!("{at}/command"), "the command is empty");
+        }
+        for (variable, value) in &version.env {
+            let at = format!("{at}/env/{}", token(variable));
+            if !is_variable(variable) {
+                self.problem(document, &at, format!("'{variable}' is no name for an environment variable"));
+            } else if matches!(value, Value::Object(_) | Value::Array(_) | Value::Null) {
+                self.problem(document, &at, "a setting is a string, a number or a boolean");
+            }
         }
     }
 

@@ -165,6 +165,10 @@ fn stages() {
         ("{ name: a, window: { from: +5d } }, { name: b, window: { from: ¦+4d } }", "before that of 'a'"),
         ("{ name: a, cohorts: [¦paiva] }", "did you mean pavia?"),
         ("{ name: a, workloads: { apo: ¦x } }", "did you mean api?"),
+        ("{ name: a, workloads: { api: ¦{} } }", "it needs an image, a command or settings"),
+        ("{ name: a, workloads: { api: ¦'a b' } }", "it needs an image, a command or settings"),
+        ("{ name: a, workloads: { api: { command: ¦[] } } }", "the command is empty"),
+        ("{ name: a, workloads: { api: { env: { A-B: ¦1 } } } }", "no name for an environment variable"),
         ("{ name: a, flags: { bost_enabled: ¦\"on\" } }", "did you mean boost_enabled?"),
         ("{ name: a, flags: { boost_enabled: ¦maybe } }", "no variant 'maybe'"),
         ("{ name: a, flags: { billing: ¦\"on\" } }", "invariant for 'billing' forbids it"),
@@ -178,4 +182,7 @@ fn stages() {
     let two = rollout("{ name: a, flags: { boost_enabled: \"on\" } }")
         + "\n---\n{ kind: Rollout, metadata: { name: s }, spec: { program: p, stages: [ { name: a, flags: { boost_enabled: ¦\"on\" } } ] } }";
     added(&[(&two, &["two rollouts may not set the same flag"])]);
+    let two = rollout("{ name: a, workloads: { api: x:1 } }, { name: b, workloads: { api: x:2 } }")
+        + "\n---\n{ kind: Rollout, metadata: { name: s }, spec: { program: p, stages: [ { name: a, workloads: { api: ¦x:3 } } ] } }";
+    added(&[(&two, &["rollout 'r' gives workload 'api' a version already"])]);
 }
