@@ -332,6 +332,7 @@ mod tests {
                 id: Uuid::now_v7(),
                 workload: "api".into(),
                 pid: 1,
+                pod: None,
                 started_at: Timestamp::UNIX_EPOCH,
                 reported_at: Timestamp::UNIX_EPOCH,
                 flag_revision: 0,

@@ -2,8 +2,8 @@
 //!
 //! Must not know: why an action is wanted.
 
-pub mod datasets;
 pub mod cluster;
+pub mod datasets;
 pub mod documents;
 pub mod machine;
 pub mod processes;

@@ -78,10 +78,12 @@ impl Controller {
             return Ok(facts.collect());
         }
         let expected = self.target.observed().into_iter().filter(|running| self.is_api(&running.workload));
-        let facts = expected.filter(|running| running.state != RunState::Stopping).map(|running| {
+        let facts = expected.filter(|running| running.state != RunState::Stopping).filter_map(|running| {
             let own = reported.iter().find(|reported| running.id.as_ref() == Some(&called(reported)));
             let id = format!("{}/{}", running.workload, running.id.as_ref().unwrap_or(&running.place));
-            ApiFact { id, serves: own.and_then(serves) }
+            // A pod that is not ready and never said anything is reached by nobody: its image may be nowhere.
+            let unreachable = self.target.outlasts_us() && running.state == RunState::Starting && own.is_none();
+            (!unreachable).then(|| ApiFact { id, serves: own.and_then(serves) })
         });
         Ok(facts.collect())
     }

@@ -130,6 +130,7 @@ impl Follower {
             keys: Arc::new(Keys::load_or_create(&data.path().join("keys")).unwrap()),
             environment: None,
             supervisor: None,
+            deployer: None,
             jobs: Some(Program::at(env!("CARGO_BIN_EXE_betagate"))),
             probe: None,
             holder: "test".to_owned(),
