@@ -5,9 +5,10 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use betagate_core::desired::Built;
 use betagate_core::desired::nearest::nearest;
 use betagate_core::desired::parse::parse;
+use betagate_core::desired::{Built, Resource};
+use betagate_core::resources::FlagSpec;
 
 /// Where a flag's default was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,11 +19,11 @@ pub struct Written {
     pub line: u32,
 }
 
-/// Writes another default variant into the document of the flag with this key, below `folder`, which `built` was read from.
+/// The flag with this key, if its default may be this variant.
 ///
 /// # Errors
-/// In words: there is no such flag or variant, or the file can't be changed; then it is as it was.
-pub fn set_default_variant(folder: &Path, built: &Built, key: &str, variant: &str) -> Result<Written, String> {
+/// In words: there is no such flag or variant, or an invariant keeps it.
+pub(super) fn settable<'a>(built: &'a Built, key: &str, variant: &str) -> Result<&'a Resource<FlagSpec>, String> {
     let programs = || built.desired.programs.values();
     let found = programs().find_map(|program| program.flags.get(key).map(|flag| (program, flag)));
     let Some((program, flag)) = found else {
@@ -42,6 +43,15 @@ pub fn set_default_variant(folder: &Path, built: &Built, key: &str, variant: &st
             kept.is
         ));
     }
+    Ok(flag)
+}
+
+/// Writes another default variant into the document of the flag with this key, below `folder`, which `built` was read from.
+///
+/// # Errors
+/// In words: there is no such flag or variant, or the file can't be changed; then it is as it was.
+pub fn set_default_variant(folder: &Path, built: &Built, key: &str, variant: &str) -> Result<Written, String> {
+    let flag = settable(built, key, variant)?;
     let path = folder.join(&*flag.origin.file);
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let text = std::fs::read_to_string(&path).map_err(|error| failed(&error))?;

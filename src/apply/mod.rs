@@ -7,4 +7,5 @@ pub mod datasets;
 pub mod documents;
 pub mod machine;
 pub mod processes;
+pub mod resources;
 pub mod workloads;

@@ -67,8 +67,17 @@ impl Set {
             let intent = self.place.ask(Request::Intent { id: id.clone() }).await?;
             match intent["state"].as_str() {
                 Some("done") => {
-                    let (file, line) = (plain(&intent["result"]["file"]), &intent["result"]["line"]);
-                    say!("{file}:{line}: defaultVariant is {} now", self.variant);
+                    let (result, variant) = (&intent["result"], &self.variant);
+                    match result["resource"].as_str() {
+                        Some(resource) => {
+                            let namespace = plain(&result["namespace"]);
+                            say!("{resource} in namespace {namespace}: defaultVariant is {variant} now");
+                        }
+                        None => {
+                            let (file, line) = (plain(&result["file"]), &result["line"]);
+                            say!("{file}:{line}: defaultVariant is {variant} now");
+                        }
+                    }
                     return Ok(ExitCode::SUCCESS);
                 }
                 Some("refused") => return Err(CliError::Failed(plain(&intent["result"]["reason"]))),

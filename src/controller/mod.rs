@@ -161,6 +161,8 @@ pub struct Controller {
     teller: Option<Teller>,
     /// Rises with every decision that was written.
     decided: u64,
+    /// Programs that are deleted with their cohorts, and were closed.
+    closed_with: BTreeSet<String>,
     /// What the statuses were last gathered from.
     wished: Option<(u64, u64)>,
     post: Arc<dispatch::Post>,
@@ -210,6 +212,7 @@ impl Controller {
             ledger: None,
             teller: Teller::start(settings.source.clone(), settings.clock.clone(), &settings.holder),
             decided: 0,
+            closed_with: BTreeSet::new(),
             wished: None,
             problems: Vec::new(),
             programs: BTreeMap::new(),
@@ -312,6 +315,7 @@ impl Controller {
             }
             wake = [wake, again].into_iter().flatten().min();
         }
+        self.close_with_programs().await?;
         self.tell_cluster();
         self.faults.at(|| "chain: before".to_owned()).await;
         crate::store::audit::chain(&self.settings.store).await?;

@@ -1,6 +1,6 @@
 //! What the controller keeps of one program between passes, so that the cost of a pass grows with what changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use betagate_core::cohort::Outcome;
 use betagate_core::decide::{Decision, OnlineFact, Reading};
@@ -38,6 +38,8 @@ pub struct ProgramState {
     pub(super) gone: BTreeMap<String, GoneList>,
     /// The datasets, as they were seen.
     pub(super) datasets: BTreeMap<String, KnownDataset>,
+    /// The cohorts without a document whose unused invites are not taken back yet, and the revision of which that is known.
+    pub(super) untaken: (String, BTreeSet<String>),
     /// What the check of each list came to, and of what.
     pub(super) outcomes: BTreeMap<String, (String, Outcome)>,
 }

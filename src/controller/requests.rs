@@ -1,11 +1,15 @@
 //! What people asked for through an API process or the command line: intents that the controller carries out and answers.
 
 use betagate_core::decide::{Request, RequestKind};
+use betagate_core::desired::Built;
 use serde_json::{Value, json};
 
 use super::rehearse::REHEARSE;
 use super::{Controller, ControllerError};
 use crate::apply::documents::set_default_variant;
+use crate::apply::resources::{self, NotChanged};
+use crate::cluster::Cluster;
+use crate::store::flags;
 use crate::store::intents::{self, Intent, State};
 
 /// How many are looked at in one pass.
@@ -37,7 +41,7 @@ impl Controller {
                     self.measure_anew(&intent.body);
                     Some((State::Done, json!({})))
                 }
-                SET_FLAG => self.set_flag(&intent.body),
+                SET_FLAG => self.set_flag(&intent.body).await?,
                 START_ROLLBACK => self.rollback_asked(&intent),
                 REHEARSE => self.rehearsal_asked(&intent).await?,
                 // The senders answer it: a mail server may take its time.
@@ -80,20 +84,43 @@ impl Controller {
     }
 
     /// A held flag was refused when it was asked for; one that a run has taken since is served safe whatever its document says.
-    fn set_flag(&self, body: &Value) -> Option<(State, Value)> {
-        let built = self.built.as_ref()?;
+    async fn set_flag(&self, body: &Value) -> Result<Option<(State, Value)>, ControllerError> {
+        let Some(built) = self.built.as_ref() else { return Ok(None) };
         let (key, variant) = (body["key"].as_str().unwrap_or_default(), body["variant"].as_str().unwrap_or_default());
+        if let Some(watched) = self.settings.source.watched() {
+            return self.set_flag_resource(watched.cluster(), built, key, variant).await;
+        }
         let Some(folder) = self.settings.source.editable() else {
             let mut all = built.desired.programs.values().filter_map(|program| program.flags.get(key));
             let file = all.next().map_or_else(|| "its document".to_owned(), |flag| flag.origin.file.to_string());
-            return Some(refused(format!("the flags are in Git: set defaultVariant in {file}, commit and push")));
+            let reason = format!("the flags are in Git: set defaultVariant in {file}, commit and push");
+            return Ok(Some(refused(reason)));
         };
-        Some(match set_default_variant(folder, built, key, variant) {
+        Ok(Some(match set_default_variant(folder, built, key, variant) {
             Ok(written) => {
                 self.settings.source.trigger();
                 (State::Done, json!({ "file": written.file, "line": written.line }))
             }
             Err(reason) => refused(reason),
+        }))
+    }
+
+    /// In the resource, whose next version comes back by the watch. One that a run holds stays as it is.
+    async fn set_flag_resource(
+        &self,
+        cluster: &Cluster,
+        built: &Built,
+        key: &str,
+        variant: &str,
+    ) -> Result<Option<(State, Value)>, ControllerError> {
+        let published = flags::newest(&self.settings.store).await?;
+        if let Some(run) = published.as_ref().and_then(|published| flags::held_by(published, key)) {
+            return Ok(Some(refused(format!("'{key}' is held by {run}; betagate why rollback/{run}"))));
+        }
+        Ok(match resources::set_default_variant(cluster, built, key, variant).await {
+            Ok(written) => Some((State::Done, written)),
+            Err(NotChanged::Refused(reason)) => Some(refused(reason)),
+            Err(NotChanged::Later) => None,
         })
     }
 

@@ -123,7 +123,9 @@ impl Controller {
     /// Closes the cohorts of programs that the revision has no more, while it has others: nobody comes in any more. What else they left stays as it
     /// is, for their documents may come back, and there is nobody whose word could be asked.
     async fn close_gone_programs(&mut self) -> Result<(), ControllerError> {
-        let Some(built) = self.built.as_ref().filter(|_| self.has_programs()) else { return Ok(()) };
+        // A cluster tells for certain that the last one was deleted.
+        let certain = self.has_programs() || self.settings.source.watched().is_some();
+        let Some(built) = self.built.as_ref().filter(|_| certain) else { return Ok(()) };
         let open = invites::open_programs(&self.settings.store).await?;
         for program in open.into_iter().filter(|program| !built.desired.programs.contains_key(program)) {
             let now = self.settings.clock.now();

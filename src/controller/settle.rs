@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use betagate_core::decide::RunMemory;
 use betagate_core::desired::error::{Position, Problem};
 use betagate_core::desired::settle::{Settled, Standing, settle};
 
 use super::revision::survey_snapshot;
-use super::{Controller, ControllerError};
+use super::{Controller, ControllerError, remembered};
 use crate::source::{File, Snapshot};
-use crate::store::{accepted, leadership};
+use crate::store::{accepted, leadership, memory};
 
 /// The documents that count, and how each that is there stands.
 #[derive(Default)]
@@ -50,10 +51,13 @@ impl Controller {
         let Settled { documents, built, standing } = settle(&current, &before, same, survey);
         let judged = current.iter().map(|(path, file)| (path.clone(), file.digest().to_owned())).collect();
         self.decided += 1;
-        if documents.is_empty() && !before.is_empty() {
-            let words = "the namespace holds no program any more: what was there goes on";
+        // Not there in a whole list is deleted. But what a run holds stays held, whatever is deleted.
+        if built.desired.programs.is_empty() && self.held_before(survey(&before).desired.programs.keys()).await? {
+            let words = "every program was deleted while a rollback is in force: what was there goes on";
             tracing::warn!("{words}");
             self.problems = vec![Problem::new("", Position::START, "", words)];
+            self.built = Some(survey(&before));
+            self.built_from = Some(Arc::new(snapshot.with_documents(&before)));
             self.ledger = Some(Ledger { documents: before, standing, judged });
             return Ok(());
         }
@@ -67,6 +71,17 @@ impl Controller {
         self.built = Some(built);
         self.built_from = Some(Arc::new(snapshot.with_documents(&documents)));
         Ok(())
+    }
+
+    /// Whether a run of one of these programs is in force.
+    async fn held_before(&self, programs: impl Iterator<Item = &String>) -> Result<bool, ControllerError> {
+        for program in programs {
+            let documents = memory::load(&self.settings.store, program).await?;
+            if remembered::read(program, &documents)?.runs.values().any(RunMemory::in_force) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn accepted_before(&self) -> Result<BTreeMap<String, File>, ControllerError> {

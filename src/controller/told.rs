@@ -2,15 +2,17 @@
 //!
 //! Must not know: how a status is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use betagate_core::decide::{Decision, RunMemory};
 use betagate_core::resources::Kind;
 use serde_json::{Value, json};
 
-use super::Controller;
+use super::commit::ACTOR;
+use super::{Controller, ControllerError};
 use crate::source::cluster::{Key, Seen};
-use crate::status::cluster::{Told, Wanted, Wish};
+use crate::status::cluster::{FINALIZER, Told, Wanted, Wish};
+use crate::store::{invites, leadership};
 
 impl Controller {
     /// Has the statuses of resources say what is so now. Costs nothing where nothing was decided and nothing seen since.
@@ -69,6 +71,55 @@ impl Controller {
         }
     }
 
+    /// Whether a cohort's invites exist, so that its deletion has something to take back.
+    fn has_invites(&self, key: &Key, seen: &Seen) -> bool {
+        let decision = self.programs.get(&seen.program).and_then(|state| state.decision.as_ref());
+        let cohort = decision.and_then(|decision| decision.effective.cohorts.get(&key.name));
+        key.kind == Kind::Cohort && cohort.is_some_and(|cohort| cohort.opened_before)
+    }
+
+    /// Whether nothing stands in the way of a deletion: what the cohort made is taken back, or its program goes with it and lets nobody in any more.
+    fn may_go(&self, key: &Key, seen: &Seen) -> bool {
+        if key.kind != Kind::Cohort || self.closed_with.contains(&seen.program) {
+            return true;
+        }
+        let wanted = self.built.as_ref().and_then(|built| built.desired.programs.get(&seen.program));
+        let (Some(wanted), Some(state)) = (wanted, self.programs.get(&seen.program)) else { return false };
+        let (revision, untaken) = &state.untaken;
+        let current = self.snapshot.as_ref().is_some_and(|snapshot| snapshot.revision.content == *revision);
+        current && !wanted.cohorts.contains_key(&key.name) && !untaken.contains(&key.name)
+    }
+
+    /// Closes what is left of programs that are deleted with their cohorts (a namespace that ends): nobody comes in any more, and the
+    /// cohorts may go.
+    pub(super) async fn close_with_programs(&mut self) -> Result<(), ControllerError> {
+        let Some(watched) = self.settings.source.watched() else { return Ok(()) };
+        if self.wished == Some((self.decided, watched.version())) {
+            return Ok(());
+        }
+        let ours = |seen: &Seen| seen.deleting && seen.finalizers.iter().any(|one| one == FINALIZER);
+        let going: BTreeSet<String> = watched
+            .resources()
+            .into_iter()
+            .filter(|(key, seen)| key.kind == Kind::Cohort && ours(seen))
+            .map(|(_, seen)| seen.program.clone())
+            .filter(|program| watched.resource(Kind::Program, program).is_none_or(|program| program.deleting))
+            .collect();
+        for program in &going {
+            if self.closed_with.contains(program) {
+                continue;
+            }
+            let now = self.settings.clock.now();
+            let mut tx = self.settings.store.begin().await?;
+            leadership::fence(&mut tx, self.epoch).await?;
+            invites::close_all(&mut tx, program, ACTOR, now).await?;
+            tx.commit().await?;
+            self.decided += 1;
+        }
+        self.closed_with = going;
+        Ok(())
+    }
+
     fn decisions(&self) -> impl Iterator<Item = &Decision> {
         self.programs.values().filter_map(|state| state.decision.as_ref())
     }
@@ -76,14 +127,18 @@ impl Controller {
     /// What is to be said of a resource; nothing of one that the controller has not judged as it is now.
     fn wanted(&self, key: &Key, seen: &Seen) -> Option<Wanted> {
         if key.kind == Kind::Rollback || seen.deleting {
-            return Some(Wanted { generation: seen.generation, deleting: seen.deleting, ..Wanted::default() });
+            let waits = seen.deleting.then(|| !self.may_go(key, seen));
+            let deleting = seen.deleting;
+            return Some(Wanted { generation: seen.generation, deleting, waits, ..Wanted::default() });
         }
         if seen.recorded {
             return None;
         }
         let (standing, decided) = self.ledger.as_ref()?.judged(&key.path(), seen.digest())?;
         let decided = decided && self.programs.values().any(|state| state.decision.is_some());
-        Some(Wanted { generation: seen.generation, standing: Some(standing.clone()), decided, ..Wanted::default() })
+        let waits = self.has_invites(key, seen).then_some(true);
+        let standing = Some(standing.clone());
+        Some(Wanted { generation: seen.generation, standing, decided, waits, ..Wanted::default() })
     }
 }
 

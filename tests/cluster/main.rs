@@ -11,6 +11,7 @@ mod flags_are_taken_over_from_a_cluster;
 mod namespace;
 mod the_api_server_and_the_validator_agree;
 mod the_lease_says_who_leads;
+mod what_reaches_beyond_a_status;
 mod wire;
 mod workloads_become_deployments;
 

@@ -77,7 +77,15 @@ impl Controller {
         let mut before = std::mem::take(&mut state.gone);
         state.waiting_lists.retain(|cohort, _| program.cohorts.contains_key(cohort));
         let (mut waiting, mut ready) = (BTreeMap::new(), Vec::new());
-        for (cohort, list, taken_back) in cohort_lists::known_cohorts(&store, name).await? {
+        let known = cohort_lists::known_cohorts(&store, name).await?;
+        let untaken =
+            known.iter().filter(|(cohort, _, taken_back)| !taken_back && !program.cohorts.contains_key(cohort));
+        let untaken = (snapshot.revision.content.clone(), untaken.map(|(cohort, ..)| cohort.clone()).collect());
+        if state.untaken != untaken {
+            state.untaken = untaken;
+            self.decided += 1;
+        }
+        for (cohort, list, taken_back) in known {
             match (program.cohorts.contains_key(&cohort), taken_back) {
                 (true, true) => {
                     let writer = Writer { actor: ACTOR, epoch: Some(self.epoch) };

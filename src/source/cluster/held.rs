@@ -61,6 +61,8 @@ pub struct Seen {
     pub finalizers: Vec<String>,
     /// Written by the controller for people to see.
     pub recorded: bool,
+    /// The program it belongs to, as it says itself.
+    pub program: String,
     /// Its status.
     pub status: Value,
     file: File,
@@ -207,8 +209,12 @@ impl Held {
     /// Takes in what a write answered; a watch that is behind does not undo it.
     pub(super) fn wrote(&self, kind: Kind, object: DynamicObject) {
         let (key, seen) = seen(kind, object);
-        self.state().put(key, seen);
-        self.version.fetch_add(1, Ordering::AcqRel);
+        let mut state = self.state();
+        // The answer may be slower than the watch that told of its deletion: it brings nothing back.
+        if state.resources.get(&key).is_some_and(|known| known.uid == seen.uid) {
+            state.put(key, seen);
+            self.version.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     fn took(&self, mut state: MutexGuard<'_, State>, what: What, news: bool) {
@@ -266,6 +272,7 @@ fn is_wanted(key: &Key, seen: &Seen) -> bool {
 fn seen(kind: Kind, mut object: DynamicObject) -> (Key, Seen) {
     let metadata = object.metadata;
     let name = metadata.name.unwrap_or_default();
+    let program = object.data["spec"]["program"].as_str().unwrap_or_default().to_owned();
     let document = json!({
         "apiVersion": API_VERSION,
         "kind": kind.name(),
@@ -280,6 +287,7 @@ fn seen(kind: Kind, mut object: DynamicObject) -> (Key, Seen) {
         deleting: metadata.deletion_timestamp.is_some(),
         finalizers: metadata.finalizers.unwrap_or_default(),
         recorded: metadata.labels.is_some_and(|labels| labels.contains_key(RECORDED_LABEL)),
+        program,
         status: object.data["status"].take(),
         file: File::of_bytes(&key.path(), document.to_string().into_bytes()),
     };

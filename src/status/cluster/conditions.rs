@@ -27,6 +27,8 @@ pub struct Wanted {
     pub standing: Option<Standing>,
     /// Its deletion was asked for.
     pub deleting: bool,
+    /// Whether its deletion is to wait for what it made to be taken back; none leaves that as it is.
+    pub waits: Option<bool>,
     /// Whether the program it belongs to was decided with it.
     pub decided: bool,
 }

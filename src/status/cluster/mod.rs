@@ -30,6 +30,9 @@ pub const STATUS_MANAGER: &str = "betagate-status";
 /// The field manager of resources that the controller makes.
 pub const MANAGER: &str = "betagate-controller";
 
+/// On cohorts whose invites exist: a deletion waits until the unused ones are taken back.
+pub const FINALIZER: &str = "betagate.dev/invites";
+
 /// Writes under way at once.
 const AT_ONCE: usize = 8;
 /// How long one write may take.
@@ -119,6 +122,11 @@ impl Writer {
         // Single invites are many, and seldom what is looked at first.
         let (last, first): (Vec<_>, Vec<_>) = wish.resources.iter().partition(|(key, _)| key.kind == Kind::Invite);
         let now = self.clock.now();
+        writes.extend(wish.resources.iter().filter_map(|(key, wanted)| {
+            let seen = watched.resource(key.kind, &key.name)?;
+            let waits = wanted.waits.filter(|waits| *waits != seen.finalizers.iter().any(|one| one == FINALIZER))?;
+            Some(finalizer(key, &seen, waits))
+        }));
         writes.extend(first.into_iter().chain(last).filter_map(|(key, wanted)| {
             let seen = watched.resource(key.kind, &key.name)?;
             // One that has changed since comes with the next wish.
@@ -185,6 +193,17 @@ impl Writer {
         };
         let _ = self.events.send(Told { key: key.clone(), uid: before.uid.clone(), reason: reason.to_owned() });
     }
+}
+
+/// Our finalizer put on a resource, or taken off: those of others stay.
+fn finalizer(key: &Key, seen: &Seen, waits: bool) -> Write {
+    let ours: &[&str] = if waits { &[FINALIZER] } else { &[] };
+    let body = json!({
+        "apiVersion": API_VERSION,
+        "kind": key.kind.name(),
+        "metadata": { "name": key.name, "uid": seen.uid, "finalizers": ours },
+    });
+    Write { key: key.clone(), body, status: None }
 }
 
 /// A run as a resource, which goes with its program.
