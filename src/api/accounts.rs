@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::auth::SignedIn;
+use super::auth::{SignedIn, refuse_at};
 use super::{ApiState, HASH_PATIENCE, Problem, Source};
 use crate::store::people;
 use crate::store::sessions::{self, Lifetimes, Tokens};
@@ -83,7 +83,10 @@ async fn login(State(state): State<ApiState>, _: Source, Json(request): Json<Log
     state.limits.address(&request.email)?;
     match sign_in(&state, &request.email, &request.password).await? {
         Some(tokens) => Ok(Json(tokens_body(&tokens))),
-        None => Err(Problem::new(StatusCode::UNAUTHORIZED, "credentials", "unknown address or wrong password")),
+        None => {
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "credentials", "unknown address or wrong password");
+            Err(refuse_at(&state, "POST /v1/auth/login", problem).await)
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::auth::refuse_at;
 use super::{ApiState, Problem};
 use crate::source::hook;
 use crate::store::incident_feeds::{self, Change, Told};
@@ -167,8 +168,10 @@ async fn alertmanager(
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let secret = bytes_of(state.alert_hooks.alertmanager.as_ref());
-    hook::verify_token(secret, shared_secret(&headers).as_deref())
-        .map_err(|error| Problem::new(StatusCode::UNAUTHORIZED, "token", error.to_string()))?;
+    if let Err(error) = hook::verify_token(secret, shared_secret(&headers).as_deref()) {
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, "token", error.to_string());
+        return Err(refuse_at(&state, "POST /hooks/alertmanager", problem).await);
+    }
     let notification: Notification = serde_json::from_slice(&body)
         .map_err(|_| Problem::bad("this is no notification of Alertmanager (version 4, as JSON)"))?;
     if notification.alerts.len() > AT_ONCE {
@@ -292,7 +295,8 @@ async fn pagerduty(
             Some(error) => error,
             None => hook::verify(secret, None, &body).err().unwrap_or(hook::HookError::Unsigned),
         };
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, "signature", error.to_string()));
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, "signature", error.to_string());
+        return Err(refuse_at(&state, "POST /hooks/pagerduty", problem).await);
     }
     let delivery: Delivery = serde_json::from_slice(&body)
         .map_err(|_| Problem::bad("this is no event of PagerDuty's webhooks (version 3)"))?;

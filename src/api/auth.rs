@@ -3,13 +3,15 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
+use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::knocks::Knocks;
 use super::{ApiState, Problem};
 use crate::store::people::User;
-use crate::store::{audit, sessions, tokens};
+use crate::store::{Store, StoreError, audit, sessions, tokens};
 
 /// The digest under which a token is known.
 pub fn token_digest(token: &str) -> [u8; 32] {
@@ -72,30 +74,45 @@ impl Caller {
 /// there were: nobody makes the log grow without end by knocking.
 async fn refuse(parts: &Parts, state: &ApiState, status: StatusCode, why: &str) -> Problem {
     let code = if status == StatusCode::FORBIDDEN { "forbidden" } else { "unauthorized" };
-    let Some(unlisted) = state.metrics.knocks.one_more(state.clock.now()) else {
-        return Problem::new(status, code, why);
-    };
+    refuse_at(state, &format!("{} {}", parts.method, parts.uri.path()), Problem::new(status, code, why)).await
+}
+
+/// The same by a route that looks for itself who calls. `route`: its method and path.
+pub(super) async fn refuse_at(state: &ApiState, route: &str, problem: Problem) -> Problem {
+    let now = state.clock.now();
+    match list_refusal(&state.store, &state.metrics.knocks, (route, &problem), now).await {
+        Ok(()) => problem,
+        Err(error) => error.into(),
+    }
+}
+
+/// Writes a refusal into the record, unless too many are at the moment.
+///
+/// # Errors
+/// The database's.
+pub(super) async fn list_refusal(
+    store: &Store,
+    knocks: &Knocks,
+    (route, problem): (&str, &Problem),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(unlisted) = knocks.one_more(now) else { return Ok(()) };
+    let (status, why) = (problem.status(), problem.detail());
     let mut detail = json!({ "status": status.as_u16(), "why": why });
     if unlisted > 0 {
         detail["unlistedBefore"] = json!(unlisted);
     }
     let entry = audit::Entry {
-        at: state.clock.now(),
+        at: now,
         program: String::new(),
         actor: "unknown".to_owned(),
         action: "refused".to_owned(),
-        object: format!("{} {}", parts.method, parts.uri.path()),
+        object: route.to_owned(),
         detail,
     };
-    let kept = async {
-        let mut tx = state.store.begin().await?;
-        audit::append(&mut tx, entry).await?;
-        tx.commit().await
-    };
-    if let Err(error) = kept.await {
-        return error.into();
-    }
-    Problem::new(status, code, why)
+    let mut tx = store.begin().await?;
+    audit::append(&mut tx, entry).await?;
+    tx.commit().await
 }
 
 impl FromRequestParts<ApiState> for SignedIn {

@@ -7,6 +7,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::auth::refuse_at;
 use super::{ApiState, Problem};
 use crate::controller::TRIGGER_SOURCE;
 use crate::source::hook;
@@ -22,8 +23,10 @@ pub fn routes() -> OpenApiRouter<ApiState> {
 async fn git(State(state): State<ApiState>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Problem> {
     let secret = state.hook_secret.as_ref().map(|secret| secret.expose_secret().as_bytes()).unwrap_or_default();
     let signature = headers.get("x-hub-signature-256").and_then(|value| value.to_str().ok());
-    hook::verify(secret, signature, &body)
-        .map_err(|error| Problem::new(StatusCode::UNAUTHORIZED, "signature", error.to_string()))?;
+    if let Err(error) = hook::verify(secret, signature, &body) {
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, "signature", error.to_string());
+        return Err(refuse_at(&state, "POST /hooks/git", problem).await);
+    }
     let mut tx = state.store.begin().await?;
     intents::submit(&mut tx, TRIGGER_SOURCE, "hooks/git", &json!({}), state.clock.now()).await?;
     tx.commit().await?;

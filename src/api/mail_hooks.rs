@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::auth::refuse_at;
 use super::{ApiState, Problem};
 use crate::source::hook;
 use crate::store::invites::{About, InviteError, Returned, returned};
@@ -71,7 +72,10 @@ async fn mail(State(state): State<ApiState>, headers: HeaderMap, body: Bytes) ->
         (Some(token), None) => hook::verify_token(secret, Some(token)),
         (_, signature) => hook::verify(secret, signature, &body),
     };
-    known.map_err(|error| Problem::new(StatusCode::UNAUTHORIZED, "signature", error.to_string()))?;
+    if let Err(error) = known {
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, "signature", error.to_string());
+        return Err(refuse_at(&state, "POST /hooks/mail", problem).await);
+    }
     let events = match serde_json::from_slice(&body) {
         Ok(Events::One(event)) => vec![event],
         Ok(Events::Many(events)) => events,

@@ -10,7 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use subtle::ConstantTimeEq as _;
 
 use super::answers::Refusal;
-use crate::api::token_digest;
+use crate::api::auth::list_refusal;
+use crate::api::knocks::Knocks;
+use crate::api::{Problem, token_digest};
 use crate::clock::Clock;
 use crate::store::{Store, tokens};
 
@@ -35,12 +37,13 @@ pub struct Tokens {
     store: Store,
     administration: Option<[u8; 32]>,
     good: RwLock<HashMap<[u8; 32], Timestamp>>,
+    knocks: Knocks,
 }
 
 impl Access {
     /// Only who has a token of the store, or the administration token.
     pub fn tokens(store: Store, administration: Option<[u8; 32]>) -> Self {
-        Self::Tokens(Arc::new(Tokens { store, administration, good: RwLock::default() }))
+        Self::Tokens(Arc::new(Tokens { store, administration, good: RwLock::default(), knocks: Knocks::default() }))
     }
 
     /// Whether the addresses of event streams need a signature: a browser can't send a token with one.
@@ -51,12 +54,30 @@ impl Access {
     pub(super) async fn check(&self, headers: &HeaderMap, clock: &Clock) -> Result<(), Refusal> {
         match self {
             Self::Open => Ok(()),
-            Self::Tokens(tokens) => tokens.check(headers, clock.now()).await,
+            Self::Tokens(tokens) => {
+                let checked = tokens.check(headers, clock.now()).await;
+                if let Err(refusal) = &checked {
+                    tokens.list(refusal, clock.now()).await;
+                }
+                checked
+            }
         }
     }
 }
 
 impl Tokens {
+    /// A refusal leaves an audit entry, as everywhere; it is answered whether or not the database takes it.
+    async fn list(&self, refusal: &Refusal, now: Timestamp) {
+        let status = refusal.status();
+        if status != StatusCode::UNAUTHORIZED && status != StatusCode::FORBIDDEN {
+            return;
+        }
+        let problem = Problem::new(status, "flags", refusal.why());
+        if let Err(error) = list_refusal(&self.store, &self.knocks, ("/ofrep/v1", &problem), now).await {
+            tracing::debug!(error = %error, "a refusal could not be written down");
+        }
+    }
+
     async fn check(&self, headers: &HeaderMap, now: Timestamp) -> Result<(), Refusal> {
         let refused = |status, why: &str| Refusal::new(status, "GENERAL", why.to_owned());
         let token =

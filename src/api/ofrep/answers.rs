@@ -77,6 +77,14 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn why(&self) -> &str {
+        &self.details
+    }
+
     pub(super) fn new(status: StatusCode, code: &'static str, details: String) -> Self {
         Self { status, code, details, retry_after_seconds: None }
     }
