@@ -11,7 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::states::words;
-use super::{Dialect, Row, Store, StoreError, Tx, freezes};
+use super::{Row, Store, StoreError, Tx, freezes};
 use crate::args;
 
 words! {
@@ -230,12 +230,10 @@ pub async fn list(store: &Store, program: &str, states: &[State], limit: i64) ->
 
 /// The messages whose effect key begins with `prefix` (a run's, a step's), oldest first.
 pub async fn by_prefix(store: &Store, prefix: &str) -> Result<Vec<Message>, StoreError> {
-    let starts = match store.dialect() {
-        Dialect::Postgres => "starts_with(effect_key, $1)",
-        Dialect::Sqlite => "substr(effect_key, 1, length($1)) = $1",
-    };
-    let sql = format!("SELECT * FROM outbox WHERE {starts} ORDER BY created_at, id");
-    store.all(&sql, args![prefix]).await?.iter().map(message).collect()
+    // A range of the index over the keys as bytes; none is greater than the last character of all.
+    let key = store.dialect().pick("effect_key COLLATE \"C\"", "effect_key");
+    let sql = format!("SELECT * FROM outbox WHERE {key} >= $1 AND {key} < $2 ORDER BY created_at, id");
+    store.all(&sql, args![prefix, format!("{prefix}{}", char::MAX)]).await?.iter().map(message).collect()
 }
 
 /// How many messages of each kind are in each state.

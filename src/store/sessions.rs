@@ -134,6 +134,8 @@ pub async fn authenticate(store: &Store, access: &str, now: Timestamp) -> Result
     Ok(Some(Signed { session_id: row.get("session_id")?, user }))
 }
 
+const SPEND: &str = "INSERT INTO spent_refresh_tokens (digest, session_id, spent_until) VALUES ($1, $2, $3)";
+
 /// Exchanges a refresh token for new tokens. The old ones stop working; an exchanged one that comes back ends the session.
 ///
 /// # Errors
@@ -163,7 +165,7 @@ pub async fn refresh(
         .await?;
     if let Some(row) = exchanged {
         let id: Uuid = row.get("id")?;
-        tx.execute("INSERT INTO spent_refresh_tokens (digest, session_id) VALUES ($1, $2)", args![&old, id]).await?;
+        tx.execute(SPEND, args![&old, id, fresh.refresh_expires_at]).await?;
         let user_id = row.get("user_id")?;
         tx.commit().await?;
         return Ok(Ok(fresh.given(id, user_id)));
@@ -200,8 +202,9 @@ pub async fn end_all(tx: &mut Tx, user_id: Uuid, now: Timestamp) -> Result<u64, 
     tx.execute(sql, args![user_id, now]).await
 }
 
-/// Forgets sessions that could not be refreshed any more at `before`.
+/// Forgets sessions that could not be refreshed any more at `before`, and exchanged tokens that would have run out by then anyway.
 pub async fn forget(tx: &mut Tx, before: Timestamp) -> Result<u64, StoreError> {
+    tx.execute("DELETE FROM spent_refresh_tokens WHERE spent_until < $1", args![before]).await?;
     tx.execute("DELETE FROM sessions WHERE refresh_expires_at < $1", args![before]).await
 }
 
@@ -269,6 +272,24 @@ mod tests {
             let mut tx = store.begin().await.unwrap();
             assert_eq!(forget(&mut tx, late.checked_add(SignedDuration::from_secs(1)).unwrap()).await.unwrap(), 1);
             tx.commit().await.unwrap();
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_session_that_goes_on_for_years_remembers_no_token_that_ran_out_long_ago() {
+        on_each(async |store| {
+            let mut tokens = signed_in(&store).await;
+            let mut at = noon();
+            for _ in 0..40 {
+                at = at.checked_add(SignedDuration::from_hours(7 * 24)).unwrap();
+                tokens = exchange(&store, &tokens.refresh, at).await.unwrap();
+                let mut tx = store.begin().await.unwrap();
+                assert_eq!(forget(&mut tx, at).await.unwrap(), 0);
+                tx.commit().await.unwrap();
+            }
+            let kept = store.all("SELECT digest FROM spent_refresh_tokens", args![]).await.unwrap().len();
+            assert!((1..=6).contains(&kept), "{kept}");
         })
         .await;
     }
