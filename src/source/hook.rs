@@ -57,12 +57,6 @@ pub fn verify_token(secret: &[u8], token: Option<&str>) -> Result<(), HookError>
     if bool::from(secret.ct_eq(token.as_bytes())) { Ok(()) } else { Err(HookError::Wrong) }
 }
 
-/// The branch that a push event is about (`ref: refs/heads/BRANCH`), if the body is one.
-pub fn pushed_branch(body: &[u8]) -> Option<String> {
-    let event: serde_json::Value = serde_json::from_slice(body).ok()?;
-    event.get("ref")?.as_str()?.strip_prefix("refs/heads/").map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,12 +92,5 @@ mod tests {
         assert_eq!(verify_token(b"abc", Some("abcd")), Err(HookError::Wrong));
         assert_eq!(verify_token(b"abc", None), Err(HookError::Unsigned));
         assert_eq!(verify_token(b"", Some("")), Err(HookError::NoSecret));
-    }
-
-    #[test]
-    fn a_push_event_names_its_branch() {
-        assert_eq!(pushed_branch(br#"{"ref": "refs/heads/release/1", "after": "1f"}"#), Some("release/1".to_owned()));
-        assert_eq!(pushed_branch(br#"{"ref": "refs/tags/v1"}"#), None);
-        assert_eq!(pushed_branch(b"zen"), None);
     }
 }
