@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::auth::Admin;
 use super::desk::answer;
 use super::{ApiState, Problem};
-use crate::desk::{Request, good_until, shown_invite, state_of_invite, with_mail};
-use crate::store::invites::{self, Filter, InviteError, Made, NewInvite, Origin};
+use crate::desk::{Request, state_of_invite, with_mail};
+use crate::store::invites::{self, Filter};
 
 pub fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke)).routes(routes!(resend))
@@ -65,45 +65,17 @@ struct Page {
     limit: Option<i64>,
 }
 
-/// Invites someone; the code is in this answer and nowhere else.
-#[utoipa::path(post, path = "/v1/admin/invites", tag = "invites", request_body = Create, responses((status = 201, description = "The invite and its code")))]
+/// Invites someone, as `betagate invite add` does; the code is in this answer, and the log says who was shown it.
+#[utoipa::path(post, path = "/v1/admin/invites", tag = "invites", request_body = Create, responses((status = 201, description = "The invite and its code"), (status = 409, description = "Invited already, or erased")))]
 async fn create(
     State(state): State<ApiState>,
     admin: Admin,
     Json(request): Json<Create>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let (program, cohort) = place(&state, request.program, request.cohort).await?;
-    let now = state.clock.now();
-    let new = NewInvite {
-        program: &program,
-        cohort: &cohort,
-        email: &request.email,
-        label: "",
-        role: "",
-        invited_by: &admin.actor,
-        locale: "",
-        note: &request.note,
-        source: Origin::Admin,
-    };
-    // Read before the transaction has a connection: nobody who has one waits for another.
-    let until = good_until(&state.store, &cohort, now).await?;
-    let mut tx = state.store.begin().await?;
-    let made = invites::create(&mut tx, &state.keys, &new, &admin.actor, now).await.map_err(refused)?;
-    if let Made::Already(invite) = &made {
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
-            "invited",
-            format!("there is an invite for this address already ({})", invite.state.as_str()),
-        ));
-    }
-    let rendered = invites::hand_over(&mut tx, &state.keys, made.invite().id, until).await?;
-    tx.commit().await?;
-    let mut body = shown_invite(made.invite());
-    if let Some(rendered) = rendered {
-        body = shown_invite(&rendered.invite);
-        body["code"] = json!(rendered.code.reveal());
-    }
-    Ok((StatusCode::CREATED, Json(body)))
+    let (program, cohort) = place(&state, request.program.clone(), request.cohort.clone()).await?;
+    let Create { email, note, .. } = request;
+    let request = Request::AddInvite { program: Some(program), cohort, email, note, by: String::new() };
+    Ok((StatusCode::CREATED, Json(answer(&state, admin, request).await?)))
 }
 
 /// The invites, newest last, in pages.
@@ -168,12 +140,5 @@ async fn place(state: &ApiState, program: Option<String>, cohort: Option<String>
             [only] => Ok((program, only.cohort.clone())),
             _ => Err(Problem::bad("name the cohort: not exactly one is open")),
         },
-    }
-}
-
-fn refused(error: InviteError) -> Problem {
-    match error {
-        InviteError::Store(error) => error.into(),
-        other => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invite", other.to_string()),
     }
 }

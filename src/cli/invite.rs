@@ -118,7 +118,7 @@ impl Invite {
                 let made = place.ask(Request::AddInvite { program, cohort, email: email.clone(), note, by }).await?;
                 match made["code"].as_str() {
                     Some(code) => say!("{code} (good until {})", plain(&made["expiresAt"])),
-                    None => say!("{email} waits for a free place, or is in already"),
+                    None => say!("{email} waits for a free place"),
                 }
             }
             InviteWhat::List(list) => list.run().await?,

@@ -58,7 +58,7 @@ impl Desk<'_> {
         self.expect_person(&program, by).await?;
         let body = json!({ "key": key, "variant": variant });
         let mut tx = self.store.begin().await?;
-        let id = intents::submit(&mut tx, SET_FLAG, by, &body, self.now).await?;
+        let id = intents::submit(&mut tx, SET_FLAG, self.voice(by), &body, self.now).await?;
         self.note(&mut tx, (&program, by), "flag.set-requested", format!("Flag/{key}"), body).await?;
         tx.commit().await?;
         Ok(json!({ "intent": id }))

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Desk, DeskError};
 use crate::keys::Keys;
-use crate::store::invites::{self, Filter, Invite, InviteError, NewInvite, Origin, Revocation, State};
+use crate::store::invites::{self, Filter, Invite, InviteError, Made, NewInvite, Origin, Revocation, State};
 use crate::store::status::{self, LastGood};
 use crate::store::{Store, StoreError, Tx};
 
@@ -43,7 +43,7 @@ impl Desk<'_> {
             email,
             label: "",
             role: "",
-            invited_by: by,
+            invited_by: self.voice(by),
             locale: "",
             note,
             source: Origin::Admin,
@@ -52,7 +52,12 @@ impl Desk<'_> {
         let until = good_until(self.store, cohort, self.now).await?;
         let mut tx = self.store.begin().await?;
         let made = invites::create(&mut tx, keys, &new, &self.actor(by), self.now).await.map_err(refused)?;
-        let rendered = invites::hand_over(&mut tx, keys, made.invite().id, until).await?;
+        if let Made::Already(invite) = &made {
+            let state = invite.state.as_str();
+            return Err(DeskError::Refused(format!("there is an invite for this address already ({state})")));
+        }
+        let (id, actor) = (made.invite().id, self.actor(by));
+        let rendered = invites::hand_over(&mut tx, keys, id, until, &actor, self.now).await?;
         tx.commit().await?;
         let mut body = shown(made.invite());
         if let Some(rendered) = rendered {

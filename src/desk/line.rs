@@ -20,11 +20,11 @@ impl Desk<'_> {
             return Err(DeskError::Usage("say why, with --reason".to_owned()));
         }
         let program = self.line(program, everywhere, by).await?;
-        let (reason, by) = (reason.to_owned(), by.to_owned());
-        let stop = Stop { program: program.clone(), reason: reason.clone(), by: by.clone(), since: self.now };
+        let (reason, voice) = (reason.to_owned(), self.voice(by).to_owned());
+        let stop = Stop { program: program.clone(), reason: reason.clone(), by: voice, since: self.now };
         let mut tx = self.store.begin().await?;
         let new = stops::stop(&mut tx, &stop).await?;
-        self.tell_line(&mut tx, program.as_deref(), &by, "line.stopped", json!({ "reason": reason })).await?;
+        self.tell_line(&mut tx, program.as_deref(), by, "line.stopped", json!({ "reason": reason })).await?;
         tx.commit().await?;
         Ok(json!({ "program": program, "new": new }))
     }

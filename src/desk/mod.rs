@@ -291,6 +291,14 @@ impl Desk<'_> {
         }
     }
 
+    /// Who says something, for what is kept beside the log: the name that is said, else whoever the API let in.
+    fn voice<'v>(&'v self, by: &'v str) -> &'v str {
+        match &self.bringer {
+            Bringer::Caller(caller) if by.is_empty() => caller,
+            Bringer::Caller(_) | Bringer::Record => by,
+        }
+    }
+
     async fn note(
         &self,
         tx: &mut Tx,

@@ -227,7 +227,7 @@ impl Desk<'_> {
         self.expect_person(&program, by).await?;
         let body = json!({ "program": program, "plan": plan, "reason": reason });
         let mut tx = self.store.begin().await?;
-        let id = intents::submit(&mut tx, START_ROLLBACK, by, &body, self.now).await?;
+        let id = intents::submit(&mut tx, START_ROLLBACK, self.voice(by), &body, self.now).await?;
         self.note(&mut tx, (&program, by), "rollback.requested", format!("RollbackPlan/{plan}"), body).await?;
         tx.commit().await?;
         Ok(json!({ "intent": id }))
@@ -243,9 +243,9 @@ impl Desk<'_> {
         let program = self.program(program).await?;
         self.expect_known(&program, Kind::RollbackPlan, plan).await?;
         self.expect_person(&program, by).await?;
-        let body = json!({ "program": program, "plan": plan, "deliverTo": deliver_to, "by": by });
+        let body = json!({ "program": program, "plan": plan, "deliverTo": deliver_to, "by": self.voice(by) });
         let mut tx = self.store.begin().await?;
-        let id = intents::submit(&mut tx, REHEARSE, by, &body, self.now).await?;
+        let id = intents::submit(&mut tx, REHEARSE, self.voice(by), &body, self.now).await?;
         self.note(&mut tx, (&program, by), "rehearsal.requested", format!("RollbackPlan/{plan}"), body).await?;
         tx.commit().await?;
         Ok(json!({ "intent": id }))
@@ -256,7 +256,7 @@ impl Desk<'_> {
         self.expect_person(&program, by).await?;
         let body = json!({ "program": program, "gate": gate });
         let mut tx = self.store.begin().await?;
-        let id = intents::submit(&mut tx, MEASURE_GATE, by, &body, self.now).await?;
+        let id = intents::submit(&mut tx, MEASURE_GATE, self.voice(by), &body, self.now).await?;
         self.note(&mut tx, (&program, by), "gate.measurement-requested", format!("Gate/{gate}"), json!({})).await?;
         tx.commit().await?;
         Ok(json!({ "intent": id }))

@@ -72,7 +72,7 @@ async fn a_wrong_code_is_answered_alike_for_every_address() {
         // Whoever has an account hears of it only with a code that is theirs.
         let (_, again) =
             beta.post("/v1/admin/invites", Some(ADMIN), &json!({ "email": member, "cohort": "pavia" })).await;
-        assert_eq!(again["type"], "urn:betagate:problem:invited");
+        assert_eq!(again["type"], "urn:betagate:problem:refused");
         assert_eq!(beta.register(&member, &code).await.1["type"], "urn:betagate:problem:invite-used");
         beta.store.close().await;
     }

@@ -166,13 +166,16 @@ async fn reinstate(tx: &mut Tx, id: Uuid, new: &NewInvite<'_>, seat: State, posi
     Ok(id)
 }
 
-/// Makes an invite's code work from now until `expires_at`, for a person who hands it over; its message still leaves, with the same code.
+/// Makes an invite's code work from now until `expires_at`, for a person who hands it over; its message still leaves, with the same code. The log
+/// says who was shown it.
 /// `None` when it lets nobody in, or waits for a seat.
 pub async fn hand_over(
     tx: &mut Tx,
     keys: &Keys,
     id: Uuid,
     expires_at: Timestamp,
+    actor: &str,
+    now: Timestamp,
 ) -> Result<Option<Rendered>, StoreError> {
     let Some(mut found) = super::locked(tx, id).await?.filter(|found| found.state.is_active()) else { return Ok(None) };
     if found.state == State::Waiting {
@@ -183,6 +186,8 @@ pub async fn hand_over(
     let sql = "UPDATE beta_invites SET code_digest = $2, expires_at = $3 WHERE id = $1";
     tx.execute(sql, args![id, code.digest(), until]).await?;
     found.expires_at = Some(until);
+    let detail = json!({ "expiresAt": until });
+    audit::append(tx, entry(&found.program, actor, "invite.code-shown", found.object(), detail, now)).await?;
     Ok(Some(Rendered { invite: found, code }))
 }
 
