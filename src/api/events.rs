@@ -14,10 +14,10 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::auth::{Admin, Caller};
+use super::auth::{Admin, Caller, refuse_at};
 use super::{ApiState, Problem};
 use crate::store::events::{self, Event, IngestError, Staff};
-use crate::store::{people, status, steps};
+use crate::store::{audit, people, status, steps};
 
 /// At most so many events in one request.
 const MOST: usize = 1000;
@@ -25,7 +25,12 @@ const MOST: usize = 1000;
 const PAUSED: Duration = Duration::from_secs(60);
 
 pub fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(send)).routes(routes!(staff))
+    OpenApiRouter::new().routes(routes!(send))
+}
+
+/// What administrators write.
+pub fn administration() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(staff))
 }
 
 /// One event, or several.
@@ -56,7 +61,7 @@ async fn send(
         Caller::Person(user) => Some(user.id),
         Caller::Service(..) if caller.may("events:write") => None,
         Caller::Service(..) => {
-            return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "the token lacks the scope events:write"));
+            return Err(forbidden(&state, "the token lacks the scope events:write").await);
         }
     };
     let mut parsed = Vec::with_capacity(sent.len());
@@ -66,11 +71,7 @@ async fn send(
         if let (Some(user), Some(fields)) = (own, event.as_object_mut()) {
             let given = fields.entry("user_id").or_insert_with(|| json!(user)).clone();
             if given != json!(user) {
-                return Err(Problem::new(
-                    StatusCode::FORBIDDEN,
-                    "forbidden",
-                    format!("event {place} is another person's"),
-                ));
+                return Err(forbidden(&state, &format!("event {place} is another person's")).await);
             }
             fields.entry("id").or_insert_with(|| json!(Uuid::now_v7()));
             fields.entry("occurred_at").or_insert_with(|| json!(state.clock.now()));
@@ -83,6 +84,10 @@ async fn send(
     }
     let taken = take_in(&state, own.is_some(), parsed).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": taken.accepted, "duplicates": taken.duplicates }))))
+}
+
+async fn forbidden(state: &ApiState, why: &str) -> Problem {
+    refuse_at(state, "POST /v1/events", Problem::new(StatusCode::FORBIDDEN, "forbidden", why)).await
 }
 
 /// All or nothing, each event in its program: as it says, or the first that its person is in. Who sends their own (`by_person`) can name only a
@@ -102,7 +107,7 @@ async fn take_in(
         };
         let program = match program {
             Some(program) if by_person && !own.contains(&program) => {
-                return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "you are not in that program"));
+                return Err(forbidden(state, "you are not in that program").await);
             }
             Some(program) => program,
             None => own.first().cloned().ok_or_else(|| wrong("its person is in no program"))?,
@@ -168,7 +173,7 @@ struct Roster {
 
 /// Puts people on the staff roster of gyms.
 #[utoipa::path(post, path = "/v1/admin/staff", tag = "events", request_body = Roster, responses((status = 204, description = "Taken over")))]
-async fn staff(State(state): State<ApiState>, _: Admin, Json(roster): Json<Roster>) -> Result<StatusCode, Problem> {
+async fn staff(State(state): State<ApiState>, admin: Admin, Json(roster): Json<Roster>) -> Result<StatusCode, Problem> {
     let program = super::admin::program(&state, roster.program).await?;
     let zone = zone_of(&state, &program).await?;
     let today = events::day_of(state.clock.now(), &zone);
@@ -185,6 +190,15 @@ async fn staff(State(state): State<ApiState>, _: Admin, Json(roster): Json<Roste
         .collect();
     let mut tx = state.store.begin().await?;
     events::put_staff(&mut tx, &program, &staff).await?;
+    let entry = audit::Entry {
+        at: state.clock.now(),
+        object: format!("Program/{program}"),
+        program,
+        actor: admin.actor,
+        action: "staff.put".to_owned(),
+        detail: json!({ "people": staff.len() }),
+    };
+    audit::append(&mut tx, entry).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -24,6 +24,7 @@ mod mail_hooks;
 pub mod ofrep;
 mod once;
 mod openapi;
+mod ops;
 mod privacy;
 mod problem;
 mod repeatable;
@@ -132,9 +133,11 @@ fn parts(state: ApiState) -> (ofrep::OfrepState, Router, Arc<Value>) {
     let administration = OpenApiRouter::new()
         .merge(admin::routes())
         .merge(invites::routes())
-        .merge(mail_hooks::routes())
         .merge(codes::routes())
         .merge(desk::routes())
+        .merge(events::administration())
+        .merge(ops::routes())
+        .merge(privacy::administration())
         .route_layer(axum::middleware::from_fn_with_state(state.clone(), once::once));
     let described = OpenApiRouter::with_openapi(Description::openapi())
         .merge(accounts::routes())
@@ -144,6 +147,7 @@ fn parts(state: ApiState) -> (ofrep::OfrepState, Router, Arc<Value>) {
         .merge(events::routes())
         .merge(explain::routes())
         .merge(hooks::routes())
+        .merge(mail_hooks::routes())
         .merge(privacy::routes())
         .merge(service::routes());
     let (routes, description) = described.split_for_parts();

@@ -90,7 +90,8 @@ pub(super) fn key_of(headers: &HeaderMap) -> Result<String, Problem> {
 /// Keeps what was answered. An answer that says "try again" is none: the key is free again, unless something was done.
 async fn keep(state: &ApiState, claim: &Claim, response: Response) -> Result<Response, Problem> {
     let (parts, body) = response.into_parts();
-    let body = to_bytes(body, MAX_BODY).await.unwrap_or_else(|_| Bytes::new());
+    // Ours, and in memory already: however long it is, it is what was answered.
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_else(|_| Bytes::new());
     let (status, said) = (parts.status, serde_json::from_slice::<Value>(&body).ok());
     let mut tx = state.store.begin().await?;
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {

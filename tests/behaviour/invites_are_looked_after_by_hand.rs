@@ -35,6 +35,41 @@ async fn actions(beta: &Beta, object: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_invited_already_is_not_shown_anew_and_a_shown_code_is_in_the_log() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let add = ["invite", "add", "zoe@example.com", "--cohort", "pavia", "--by", "founder"];
+        say(&beta, &add).expect_code(0);
+        let again = say(&beta, &add).expect_code(1);
+        assert!(again.stderr.contains("already"), "{}", again.stderr);
+        let found = invites(&beta, "email=zoe@example.com").await.remove(0);
+        let object = format!("invite/{}", found["id"].as_str().unwrap());
+        assert_eq!(actions(&beta, &object).await, ["invite.code-shown", "invite.created"]);
+        assert_eq!(found["invitedBy"], "founder");
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn administrations_other_writes_are_carried_out_once_too() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let roster = json!({ "program": "kruxt", "staff": [{ "gym_id": "g", "user_id": uuid::Uuid::now_v7() }] });
+        for repeated in [false, true] {
+            let (status, _, replayed) = beta.post_keyed("/v1/admin/staff", "roster", &roster).await;
+            assert_eq!((status, replayed), (204, repeated), "{}", db.name);
+        }
+        assert_eq!(actions(&beta, "Program/kruxt").await.iter().filter(|what| *what == "staff.put").count(), 1);
+        // A mail provider's own key is nothing that an administrator's token is asked for.
+        let body = json!([]).to_string();
+        let asked = beta.request("POST", "/hooks/mail").header("idempotency-key", "provider-1");
+        let asked = asked.bearer_auth(crate::support::beta::MAIL_HOOK_SECRET).body(body);
+        assert_eq!(asked.send().await.unwrap().status(), 200);
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_invites_at_once_wait_for_each_other_and_for_no_second_connection() {
     for db in databases() {
         let beta = open(&db).await;

@@ -103,6 +103,18 @@ async fn whoever_may_not_is_refused_and_the_record_says_so() {
         );
         assert_eq!(beta.get("/v1/admin/invites", Some(token)).await.0, 403, "and that is all it may");
         assert_eq!(beta.post("/hooks/git", None, &json!({})).await.0, 401, "not signed");
+        assert_eq!(beta.post("/hooks/mail", None, &json!({})).await.0, 401, "not signed");
+        assert_eq!(beta.post("/hooks/alertmanager", Some("guessed"), &json!({})).await.0, 401);
+        assert_eq!(beta.post("/hooks/pagerduty", None, &json!({})).await.0, 401);
+        let login = json!({ "email": email, "password": "a wrong password" });
+        assert_eq!(beta.post("/v1/auth/login", None, &login).await.0, 401);
+        let unsigned = ["/hooks/git", "/hooks/mail", "/hooks/alertmanager", "/hooks/pagerduty", "/v1/auth/login"];
+        for route in unsigned.into_iter().chain(["/v1/events"]) {
+            let object = Some(format!("POST {route}"));
+            let kept = audit::list(&beta.store, &audit::Filter { object, ..Default::default() }).await.unwrap();
+            assert!(!kept.is_empty() && kept.iter().all(|kept| kept.entry.action == "refused"), "{route}: {kept:?}");
+            assert!(!format!("{kept:?}").contains('@'), "{kept:?}");
+        }
         beta.store.close().await;
     }
 }
@@ -276,4 +288,47 @@ async fn every_refusal_is_a_problem_document() {
     let (status, kind, _) = beta.raw("POST", "/v1/auth/register", &" ".repeat(2 << 20)).await;
     assert_eq!((status, kind.as_str()), (413, "application/problem+json"));
     beta.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_pauses_the_intake_of_events_and_lets_it_go_on() {
+    for db in databases() {
+        let mut beta = open(&db).await;
+        let (email, code) = beta.invitations().remove(0);
+        let tester = beta.register(&email, &code).await.1["accessToken"].as_str().unwrap().to_owned();
+        let event = json!({ "kind": "reaction" });
+        let (pause, resume) = ("/v1/admin/ops/ingestion/pause", "/v1/admin/ops/ingestion/resume");
+        assert_eq!(beta.post(pause, Some(&tester), &json!({ "reason": "x" })).await.0, 403);
+        assert_eq!(beta.post(pause, Some(ADMIN), &json!({ "reason": " " })).await.0, 400);
+        assert_eq!(beta.post(resume, Some(ADMIN), &json!({})).await.0, 409, "nobody paused it");
+        let (status, held) = beta.post(pause, Some(ADMIN), &json!({ "reason": "a wrong client floods us" })).await;
+        assert_eq!((status, held["pauses"].as_array().unwrap().len()), (200, 1), "{held}");
+        let (status, later) = beta.post("/v1/events", Some(&tester), &event).await;
+        assert_eq!((status, later["type"].as_str()), (503, Some("urn:betagate:problem:ingestion-paused")));
+        // What a person holds, no pass of the controller lifts.
+        beta.pass().await;
+        assert_eq!(beta.post("/v1/events", Some(&tester), &event).await.0, 503);
+        let (status, held) = beta.post(resume, Some(ADMIN), &json!({})).await;
+        assert_eq!((status, held["pauses"].as_array().unwrap().len()), (200, 0), "{held}");
+        assert_eq!(beta.post("/v1/events", Some(&tester), &event).await.0, 202);
+        let object = Some("Program/kruxt".to_owned());
+        let log = audit::list(&beta.store, &audit::Filter { object, ..Default::default() }).await.unwrap();
+        let told: Vec<&str> =
+            log.iter().map(|kept| kept.entry.action.as_str()).filter(|what| what.starts_with("ingestion.")).collect();
+        assert_eq!(told, ["ingestion.resumed", "ingestion.paused"]);
+        beta.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_over_http_names_who_asked() {
+    for db in databases() {
+        let beta = open(&db).await;
+        let stop = json!({ "request": "stopLine", "everywhere": false, "reason": "a fire drill", "by": "" });
+        let (status, stopped) = beta.post("/v1/admin/desk", Some(ADMIN), &stop).await;
+        assert_eq!(status, 200, "{stopped}");
+        let row = beta.store.one("SELECT by_person FROM stops", &[]).await.unwrap();
+        assert_eq!(row.get::<String>("by_person").unwrap(), "administration token");
+        beta.store.close().await;
+    }
 }
