@@ -36,7 +36,7 @@ struct Resume {
 }
 
 /// Pauses the intake of product events of a program. They are answered with 503 and sent again later; nothing is lost.
-#[utoipa::path(post, path = "/v1/admin/ops/ingestion/pause", tag = "operations", request_body = Pause,
+#[utoipa::path(post, path = "/v1/admin/ops/ingestion/pause", tag = "administration", request_body = Pause,
     responses((status = 200, description = "Who holds it now, and why"), (status = 400, description = "Without a reason")))]
 async fn pause(
     State(state): State<ApiState>,
@@ -58,7 +58,7 @@ async fn pause(
 }
 
 /// Lets events in again: lifts every pause by hand. The pause of a rollback stays until that is lifted.
-#[utoipa::path(post, path = "/v1/admin/ops/ingestion/resume", tag = "operations", request_body = Resume,
+#[utoipa::path(post, path = "/v1/admin/ops/ingestion/resume", tag = "administration", request_body = Resume,
     responses((status = 200, description = "Who still holds it"), (status = 409, description = "Nobody paused it by hand")))]
 async fn resume(
     State(state): State<ApiState>,

@@ -13,9 +13,7 @@ const MORE: &str = include_str!("more.json");
 /// The document's version of OpenAPI is utoipa's: 3.1.
 const METHODS: [&str; 5] = ["get", "post", "put", "delete", "patch"];
 /// Writes that keep their answers for whoever repeats them.
-const REPEATABLE: [&str; 2] = ["/v1/admin/", "/hooks/mail"];
-/// What stands under one of these is not behind that layer.
-const ONCE_EACH: [&str; 1] = ["/v1/admin/staff"];
+const REPEATABLE: [&str; 2] = ["/v1/admin/", "/v1/compliance/requests/"];
 
 /// Completes what utoipa collected.
 pub fn complete(collected: &utoipa::openapi::OpenApi) -> Value {
@@ -70,7 +68,7 @@ fn finish(path: &str, method: &str, operation: &mut Value, more: &Value) {
     };
     operation["security"] = needed.iter().map(schemes).collect();
     let writes = method != "get";
-    if writes && begins(path, &REPEATABLE) && !begins(path, &ONCE_EACH) {
+    if writes && begins(path, &REPEATABLE) {
         let words = "The same request again with the same key is carried out once and answered the same.";
         let key = json!({ "name": "Idempotency-Key", "in": "header", "required": false, "description": words,
             "schema": { "type": "string", "maxLength": 255 } });

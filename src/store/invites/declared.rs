@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::super::Tx;
 use super::cohorts::lock_cohort;
 use super::hashed::find_hashed_in;
-use super::making::{InviteError, Made, NewInvite, Revocation, create, revoke};
+use super::making::{InviteError, NewInvite, Revocation, create, revoke};
 use super::{DOCUMENT_GONE, Origin, State};
 use crate::args;
 use crate::core::cohort::normalise;
@@ -58,9 +58,7 @@ pub async fn declare(
                 note: &note,
                 source: Origin::Resource,
             };
-            let (Made::New(invite) | Made::Again(invite) | Made::Already(invite)) =
-                create(tx, keys, &new, &actor, now).await?;
-            invite.id
+            create(tx, keys, &new, &actor, now).await?.invite().id
         }
         // Nothing was ever sent, so there is nothing to take back.
         (None, Some(_)) => return Ok(()),

@@ -46,6 +46,8 @@ pub enum Made {
     New(Invite),
     /// There was one that had run out or been taken back; it works again, with a new code.
     Again(Invite),
+    /// A list of keyed hashes named the person, and now their address is known: nothing was sent to them before.
+    Found(Invite),
     /// There is one that works or was used; nothing changed.
     Already(Invite),
 }
@@ -53,7 +55,7 @@ pub enum Made {
 impl Made {
     /// The invite, whichever it was.
     pub fn invite(&self) -> &Invite {
-        let (Self::New(invite) | Self::Again(invite) | Self::Already(invite)) = self;
+        let (Self::New(invite) | Self::Again(invite) | Self::Found(invite) | Self::Already(invite)) = self;
         invite
     }
 }
@@ -92,7 +94,7 @@ pub async fn create(
     let state = lock_cohort(tx, new.program, new.cohort).await?;
     let email_norm = normalise(new.email, state.addresses)?;
     // Someone whom a list of keyed hashes names already is invited once.
-    find_hashed_in(tx, keys, &state, new.email).await?;
+    let named = find_hashed_in(tx, keys, &state, new.email).await?;
     if super::super::people::is_suppressed(tx, keys, &email_norm).await? {
         return Err(InviteError::Erased);
     }
@@ -103,7 +105,8 @@ pub async fn create(
     if let Some(found) = &found
         && (found.state.is_active() || found.state == State::Used)
     {
-        return Ok(Made::Already(found.clone()));
+        let is_named = found.state.is_active() && named == Some(found.id);
+        return Ok(if is_named { Made::Found(found.clone()) } else { Made::Already(found.clone()) });
     }
     let free = match state.capacity {
         None => true,
