@@ -91,6 +91,7 @@ mod tests {
                 id: Uuid::now_v7(),
                 workload: "api".into(),
                 pid: 1,
+                pod: None,
                 started_at: then,
                 reported_at,
                 flag_revision: 0,
