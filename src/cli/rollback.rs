@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::common::{Said, moment, plain, print_value, table};
+use super::stand::say_effects;
 use super::{ATTENTION, CliError, FAILED, Format, Where};
 use crate::desk::Request;
 
@@ -191,6 +192,7 @@ async fn show(place: &Where, run: String, output: Format) -> Result<ExitCode, Cl
         ]
     });
     say!("{}", table(&["STEP", "ACTION", "STATE", "IN FORCE", "VERIFIED", "WAITS FOR"], rows));
+    say_effects(&found);
     for wait in found["status"]["waits"].as_array().into_iter().flatten() {
         say!("waits: {} (from {})", plain(&wait["on"]), plain(&wait["from"]));
     }

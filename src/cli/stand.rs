@@ -190,10 +190,28 @@ impl Why {
                 let rows = waits.iter().map(|wait| vec![plain(&wait["on"]), plain(&wait["from"])]);
                 say!("{}", table(&["IT WAITS FOR", "FROM"], rows));
             }
+            say_effects(&found);
         } else {
             print_value(&found, self.output)?;
         }
         Ok(if waits.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(ATTENTION) })
+    }
+}
+
+/// What a run or a rollout wrote outside, and where it is.
+pub(super) fn say_effects(found: &Value) {
+    for effect in found["effects"].as_array().into_iter().flatten() {
+        let what = match effect["kind"].as_str().unwrap_or_default() {
+            "pull" => "pull request",
+            "proposal" => "branch",
+            "document" => "cause document",
+            other => other,
+        };
+        match effect["error"].as_str().filter(|_| effect["state"] != "done") {
+            Some(error) => say!("{what}: not yet: {error}"),
+            None if effect["reference"].is_string() => say!("{what}: {}", plain(&effect["reference"])),
+            None => say!("{what}: asked for"),
+        }
     }
 }
 

@@ -197,6 +197,9 @@ impl Controller {
                 MessageKind::Page { .. } => "page",
                 MessageKind::Document { .. } => "document",
                 MessageKind::Proposal { .. } => "proposal",
+                MessageKind::Pull { .. } => "pull",
+                MessageKind::Tag { .. } => "tag",
+                MessageKind::Minutes { .. } => "minutes",
                 MessageKind::Job { .. } => "job",
                 MessageKind::Call { .. } => "call",
             };

@@ -198,6 +198,9 @@ impl Controller {
             },
             MessageKind::Document { owner, .. } => format!("cause document, owned by {owner}"),
             MessageKind::Proposal { branch, .. } => format!("proposal on branch {branch}"),
+            MessageKind::Pull { branch, .. } => format!("pull request for branch {branch}"),
+            MessageKind::Tag { name, .. } => format!("tag {name}"),
+            MessageKind::Minutes { call, .. } => format!("minutes of {call}"),
             MessageKind::Job { job, .. } => format!("run {}", job.command.join(" ")),
             MessageKind::Call { call, .. } => {
                 let whom = call.source.as_ref().or(call.channel.as_ref()).cloned().unwrap_or_default();

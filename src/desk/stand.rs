@@ -11,7 +11,7 @@ use super::marks::phases;
 use super::{Desk, DeskError};
 use crate::evidence;
 use crate::store::status::{self, LastGood, ResourceStatus};
-use crate::store::{audit, kpi, readings};
+use crate::store::{audit, kpi, outbox, readings};
 
 /// Reviews on a board at most: ten years of weeks.
 const MOST_REVIEWS: i64 = 520;
@@ -34,13 +34,36 @@ impl Desk<'_> {
         match name {
             Some(name) => {
                 let one = self.one(kind, name).await?;
-                Ok(self.with_funnels(&[one], true).await?.pop().unwrap_or_default())
+                let effects = self.effects(kind, &one).await?;
+                let mut found = self.with_funnels(&[one], true).await?.pop().unwrap_or_default();
+                if !effects.is_empty() {
+                    found["effects"] = effects.into();
+                }
+                Ok(found)
             }
             None => {
                 let all = status::list(self.store, Some(kind.name())).await?;
                 Ok(self.with_funnels(&all, true).await?.into())
             }
         }
+    }
+
+    /// What a run or a rollout wrote outside: documents, branches, pull requests, tags, minutes; each with its receipt, or why it was not taken yet.
+    async fn effects(&self, kind: Kind, of: &ResourceStatus) -> Result<Vec<Value>, DeskError> {
+        let prefix = match kind {
+            Kind::Rollback => format!("{}/", of.name),
+            Kind::Rollout => format!("{}/rollout/{}/", of.program, of.name),
+            _ => return Ok(Vec::new()),
+        };
+        let written = |message: &outbox::Message| {
+            matches!(message.intent.kind.as_str(), "document" | "proposal" | "pull" | "tag" | "minutes")
+        };
+        let messages = outbox::by_prefix(self.store, &prefix).await?;
+        let shown = messages.iter().filter(|message| written(message)).map(|message| {
+            let reference = message.receipt.as_ref().map(|receipt| receipt["reference"].clone());
+            json!({ "kind": message.intent.kind, "state": message.state.as_str(), "reference": reference, "error": message.last_error })
+        });
+        Ok(shown.collect())
     }
 
     /// Statuses as they are shown, those of cohorts with how far their people got.

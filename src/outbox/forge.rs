@@ -1,8 +1,12 @@
-//! A forge's API, as far as a pull request needs it: a commit status, and one comment that later runs write anew. GitHub's and Gitea's are
+//! A forge's API, as far as a pull request needs it: a commit status, one comment that later runs write anew, and (`pull`) the request itself. GitHub's and Gitea's are
 //! the same here (`/repos/OWNER/NAME/…` below `https://api.github.com`, or `https://HOST/api/v1`).
 //!
 //! Whatever can be written twice without harm is tried again: a status replaces the one before; before a comment is written, the one that
 //! is there is looked for, each time anew. Must not know: what the comment says. The token never appears in an error.
+
+mod pull;
+
+pub use pull::{NewPull, OpenedPull};
 
 use std::time::Duration;
 

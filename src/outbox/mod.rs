@@ -11,6 +11,7 @@ pub mod documents;
 mod files;
 pub mod forge;
 pub mod mail;
+pub mod minutes;
 mod smtp;
 pub mod template;
 pub mod unsubscribe;
@@ -26,6 +27,7 @@ use sha2::{Digest, Sha256};
 pub use call::Call;
 pub use documents::{CauseDocument, Completeness, Documents};
 pub use mail::{Mail, Mailer};
+pub use minutes::Minutes;
 pub use template::Template;
 pub use webhook::{Note, Webhook};
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::git_fetch::{Credentials, Fetch, ReadCredentials, without_user};
-use super::git_propose::{self, Proposal, Proposed};
+use super::git_propose::{self, Proposal, Proposed, Tag};
 use super::git_read::{clean, resolve, snapshot};
 use super::snapshot::{File, Snapshot};
 use super::{SourceError, git_read};
@@ -126,6 +126,24 @@ impl Git {
             git_propose::commit(&cache, tip, &self.settings.path, proposal)
         })?;
         Ok(Proposed { branch: proposal.branch.clone(), commit: commit.to_string() })
+    }
+
+    /// Makes a tag at the remote. One of its name that is there already must mean the same commit. Blocking.
+    pub(super) fn tag(&self, tag: &Tag) -> Result<Proposed, SourceError> {
+        let _running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let credentials = (self.settings.credentials)()?;
+        let fetch = self.fetch(&credentials);
+        fetch.run()?;
+        let cache = git2::Repository::open_bare(&self.cache).map_err(git_read::git)?;
+        let commit = resolve(&cache, &tag.revision)?.id();
+        let there = fetch.push_tag(&tag.name, || git_propose::tag(&cache, tag))?;
+        if there.is_some_and(|there| there != commit) {
+            return Err(SourceError::Settings(format!(
+                "there is a tag {} already, and it means another commit",
+                tag.name
+            )));
+        }
+        Ok(Proposed { branch: tag.name.clone(), commit: commit.to_string() })
     }
 
     /// What was fetched last, for a start while the remote is away. Blocking.

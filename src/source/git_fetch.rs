@@ -124,24 +124,50 @@ impl Fetch<'_> {
         branch: &str,
         make: impl FnOnce() -> Result<Oid, SourceError>,
     ) -> Result<Oid, SourceError> {
-        let cache = open_cache(self.cache)?;
-        let until = Instant::now() + self.timeout;
         let wanted = format!("refs/heads/{branch}");
-        let mut remote = cache.remote_anonymous(self.url).map_err(|error| self.sorted(&error, until))?;
-        let there = {
-            let connection = remote
-                .connect_auth(Direction::Fetch, Some(self.callbacks(until)), Some(proxy()))
-                .map_err(|error| self.sorted(&error, until))?;
-            let heads = connection.list().map_err(|error| self.sorted(&error, until))?;
-            heads.iter().find(|head| head.name() == wanted).map(|head| head.oid())
-        };
         // Proposed before, by one who died before its receipt; or somebody's own.
-        if let Some(there) = there {
+        if let Some(there) = self.at_the_remote(&[&wanted])?[0] {
             return Ok(there);
         }
         let commit = make()?;
-        let own = format!("refs/betagate/{branch}");
-        cache.reference(&own, commit, true, "proposed").map_err(super::git_read::git)?;
+        self.write(&format!("refs/betagate/{branch}"), commit, &wanted)?;
+        Ok(commit)
+    }
+
+    /// Writes a tag to the remote; when one of its name is there, gives the commit that it means instead. Blocking.
+    pub(super) fn push_tag(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Result<Oid, SourceError>,
+    ) -> Result<Option<Oid>, SourceError> {
+        let wanted = format!("refs/tags/{name}");
+        let there = self.at_the_remote(&[&wanted, &format!("{wanted}^{{}}")])?;
+        if let Some(there) = there[1].or(there[0]) {
+            return Ok(Some(there));
+        }
+        self.write(&format!("refs/betagate/tags/{name}"), make()?, &wanted)?;
+        Ok(None)
+    }
+
+    /// What the remote has under some names.
+    fn at_the_remote(&self, names: &[&str]) -> Result<Vec<Option<Oid>>, SourceError> {
+        let cache = open_cache(self.cache)?;
+        let until = Instant::now() + self.timeout;
+        let mut remote = cache.remote_anonymous(self.url).map_err(|error| self.sorted(&error, until))?;
+        let connection = remote
+            .connect_auth(Direction::Fetch, Some(self.callbacks(until)), Some(proxy()))
+            .map_err(|error| self.sorted(&error, until))?;
+        let heads = connection.list().map_err(|error| self.sorted(&error, until))?;
+        let find = |name: &&str| heads.iter().find(|head| head.name() == *name).map(|head| head.oid());
+        Ok(names.iter().map(find).collect())
+    }
+
+    /// Keeps an object under a name of our own, and writes it to the remote under the wanted one, which must not be there.
+    fn write(&self, own: &str, object: Oid, wanted: &str) -> Result<(), SourceError> {
+        let cache = open_cache(self.cache)?;
+        let until = Instant::now() + self.timeout;
+        let mut remote = cache.remote_anonymous(self.url).map_err(|error| self.sorted(&error, until))?;
+        cache.reference(own, object, true, "proposed").map_err(super::git_read::git)?;
         let refused = std::rc::Rc::new(std::cell::RefCell::new(None));
         let told = refused.clone();
         let mut callbacks = self.callbacks(until);
@@ -155,8 +181,8 @@ impl Fetch<'_> {
         drop(options);
         pushed.map_err(|error| self.sorted(&error, until))?;
         match refused.borrow_mut().take() {
-            None => Ok(commit),
-            Some(why) => Err(SourceError::Credentials(format!("the branch {branch} was not taken: {why}"))),
+            None => Ok(()),
+            Some(why) => Err(SourceError::Credentials(format!("{wanted} was not taken: {why}"))),
         }
     }
 

@@ -1,7 +1,7 @@
-//! Proposing a change where the documents live: a commit on a branch of its own, for people to look at and merge. Nothing is ever written to the branch that
-//! betagate follows.
+//! What betagate writes where the documents live: a proposal, a commit on a branch of its own for people to look at and merge; and a tag that a stage asks for.
+//! Nothing is ever written to the branch that betagate follows, and nothing that is there is ever moved.
 //!
-//! Must not know: why a change is proposed.
+//! Must not know: why a change is proposed, or a tag is made.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +38,26 @@ pub struct Proposed {
     pub branch: String,
     /// The commit it ends with.
     pub commit: String,
+}
+
+/// A tag to be made.
+#[derive(Clone, Debug)]
+pub struct Tag {
+    /// Its name.
+    pub name: String,
+    /// The commit.
+    pub revision: String,
+    /// What it says.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Makes an annotated tag of a commit, which no reference names yet; gives it and the commit.
+pub(super) fn tag(cache: &Repository, tag: &Tag) -> Result<Oid, SourceError> {
+    let commit = super::git_read::resolve(cache, &tag.revision)?;
+    let who = Signature::new(NAME, ADDRESS, &Time::new(tag.at.as_second(), 0)).map_err(git)?;
+    cache.tag_annotation_create(&tag.name, commit.as_object(), &who, &tag.message).map_err(git)
 }
 
 /// Makes the commit of a proposal on top of `tip`.

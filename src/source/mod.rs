@@ -28,7 +28,7 @@ pub use error::SourceError;
 pub use folder::read as read_folder;
 pub use git::GitSettings;
 pub use git_fetch::{Credentials, ReadCredentials};
-pub use git_propose::{Proposal, Proposed};
+pub use git_propose::{Proposal, Proposed, Tag};
 pub use git_read::{Change, at, changed_files, parted_from};
 pub use select::is_document;
 pub use snapshot::{Author, File, Revision, Snapshot};
@@ -172,6 +172,21 @@ impl Source {
             }
         });
         proposed.await
+    }
+
+    /// Makes a tag where the documents live. One of its name that is there must mean the same commit.
+    ///
+    /// # Errors
+    /// [`SourceError::Settings`] where they are in a folder, or the name is taken; else what keeps it from being written.
+    pub async fn tag(&self, tag: Tag) -> Result<Proposed, SourceError> {
+        let kind = self.kind.clone();
+        let made = self.blocking(move || match &*kind {
+            Kind::Folder(_) => {
+                Err(SourceError::Settings("the documents are in a folder: nothing can be tagged".to_owned()))
+            }
+            Kind::Git(git) => git.tag(&tag),
+        });
+        made.await
     }
 
     /// The last good snapshot, without looking.

@@ -14,13 +14,12 @@ use serde_json::{Map, Value, json};
 
 use super::{Order, Post, later, never};
 use crate::apply::processes::{Ended, NOT_STARTED, Once};
-use crate::outbox::{Call, DeliveryError, Documents, Note, Webhook, effect_digest};
+use crate::outbox::{Call, DeliveryError, Note, Webhook, effect_digest};
 use crate::secrets::secret_in;
 use crate::signals::net::Endpoint;
-use crate::source::Proposal;
 
 /// What only the leading controller does, beside notes.
-pub(in crate::controller) const KINDS: &[&str] = &["job", "call", "proposal"];
+pub(in crate::controller) const KINDS: &[&str] = &["job", "call", "proposal", "pull", "tag"];
 /// A claim holds for longer than any job may take.
 pub(super) const LEASE: SignedDuration = SignedDuration::from_mins(15);
 
@@ -41,21 +40,8 @@ impl Post {
             MessageKind::Call { holder, call, about } => {
                 self.call(&order.program, effect_key, (&holder, &call, about), now).await
             }
-            MessageKind::Proposal { branch, message, run, document, revert } => {
-                let mut files = BTreeMap::new();
-                if let Some(key) = document {
-                    let path = Documents::of(&self.data).path(&run, &key);
-                    let text =
-                        std::fs::read(&path).map_err(|error| later(format!("the cause document: {}", error.kind())))?;
-                    files.insert(format!("incidents/{run}.md"), text);
-                }
-                let proposal = Proposal { branch, message, files, revert, at: now };
-                match self.source.propose(proposal).await {
-                    Ok(done) => {
-                        Ok(json!({ "way": "git", "reference": format!("{} {}", done.branch, done.commit), "at": now }))
-                    }
-                    Err(error) => Err(later(error.to_string())),
-                }
+            what @ (MessageKind::Proposal { .. } | MessageKind::Pull { .. } | MessageKind::Tag { .. }) => {
+                self.propose(&order.program, what, now).await
             }
             _ => Err(never("this is no command of a step".to_owned())),
         };

@@ -18,6 +18,7 @@ mod jobs;
 mod letters;
 mod notes;
 mod pace;
+mod proposals;
 mod review;
 mod samples;
 

@@ -15,14 +15,14 @@ use serde_json::json;
 use super::super::ControllerError;
 use super::letters::{sender, template_in};
 use super::{Batch, Delivered, Order, Post, later, never};
-use crate::outbox::{CauseDocument, DeliveryError, Documents, Mail, Note, Template, Webhook};
+use crate::outbox::{CauseDocument, DeliveryError, Documents, Mail, Minutes, Note, Template, Webhook};
 use crate::secrets::secret_in;
 use crate::source::Snapshot;
 use crate::store::{leadership, outbox};
 
 pub(super) const LEASE: SignedDuration = SignedDuration::from_secs(120);
 /// What only the leading controller sends.
-pub(in crate::controller) const KINDS: &[&str] = &["note", "page", "document"];
+pub(in crate::controller) const KINDS: &[&str] = &["note", "page", "document", "minutes"];
 
 impl Post {
     /// Delivers what is due, as much as is taken at once, each message with its receipt. After a round that failed, what that one had claimed is delivered again under the same name:
@@ -96,8 +96,13 @@ impl Post {
     ) -> Result<serde_json::Value, DeliveryError> {
         let program = &order.program;
         match what {
-            MessageKind::Proposal { .. } | MessageKind::Job { .. } | MessageKind::Call { .. } => {
-                self.perform(order, effect_key, what, now).await
+            MessageKind::Proposal { .. }
+            | MessageKind::Pull { .. }
+            | MessageKind::Tag { .. }
+            | MessageKind::Job { .. }
+            | MessageKind::Call { .. } => self.perform(order, effect_key, what, now).await,
+            MessageKind::Minutes { call, body } => {
+                Ok(json!(Minutes::of(&self.data).deliver(effect_key, &call, &body, now).await?))
             }
             MessageKind::Document { run, owner, body } => {
                 let document = CauseDocument { effect_key: effect_key.to_owned(), run, owner, body, at: now };
@@ -219,6 +224,7 @@ impl Post {
                 let hook = to.and_then(|to| to.webhook.as_ref()).and_then(|hook| reached(Some(hook)));
                 self.subject(snapshot, what).err().or(way).or(hook)
             }
+            MessageKind::Pull { .. } => self.forge(spec.forge.as_ref()?).err().map(|error| error.to_string()),
             MessageKind::Call { call, .. } => {
                 let source = call.source.as_ref().and_then(|name| spec.sources.get(name)?.http.as_ref());
                 let channel = call.channel.as_ref().and_then(|name| spec.channels.get(name)?.webhook.as_ref());

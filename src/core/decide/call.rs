@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{CallMemory, CheckRef, DueReview, Wait, pass::Pass};
+use super::{CallMemory, CheckRef, DueReview, Message, MessageKind, Wait, pass::Pass};
 use crate::resources::{Check, Edge, EnterSignoffs, GateSpec, RolloutSpec, Says, SignoffSpec, Stage};
 
 /// A call's review waits no longer than so for a measurement of its own.
@@ -64,7 +64,7 @@ impl Pass<'_> {
     }
 
     fn begin_call(&mut self, rollout: &str, stage: &Stage, wanted: &EnterSignoffs, began: Timestamp) {
-        let call = CallMemory { began, outcome: String::new() };
+        let call = CallMemory { began, ..CallMemory::default() };
         self.memory.rollouts.entry(rollout.to_owned()).or_default().calls.insert(stage.name.clone(), call);
         for gate in self.gates_of(stage) {
             let reviewed = self.program.gates.get(&gate).is_some_and(|gate| gate.spec.review.is_some());
@@ -131,6 +131,13 @@ impl Pass<'_> {
         let Some(call) = memory.calls.get_mut(&stage.name).filter(|call| call.outcome != outcome) else { return };
         call.outcome.clone_from(&outcome);
         if !outcome.is_empty() {
+            call.minutes += 1;
+            let number = call.minutes;
+            let body = self.minutes((rollout, stage), wanted, (began, &outcome), &self.gates_of(stage));
+            let at = format!("{rollout}/{}/minutes/{}-{number}", stage.name, began.as_second());
+            let effect_key = format!("{}/rollout/{at}", self.program.name());
+            let what = MessageKind::Minutes { call: format!("{rollout}-{}", stage.name), body };
+            self.messages.push(Message { effect_key, what, deadline: None });
             self.event(format!("Rollout/{rollout}"), "CallDecided", format!("stage {}: {outcome}", stage.name));
         }
     }

@@ -342,6 +342,31 @@ pub enum MessageKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         revert: Option<String>,
     },
+    /// A pull request for a branch that was proposed.
+    Pull {
+        /// The branch.
+        branch: String,
+        /// Its title.
+        title: String,
+        /// What it says, in Markdown.
+        body: String,
+    },
+    /// A tag in the Git repository of the documents.
+    Tag {
+        /// Its name.
+        name: String,
+        /// The commit.
+        revision: String,
+        /// What it says.
+        message: String,
+    },
+    /// The minutes of a decision call.
+    Minutes {
+        /// Which call: names the file.
+        call: String,
+        /// What they say, in Markdown.
+        body: String,
+    },
     /// A command of a step.
     Job {
         /// The step, `RUN/STEP`.

@@ -134,9 +134,25 @@ pub struct RolloutMemory {
     /// The newest decision call of each stage.
     #[serde(default)]
     pub calls: BTreeMap<String, CallMemory>,
+    /// Tags that are to be made, or were asked for, by stage.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, TagMemory>,
     /// Announcements that were sent, or are too late to be.
     #[serde(default)]
     pub announced: BTreeSet<String>,
+}
+
+/// A tag that a stage asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TagMemory {
+    /// Its name.
+    pub name: String,
+    /// The commit that was live when the stage opened.
+    pub revision: String,
+    /// When it is to be made.
+    pub at: Timestamp,
+    /// Whether it was asked for.
+    pub asked: bool,
 }
 
 /// How far a flag's share has grown.
@@ -161,6 +177,9 @@ pub struct CallMemory {
     /// What came of it so far, in a line; empty while it goes on.
     #[serde(default)]
     pub outcome: String,
+    /// How often minutes were written: an outcome that changes gets new ones.
+    #[serde(default)]
+    pub minutes: u32,
 }
 
 /// What is remembered of a plan's triggers.

@@ -19,6 +19,7 @@ mod facts;
 mod gate;
 mod lift;
 mod memory;
+mod minutes;
 mod pass;
 mod phase;
 mod ramp;
@@ -27,6 +28,7 @@ mod review;
 mod run;
 mod stage;
 mod state;
+mod tag;
 #[cfg(test)]
 mod tests;
 mod trigger;

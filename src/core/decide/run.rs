@@ -260,7 +260,13 @@ impl Pass<'_> {
                 let document = format!("{base}/document");
                 messages.push(Message { effect_key: document.clone(), what, deadline: None });
                 let proposals = capture.propose.iter().filter(|what| first || **what == Propose::Document);
-                messages.extend(proposals.map(|what| proposal(*what, (id, run, about), (&base, &document))));
+                let on_a_forge = self.program.program.spec.forge.is_some();
+                for what in proposals {
+                    let proposed = proposal(*what, (id, run, about), (&base, &document));
+                    let pull = on_a_forge.then(|| pull(&proposed, id, &run.revision));
+                    messages.push(proposed);
+                    messages.extend(pull.flatten());
+                }
             }
             Some(Action::RunJob(job)) if first => {
                 let what = MessageKind::Job { holder: holder(id, place), job: job.clone() };
@@ -309,6 +315,18 @@ fn proposal(what: Propose, (id, run, about): (&str, &RunMemory, &Episode), (base
         }
     };
     Message { effect_key: format!("{base}/{name}"), what, deadline: None }
+}
+
+/// The pull request for what was proposed.
+fn pull(proposed: &Message, id: &str, revision: &str) -> Option<Message> {
+    let MessageKind::Proposal { branch, message, .. } = &proposed.what else { return None };
+    let (title, more) = message.split_once("\n\n").unwrap_or((message, ""));
+    let body = format!(
+        "{more}\n\nRollback `{id}`; commit `{revision}` was live when it began. `betagate rollback show {id}` tells how it stands."
+    );
+    let what = MessageKind::Pull { branch: branch.clone(), title: title.to_owned(), body: body.trim().to_owned() };
+    let effect_key = proposed.effect_key.replacen("/proposal-", "/pull-", 1);
+    Some(Message { effect_key, what, deadline: None })
 }
 
 /// What a step's messages are told of their run.

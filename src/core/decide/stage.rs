@@ -19,6 +19,7 @@ impl Pass<'_> {
                 self.open_stage(name, next);
             }
             self.ramps(name, &rollout.spec);
+            self.tags(name, &rollout.spec);
         }
     }
 
@@ -43,6 +44,7 @@ impl Pass<'_> {
         let versions = stage.workloads.iter().map(|(workload, version)| format!("; {workload} becomes {version}"));
         let said = format!("stage {} is open{}", stage.name, versions.collect::<String>());
         self.event(format!("Rollout/{rollout}"), "StageOpened", said);
+        self.schedule_tag(rollout, stage);
     }
 
     /// Everything a stage waits for, and who can give it.

@@ -99,7 +99,7 @@ impl Pass<'_> {
                 (None, None) => "no stages".to_owned(),
             };
             let summary = if overdue { format!("{summary}; overdue") } else { summary };
-            let summary = summary + &self.call_summary(name, &rollout.spec);
+            let summary = summary + &self.call_summary(name, &rollout.spec) + &self.tags_summary(name);
             waits.extend(self.ramp_waits(name, &rollout.spec));
             self.put(format!("Rollout/{name}"), state, summary, waits);
         }
@@ -204,6 +204,19 @@ impl Pass<'_> {
             if matches!(step.state, StepState::InForce | StepState::Overdue) && !step.detail.is_empty() {
                 let on = format!("step {} {}: {}", place + 1, step.step.name(), step.detail);
                 waits.push(Wait { on, from: "betagate goes on trying".to_owned() });
+            }
+        }
+        for (key, receipt) in self.readings.receipts.iter().filter(|(_, receipt)| !receipt.done) {
+            let what = key.strip_prefix(id).and_then(|rest| rest.strip_prefix('/')?.rsplit('/').next());
+            let what = match what {
+                Some("proposal-revert") => "the branch with the proposed revert",
+                Some("proposal-document") => "the branch with the cause document",
+                Some("pull-revert") => "the pull request of the proposed revert",
+                Some("pull-document") => "the pull request of the cause document",
+                _ => continue,
+            };
+            if let Some(error) = &receipt.error {
+                waits.push(Wait { on: format!("{what}: {error}"), from: "betagate goes on trying".to_owned() });
             }
         }
         let missing = self.documents_missing(id);

@@ -53,6 +53,9 @@ pub struct ProgramSpec {
     /// Who is on duty, hour by hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duty: Option<Duty>,
+    /// The forge that holds the repository of the documents: what a cause step proposes there becomes a pull request. Left out: a branch only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forge: Option<ForgeRepository>,
     /// Days, in the program's zone, on which no stage opens: SAT, 2026-12-24, 2026-12-24/2027-01-06.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
@@ -163,6 +166,27 @@ pub struct Address {
     /// The name of a secret that holds a bearer token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_ref: Option<String>,
+}
+
+/// A repository of a forge: GitHub, Gitea, or what speaks as they do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ForgeRepository {
+    /// The address of the forge's API: https://HOST/api/v1 of a Gitea; GitHub's own when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<String>,
+    /// The repository, as OWNER/NAME.
+    pub repository: String,
+    /// The branch that pull requests are to be merged into; the repository's default branch when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// The name of the secret that holds a token which may open pull requests.
+    pub token_ref: String,
+}
+
+impl ForgeRepository {
+    /// GitHub's API.
+    pub const GITHUB: &'static str = "https://api.github.com";
 }
 
 /// Primary and backup for every staffed hour.

@@ -56,6 +56,9 @@ pub struct Stage {
     /// Default variants of flags, by key, while it is the current one: for everyone, or for a share of people that grows step by step.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub flags: BTreeMap<String, StageFlag>,
+    /// A tag that is made in the repository of the documents once it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<StageTag>,
     /// What is told about it, to whom, and when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
@@ -227,6 +230,18 @@ impl JsonSchema for StageFlag {
         let said = "A variant's name, or { variant, percent: [10, 50, 100], every: 2d, gate }.";
         json_schema!({ "description": said, "x-kubernetes-preserve-unknown-fields": true })
     }
+}
+
+/// A tag in the repository of the documents, once a stage is open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StageTag {
+    /// The tag's name, such as v2.0.0-public.
+    pub name: String,
+    /// The time of day, in the program's zone, at which it is made: the next one after the stage opened. At once when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
+    pub at: Option<String>,
 }
 
 /// A note about a stage.

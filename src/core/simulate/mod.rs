@@ -194,6 +194,9 @@ fn record(decision: &Decision, verdicts: &mut BTreeMap<String, Verdict>, now: Ti
             MessageKind::Page { person, text } => ("Paged", format!("{person}: {text}")),
             MessageKind::Document { run, owner, .. } => ("DocumentWritten", format!("the cause of {run}, for {owner}")),
             MessageKind::Proposal { branch, .. } => ("Proposed", format!("on branch {branch}")),
+            MessageKind::Pull { branch, .. } => ("PullRequestOpened", format!("for branch {branch}")),
+            MessageKind::Tag { name, revision, .. } => ("TagMade", format!("{name} on {revision}")),
+            MessageKind::Minutes { call, .. } => ("MinutesWritten", format!("of the call about {call}")),
             MessageKind::Job { holder, job } => ("JobRun", format!("{holder}: {}", job.command.join(" "))),
             MessageKind::Call { holder, call, .. } => {
                 let whom = call.source.as_ref().or(call.channel.as_ref()).cloned().unwrap_or_default();

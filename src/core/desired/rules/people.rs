@@ -6,7 +6,7 @@ use super::{ROUTE_GROUPS, Rules, token};
 use crate::{
     cohort::{AddressRules, normalise},
     desired::parse::Document,
-    resources::{Address, Kind},
+    resources::{Address, ForgeRepository, Kind},
 };
 
 impl Rules<'_> {
@@ -76,6 +76,9 @@ impl Rules<'_> {
                 );
             }
         }
+        if let Some(forge) = &spec.forge {
+            self.forge(document, forge);
+        }
         for (name, channel) in &spec.channels {
             let pointer = format!("/spec/channels/{}", token(name));
             for (place, address) in channel.email.iter().enumerate() {
@@ -87,6 +90,24 @@ impl Rules<'_> {
             if let Some(webhook) = &channel.webhook {
                 self.address(&format!("{pointer}/webhook"), webhook);
             }
+        }
+    }
+
+    fn forge(&mut self, document: Option<&Document>, forge: &ForgeRepository) {
+        let api = forge.api.as_deref().unwrap_or(ForgeRepository::GITHUB);
+        let rest = api.strip_prefix("https://").or_else(|| api.strip_prefix("http://")).unwrap_or_default();
+        if rest.is_empty() || rest.starts_with('/') || rest.contains(['@', '?', '#', ' ']) {
+            let message =
+                "a forge's API is at https://api.github.com, or https://HOST/api/v1: without user, password or query";
+            self.problem(document, "/spec/forge/api", message);
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let part = |part: &str| !part.is_empty() && part.chars().all(plain) && !part.starts_with('.');
+        if !forge.repository.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name)) {
+            self.problem(document, "/spec/forge/repository", "a repository is OWNER/NAME, such as ana/beta");
+        }
+        if forge.token_ref.is_empty() {
+            self.problem(document, "/spec/forge/tokenRef", "the name of the secret that holds the forge's token");
         }
     }
 

@@ -78,6 +78,7 @@ impl Rules<'_> {
                 self.ramp(rollout, ramp, &pointer);
             }
         }
+        self.tag(rollout, stage, pointer);
         self.announcements(rollout, stage, pointer);
         let Some(enter) = &stage.enter else { return };
         for (place, gate) in enter.gates.iter().enumerate() {
@@ -116,6 +117,21 @@ impl Rules<'_> {
             } else if matches!(value, Value::Object(_) | Value::Array(_) | Value::Null) {
                 self.problem(document, &at, "a setting is a string, a number or a boolean");
             }
+        }
+    }
+
+    fn tag(&mut self, rollout: &str, stage: &Stage, pointer: &str) {
+        let Some(tag) = &stage.tag else { return };
+        let document = self.document(Kind::Rollout, rollout);
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | '+');
+        let odd = tag.name.is_empty() || !tag.name.chars().all(plain) || tag.name.starts_with(['-', '/', '.']);
+        let refused = [".lock", "/", "."].iter().any(|end| tag.name.ends_with(end));
+        if odd || refused || tag.name.contains("..") || tag.name.contains("//") {
+            let message = format!("'{}' is no name that Git takes for a tag, such as v2.0.0-public", tag.name);
+            self.problem(document, &format!("{pointer}/tag/name"), message);
+        }
+        if tag.at.as_ref().is_some_and(|at| at.len() != 5 || at.parse::<jiff::civil::Time>().is_err()) {
+            self.problem(document, &format!("{pointer}/tag/at"), "a time of day, such as \"09:00\"");
         }
     }
 
