@@ -21,6 +21,13 @@
 //! | a field of a document, the CRDs | `core/resources/`, one file a kind |
 //! | a mistake in a document and its words | `core/desired/rules/` |
 //! | a verdict, a stage, a step, a hold | `core/decide/` |
+//! | quiet days, a line that is stopped | `core/decide/brakes.rs`, `store/stops.rs`, `desk/line.rs` |
+//! | a checklist's phases | `core/decide/phase.rs`; on the board: `desk/marks.rs` |
+//! | a decision call, its minutes, the tag after it | `core/decide/call.rs`, `minutes.rs`, `tag.rs` |
+//! | a drill | `core/simulate/rehearse.rs`, `controller/rehearse.rs` |
+//! | commands, calls and proposals of steps | `controller/dispatch/jobs.rs`, `outbox/call.rs`; branches, pull requests and tags: `controller/dispatch/proposals.rs`, `source/git_propose.rs`, `outbox/forge/pull.rs` |
+//! | a workload's revisions | `core/decide/workloads.rs`, `controller/workloads.rs` |
+//! | a mistake in a document that is mended as it is read | `core/desired/mend.rs` |
 //! | what a plan says | `core/plan/` |
 //! | what a pull request shows | `core/pull/`, `controller/pull.rs`; saying it on a forge: `outbox/forge.rs` |
 //! | what a history would have led to | `core/simulate/` |
@@ -45,7 +52,8 @@
 //! | a command | `cli/`, one file a group: words in, text out; what it asks and says is answered at the `desk/`, also over HTTP |
 //!
 //! Invariants:
-//! - Effects go through [`store`], [`outbox`] and [`apply`] alone; only [`status`] writes a status.
+//! - Effects go through [`store`], [`outbox`] and [`apply`] alone, and what is proposed or tagged where the documents live through [`source`], asked by the
+//!   outbox's sender; only [`status`] writes a status.
 //! - A decision and what of it lies in the database are one transaction, fenced by the leader's epoch.
 //! - Time comes in through [`clock`]; nothing else reads the system clock.
 //! - Every external effect has an idempotency key; an unknown reading is a value of its own, never zero.

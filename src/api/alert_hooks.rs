@@ -19,6 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::auth::refuse_at;
 use super::{ApiState, Problem};
+use crate::core::resources::LONGEST_TITLE;
 use crate::source::hook;
 use crate::store::incident_feeds::{self, Change, Told};
 use crate::store::{audit, status};
@@ -27,8 +28,6 @@ use crate::store::{audit, status};
 const AT_ONCE: usize = 1000;
 /// Of the alerts of a request that are refused, so many are named.
 const TOLD_REFUSED: usize = 10;
-/// The longest title that is kept.
-const LONGEST_TITLE: usize = 200;
 /// What no word of theirs says.
 const OTHERWISE: &str = "sev-3";
 /// What is not taken in.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::time::Instant;
 use url::Url;
 
 use super::server::Server;
@@ -161,6 +163,24 @@ impl Where {
         answer.map_err(Into::into)
     }
 
+    /// Waits for what the controller makes of something that it was asked for, so long at most.
+    ///
+    /// # Errors
+    /// When it refuses, in its words; when no controller has answered, which is said as `not_yet`.
+    pub async fn outcome_of(&self, asked: &Value, patience: Duration, not_yet: &str) -> Result<Value, CliError> {
+        let id = plain(&asked["intent"]);
+        let begun = Instant::now();
+        loop {
+            let intent = self.ask(Request::Intent { id: id.clone() }).await?;
+            match intent["state"].as_str() {
+                Some("done") => return Ok(intent["result"].clone()),
+                Some("refused") => return Err(CliError::Failed(plain(&intent["result"]["reason"]))),
+                _ if begun.elapsed() > patience => return Err(CliError::Failed(format!("{not_yet} ({id})"))),
+                _ => tokio::time::sleep(ASK_EVERY).await,
+            }
+        }
+    }
+
     /// Whether there is a server to ask.
     ///
     /// # Errors
@@ -198,6 +218,9 @@ fn read_token(file: &Path) -> Result<SecretString, CliError> {
     Ok(text.trim().to_owned().into())
 }
 
+/// The time between two questions about what the controller was asked for.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
 /// The record of one machine, in its data folder.
 pub const DATABASE_FILE: &str = "betagate.db";
 
@@ -233,6 +256,30 @@ pub fn moment(value: &Value) -> String {
     at.map_or_else(|| plain(value), |at| format!("{at:.0}"))
 }
 
+/// How wide the terminal is; none where there is no terminal.
+pub fn terminal_width() -> Option<u16> {
+    Table::new().width()
+}
+
+/// The last column never narrower than so, in characters.
+const NARROWEST: usize = 30;
+
+/// Rows whose last cells are cut so that each row is one line of a terminal; `why` and `-o json` have all of it. Where there is no terminal nothing is cut.
+pub fn in_lines(mut rows: Vec<Vec<String>>, width: Option<u16>) -> Vec<Vec<String>> {
+    let Some(width) = width.map(usize::from) else { return rows };
+    let columns = rows.iter().map(|row| row.len().saturating_sub(1)).max().unwrap_or_default();
+    let longest = |place: usize| rows.iter().filter_map(|row| row.get(place)).map(|cell| cell.chars().count()).max();
+    // A blank on each side of every column.
+    let before: usize = (0..columns).map(|place| longest(place).unwrap_or_default() + 2).sum();
+    let room = width.saturating_sub(before + 2).max(NARROWEST);
+    for cell in rows.iter_mut().filter_map(|row| row.last_mut()) {
+        if cell.chars().count() > room {
+            *cell = cell.chars().take(room - 1).chain(['…']).collect();
+        }
+    }
+    rows
+}
+
 /// A table for people, as wide as the terminal; nothing is filled up behind its last column.
 pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
@@ -263,4 +310,25 @@ pub async fn keys_of(store: &Store, data: &Path, accept_new: bool, now: Timestam
         "the database was written with other keys ({names}): invite codes that are out would not work. Put the keys that belong to it in {folder}, \
          or go on with these by --accept-new-keys"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_column_is_cut_to_the_terminal_and_nothing_where_there_is_none() {
+        let rows = || {
+            vec![
+                vec!["Gate/a".to_owned(), "Pass".to_owned(), "é".repeat(100)],
+                vec!["Gate/bcd".to_owned(), "x".to_owned(), "short".to_owned()],
+            ]
+        };
+        assert_eq!(in_lines(rows(), None), rows());
+        let cut = in_lines(rows(), Some(80));
+        // 8 and 4, with a blank on each side of three columns.
+        assert_eq!((cut[0][2].chars().count(), cut[0][2].ends_with('…')), (80 - 8 - 4 - 6, true));
+        assert_eq!(cut[1][2], "short");
+        assert_eq!(in_lines(rows(), Some(10))[0][2].chars().count(), NARROWEST);
+    }
 }

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use betagate_core::desired::{Built, error::Problem};
 use clap::Args;
 
 use super::CliError;
 use crate::clock::Clock;
+use crate::controller::build_snapshot;
 use crate::secrets::secret_in;
-use crate::source::{Credentials, GitSettings, Snapshot, Source, read_folder};
+use crate::source::{Credentials, GitSettings, Snapshot, Source, at, parted_from, read_folder};
 
 /// The secret that opens a Git repository over HTTPS.
 const GIT_TOKEN: &str = "git-token";
@@ -47,6 +49,23 @@ impl From {
         });
         Source::git(settings, clock)
     }
+}
+
+/// What a folder is compared with: a Git revision as it was where the folder's own commits parted from it.
+///
+/// # Errors
+/// When there is no such revision, or it can't be read.
+pub(super) fn documents_at(dir: &Path, base: &str, prefix: &str) -> Result<Snapshot, CliError> {
+    let parted = parted_from(dir, base).map_err(CliError::failed)?;
+    at(dir, parted.as_deref().unwrap_or(base), prefix).map_err(CliError::failed)
+}
+
+/// The documents of a snapshot as commands read them.
+///
+/// # Errors
+/// All that is wrong with them.
+pub(super) fn built(snapshot: &Snapshot, environment: Option<&str>) -> Result<Built, Vec<Problem>> {
+    build_snapshot(snapshot, environment, std::env::var("PROM_URL").is_ok())
 }
 
 /// The files of a folder that holds documents.

@@ -16,7 +16,6 @@ use crate::store::flags;
 
 /// How long the controller may take to carry it out.
 const PATIENCE: Duration = Duration::from_secs(15);
-const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Which flag, and what it should be.
 #[derive(Args)]
@@ -61,32 +60,16 @@ impl Set {
     async fn by_server(self) -> Result<ExitCode, CliError> {
         let request = Request::SetFlag { key: self.key, variant: self.variant.clone(), by: self.by };
         let asked = self.place.ask(request).await?;
-        let id = plain(&asked["intent"]);
-        let begun = tokio::time::Instant::now();
-        loop {
-            let intent = self.place.ask(Request::Intent { id: id.clone() }).await?;
-            match intent["state"].as_str() {
-                Some("done") => {
-                    let (result, variant) = (&intent["result"], &self.variant);
-                    match result["resource"].as_str() {
-                        Some(resource) => {
-                            let namespace = plain(&result["namespace"]);
-                            say!("{resource} in namespace {namespace}: defaultVariant is {variant} now");
-                        }
-                        None => {
-                            let (file, line) = (plain(&result["file"]), &result["line"]);
-                            say!("{file}:{line}: defaultVariant is {variant} now");
-                        }
-                    }
-                    return Ok(ExitCode::SUCCESS);
-                }
-                Some("refused") => return Err(CliError::Failed(plain(&intent["result"]["reason"]))),
-                _ if begun.elapsed() > PATIENCE => {
-                    return Err(CliError::Failed(format!("the controller has not carried it out yet ({id})")));
-                }
-                _ => tokio::time::sleep(ASK_EVERY).await,
+        let not_yet = "the controller has not carried it out yet";
+        let written = self.place.outcome_of(&asked, PATIENCE, not_yet).await?;
+        let variant = &self.variant;
+        match written["resource"].as_str() {
+            Some(resource) => {
+                say!("{resource} in namespace {}: defaultVariant is {variant} now", plain(&written["namespace"]));
             }
+            None => say!("{}:{}: defaultVariant is {variant} now", plain(&written["file"]), written["line"]),
         }
+        Ok(ExitCode::SUCCESS)
     }
 
     /// A held flag stays as it is: the record says so, where there is one.

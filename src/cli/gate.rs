@@ -102,7 +102,6 @@ impl Gate {
 
 /// What late data changed of what was sealed, which stays.
 fn show_late(found: &Value) {
-    let mark = |met: &Value| if *met == json!(true) { "✅" } else { "🔴" };
     for one in found.as_array().into_iter().flatten() {
         say!(
             "late data: the review of {} ({}) sealed {} at {} of {} {}; now it is {} of {} {}",
@@ -111,10 +110,10 @@ fn show_late(found: &Value) {
             plain(&one["check"]),
             one["sealed"][0],
             one["sealed"][1],
-            mark(&one["wasMet"]),
+            plain(&one["was"]),
             one["now"][0],
             one["now"][1],
-            mark(&one["isMet"])
+            plain(&one["is"])
         );
     }
 }

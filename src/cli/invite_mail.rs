@@ -15,7 +15,6 @@ use crate::source::read_folder;
 
 /// How long the controller and the mail server may take for a test.
 const PATIENCE: Duration = Duration::from_secs(90);
-const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Sends an invite again: with a new code, good for as long as a first one; the older code stops working. Or sends a test to your own address.
 #[derive(Args)]
@@ -89,7 +88,9 @@ impl Send {
         let cohort = cohort.unwrap_or_default();
         if let Some(to) = test {
             let asked = place.ask(Request::TestMail { program, cohort, locale, to: to.clone(), by }).await?;
-            return tested(&place, &plain(&asked["intent"]), &to).await;
+            let sent = place.outcome_of(&asked, PATIENCE, "no controller has sent it yet").await?;
+            say!("the mail server took {} for {to}: {}", plain(&sent["template"]), plain(&sent["reference"]));
+            return Ok(());
         }
         if uncertain {
             let resent = place.ask(Request::ResendUncertain { program, cohort, by }).await?;
@@ -106,27 +107,6 @@ impl Send {
             say!("{} {}: good until {until}", plain(&invite["cohort"]), plain(&invite["state"]));
         }
         Ok(())
-    }
-}
-
-/// Waits for what becomes of a test.
-async fn tested(place: &Where, id: &str, to: &str) -> Result<(), CliError> {
-    let begun = tokio::time::Instant::now();
-    loop {
-        let intent = place.ask(Request::Intent { id: id.to_owned() }).await?;
-        match intent["state"].as_str() {
-            Some("done") => {
-                let (template, reference) =
-                    (plain(&intent["result"]["template"]), plain(&intent["result"]["reference"]));
-                say!("the mail server took {template} for {to}: {reference}");
-                return Ok(());
-            }
-            Some("refused") => return Err(CliError::Failed(plain(&intent["result"]["reason"]))),
-            _ if begun.elapsed() > PATIENCE => {
-                return Err(CliError::Failed(format!("no controller has sent it yet ({id})")));
-            }
-            _ => tokio::time::sleep(ASK_EVERY).await,
-        }
     }
 }
 

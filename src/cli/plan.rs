@@ -3,20 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use betagate_core::desired::{Built, error::Problem};
 use betagate_core::plan::held_line;
 use betagate_core::pull::{self, Pull, Standing};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::common::print_value;
-use super::documents::documents_in;
+use super::documents::{built, documents_at, documents_in};
 use super::{ATTENTION, CliError, FAILED, Format, Where};
 use crate::apply::processes::ServerFile;
 use crate::clock::Clock;
-use crate::controller::{Preview, Side, build_snapshot, preview, pull};
+use crate::controller::{Preview, Side, preview, pull};
 use crate::desk::Request;
-use crate::source::{Snapshot, at, parted_from};
 
 /// How a plan is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -85,7 +83,7 @@ impl Plan {
 
     async fn against_live(&self) -> Result<ExitCode, CliError> {
         let snapshot = documents_in(&self.dir)?;
-        let built = match build(&snapshot, self.environment.as_deref()) {
+        let built = match built(&snapshot, self.environment.as_deref()) {
             Ok(built) => built,
             Err(problems) => {
                 problems.iter().for_each(|problem| complain!("{problem}"));
@@ -118,16 +116,11 @@ impl Plan {
     }
 }
 
-fn build(snapshot: &Snapshot, environment: Option<&str>) -> Result<Built, Vec<Problem>> {
-    build_snapshot(snapshot, environment, std::env::var("PROM_URL").is_ok())
-}
-
 /// What the folder would do, compared with a Git revision.
 pub(super) fn compared(dir: &Path, base: &str, environment: Option<&str>, data: &Path) -> Result<Pull, CliError> {
     let snapshot = documents_in(dir)?;
-    let parted = parted_from(dir, base).map_err(CliError::failed)?;
-    let before = at(dir, parted.as_deref().unwrap_or(base), &snapshot.prefix).map_err(CliError::failed)?;
-    let (old, new) = (build(&before, environment), build(&snapshot, environment));
+    let before = documents_at(dir, base, &snapshot.prefix)?;
+    let (old, new) = (built(&before, environment), built(&snapshot, environment));
     let side = |snapshot, built| Side { snapshot, built };
     let before = side(&before, old.as_ref().map_err(Vec::as_slice));
     let after = side(&snapshot, new.as_ref().map_err(Vec::as_slice));

@@ -15,7 +15,6 @@ use crate::desk::Request;
 const KIND: &str = "Rollback";
 /// How long the controller may take to go through a plan.
 const PATIENCE: Duration = Duration::from_secs(30);
-const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Starts, lists, shows and lifts rollbacks.
 #[derive(Args)]
@@ -106,7 +105,7 @@ impl Rollback {
             }
             RollbackWhat::Rehearse { plan, by, deliver_to, program, place, output } => {
                 let asked = place.ask(Request::Rehearse { program, plan, deliver_to, by }).await?;
-                return rehearsed(&place, plain(&asked["intent"]), output).await;
+                return rehearsed(&place, &asked, output).await;
             }
             RollbackWhat::List { place, output } => {
                 let runs = place.ask(Request::Get { kind: KIND.to_owned(), name: None }).await?;
@@ -133,19 +132,8 @@ impl Rollback {
 }
 
 /// Waits for the controller to have gone through the plan, and tells what it found.
-async fn rehearsed(place: &Where, id: String, output: Format) -> Result<ExitCode, CliError> {
-    let begun = tokio::time::Instant::now();
-    let result = loop {
-        let intent = place.ask(Request::Intent { id: id.clone() }).await?;
-        match intent["state"].as_str() {
-            Some("done") => break intent["result"].clone(),
-            Some("refused") => return Err(CliError::Failed(plain(&intent["result"]["reason"]))),
-            _ if begun.elapsed() > PATIENCE => {
-                return Err(CliError::Failed(format!("no controller has gone through it yet ({id})")));
-            }
-            _ => tokio::time::sleep(ASK_EVERY).await,
-        }
-    };
+async fn rehearsed(place: &Where, asked: &Value, output: Format) -> Result<ExitCode, CliError> {
+    let result = place.outcome_of(asked, PATIENCE, "no controller has gone through it yet").await?;
     let passed = result["passed"] == true;
     if output != Format::Table {
         print_value(&result, output)?;

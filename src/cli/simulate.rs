@@ -14,10 +14,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::common::{print_value, table};
+use super::documents::{built, documents_at};
 use super::simulate_history::{board, lines};
 use super::{ATTENTION, CliError, FAILED, Format};
-use crate::controller::build_snapshot;
-use crate::source::{Snapshot, at, read_folder};
+use crate::source::{Snapshot, read_folder};
 
 /// How long after the last thing that a history tells it is played on.
 const PLAYED_ON: SignedDuration = SignedDuration::from_hours(8 * 24);
@@ -94,7 +94,7 @@ impl Simulate {
             self.print(&played, &recorded, &zone)?;
             return Ok(ExitCode::SUCCESS);
         };
-        let before = at(&self.dir, base, &snapshot.prefix).map_err(CliError::failed)?;
+        let before = documents_at(&self.dir, base, &snapshot.prefix)?;
         let Some(before) = self.build(&before) else { return Ok(ExitCode::from(FAILED)) };
         let had = before.desired.programs.get(program.name());
         let had = had.ok_or_else(|| CliError::Failed(format!("{base} has no program '{}'", program.name())))?;
@@ -110,7 +110,7 @@ impl Simulate {
     }
 
     fn build(&self, snapshot: &Snapshot) -> Option<Built> {
-        match build_snapshot(snapshot, self.environment.as_deref(), std::env::var("PROM_URL").is_ok()) {
+        match built(snapshot, self.environment.as_deref()) {
             Ok(built) => Some(built),
             Err(problems) => {
                 problems.iter().for_each(|problem| complain!("{problem}"));

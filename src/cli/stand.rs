@@ -6,7 +6,7 @@ use betagate_core::resources::Kind;
 use clap::Args;
 use serde_json::Value;
 
-use super::common::{moment, plain, print_value, table};
+use super::common::{in_lines, moment, plain, print_value, table, terminal_width};
 use super::{ATTENTION, CliError, Format, Where};
 use crate::desk::Request;
 
@@ -54,8 +54,8 @@ impl Status {
             }
             // A thousand flags that are served as they are written are no news.
             let is_usual = |one: &&Value| one["kind"] == "Flag" && one["status"]["state"] == "Served";
-            let rows = all.iter().filter(|one| !is_usual(one)).map(row);
-            say!("{}", table(&["OBJECT", "STATE", "SUMMARY"], rows));
+            let rows: Vec<_> = all.iter().filter(|one| !is_usual(one)).map(row).collect();
+            say!("{}", table(&["OBJECT", "STATE", "SUMMARY"], in_lines(rows, terminal_width())));
             list("mail").iter().for_each(show_mail);
         } else {
             print_value(&answer, self.output)?;
@@ -66,28 +66,11 @@ impl Status {
             cohorts.any(|(_, counts)| !counts["uncertain"].is_null())
         };
         let mail_troubled = list("mail").iter().any(|program| waits(program) || in_doubt(program));
-        let troubled = mail_troubled || !problems.is_empty() || failure.is_some() || all.iter().any(needs_somebody);
+        let troubled = mail_troubled
+            || !problems.is_empty()
+            || failure.is_some()
+            || all.iter().any(|one| one["status"]["needsSomebody"] == true);
         Ok(if troubled { ExitCode::from(ATTENTION) } else { ExitCode::SUCCESS })
-    }
-}
-
-/// Whether a resource waits for a person now: something is held, a gate failed or waits for a mitigation, a stage is overdue, or all that
-/// a stage still waits for is somebody's word.
-fn needs_somebody(one: &Value) -> bool {
-    let status = &one["status"];
-    let (state, summary) =
-        (status["state"].as_str().unwrap_or_default(), status["summary"].as_str().unwrap_or_default());
-    let waits = status["waits"].as_array().map_or(&[][..], Vec::as_slice);
-    let from = |wait: &Value| wait["from"].as_str().unwrap_or_default().to_owned();
-    let word = |wait: &Value| {
-        !matches!(from(wait).as_str(), "time" | "the next review") && !from(wait).starts_with("betagate ")
-    };
-    match one["kind"].as_str().unwrap_or_default() {
-        _ if matches!(state, "Held" | "Stopped") => true,
-        "Gate" => state == "Fail" || summary.starts_with("mitigation: "),
-        "Rollback" => matches!(state, "Running" | "Holding"),
-        "Rollout" => summary.ends_with("; overdue") || (!waits.is_empty() && waits.iter().all(word)),
-        _ => false,
     }
 }
 
@@ -208,7 +191,7 @@ pub(super) fn say_effects(found: &Value) {
             other => other,
         };
         match effect["error"].as_str().filter(|_| effect["state"] != "done") {
-            Some(error) => say!("{what}: not yet: {error}"),
+            Some(error) => say!("{what}: {error}"),
             None if effect["reference"].is_string() => say!("{what}: {}", plain(&effect["reference"])),
             None => say!("{what}: asked for"),
         }

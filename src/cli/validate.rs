@@ -14,10 +14,8 @@ use super::common::{DATABASE_FILE, database_url, print_value};
 use super::documents::documents_in;
 use super::{ATTENTION, CliError, FAILED, Format};
 use crate::clock::Clock;
-use crate::controller::{
-    Acknowledgement, CheckedList, Known, build_snapshot, check_list, survey_list, survey_snapshot,
-};
-use crate::source::{Snapshot, at, parted_from};
+use crate::controller::{Acknowledgement, CheckedList, Known, check_list, survey_list, survey_snapshot};
+use crate::source::Snapshot;
 use crate::store::Store;
 
 /// Checks every document and every list of a folder: all problems in one run, each with its file, line and column.
@@ -130,10 +128,8 @@ impl Validate {
         };
         let base = match &self.base {
             Some(base) => {
-                let parted = parted_from(&self.dir, base).map_err(CliError::failed)?;
-                let before =
-                    at(&self.dir, parted.as_deref().unwrap_or(base), &snapshot.prefix).map_err(CliError::failed)?;
-                let built = build_snapshot(&before, self.environment.as_deref(), std::env::var("PROM_URL").is_ok());
+                let before = super::documents::documents_at(&self.dir, base, &snapshot.prefix)?;
+                let built = super::documents::built(&before, self.environment.as_deref());
                 // A base that is broken has no lists.
                 built.ok().map(|built| (before, built))
             }

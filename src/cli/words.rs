@@ -6,7 +6,7 @@ use betagate_core::resources::{Moment, Says, SignoffSpec, Span};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::common::{Said, plain};
+use super::common::{Said, moment, plain};
 use super::{CliError, Where};
 use crate::desk::Request;
 
@@ -69,7 +69,6 @@ impl Sign {
             Says::Go | Says::NoGo if self.rollout.is_none() || self.stage.is_none() => {
                 return Err(missing("--rollout and --stage"));
             }
-            Says::NoGo if self.note.is_none() => return Err(missing("--note")),
             Says::Lift if self.run.is_none() => return Err(missing("--run")),
             Says::Acknowledge if self.object.is_none() || self.digest.is_none() => {
                 return Err(missing("--object and --digest"));
@@ -158,7 +157,7 @@ impl IncidentCommand {
                 let (ago, started_at) = (Some(ago), None);
                 let request = Request::OpenIncident { program, name, severity, title, category, ago, started_at, by };
                 let opened = place.ask(request).await?;
-                say!("{} is open since {}", plain(&opened["name"]), plain(&opened["startedAt"]));
+                say!("{} is open since {}", plain(&opened["name"]), moment(&opened["startedAt"]));
             }
             IncidentWhat::Ack { name, said: Said { by, program, place } } => {
                 let taken = place.ask(Request::AcknowledgeIncident { program, name, by }).await?;

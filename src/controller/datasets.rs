@@ -344,7 +344,7 @@ impl Controller {
 
 fn state(word: &str, summary: String, wait: Option<(&str, &str)>) -> ObjectState {
     let waits = wait.map(|(on, from)| Wait { on: on.to_owned(), from: from.to_owned() });
-    ObjectState { state: word.to_owned(), summary, waits: waits.into_iter().collect() }
+    ObjectState { state: word.to_owned(), summary, waits: waits.into_iter().collect(), needs_somebody: false }
 }
 
 fn held(holder: &str, fact: &DatasetFact) -> ObjectState {

@@ -87,7 +87,11 @@ impl Desk<'_> {
         name: &str,
         by: &str,
     ) -> Result<Value, DeskError> {
-        let program = self.program(program).await?;
+        let known = if program.is_none() { incidents::programs_with(self.store, name).await? } else { Vec::new() };
+        let program = match known.as_slice() {
+            [only] => only.clone(),
+            _ => self.program(program).await?,
+        };
         self.expect_person(&program, by).await?;
         if incidents::get(self.store, &program, name).await?.is_none() {
             let known = incidents::list(self.store, &program, None).await?.into_iter().map(|one| one.name);

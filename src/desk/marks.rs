@@ -1,6 +1,6 @@
 //! The view of seed 004's monitor: each check of a gate with its ✅ ⚪ 🔴 at the last reviews and now; and what late data changed of what was sealed.
 
-use betagate_core::decide::{CheckResult, CheckState, GateVerdict, Outcome, PhaseState, SealedReview};
+use betagate_core::decide::{CheckResult, GateVerdict, Outcome, PhaseState, Reading, SealedReview, read_again};
 use betagate_core::resources::{Check, Kind, Unit};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -83,15 +83,16 @@ impl Desk<'_> {
                 let then = sealed.verdict.checks.iter().find(|then| then.name == check.name);
                 let (Some(kpi), Some(then)) = (kpi, then) else { continue };
                 let Some(before) = counts(then) else { continue };
-                let now = kpi::count(self.store, kpi, &about).await?;
+                let counted = kpi::count(self.store, kpi, &about).await?;
+                let reading = Reading::ratio(counted.numerator, counted.denominator, sealed.due_at);
+                let Some((state, reading)) = read_again(check, then, reading) else { continue };
                 #[allow(clippy::cast_precision_loss, reason = "counts of people and events stay far below 2^52")]
-                let now = (now.numerator as f64, now.denominator as f64);
+                let now = counts_of(&reading).unwrap_or((counted.numerator as f64, counted.denominator as f64));
                 if now == before {
                     continue;
                 }
-                let met = check.pass.as_ref().map(|pass| now.1 != 0.0 && pass.met_by_ratio(now.0, now.1));
                 late.push(json!({ "dueAt": sealed.due_at, "verdict": sealed.verdict.verdict.to_string(), "check": check.name,
-                    "sealed": [before.0, before.1], "now": [now.0, now.1], "wasMet": then.state == CheckState::Met, "isMet": met }));
+                    "sealed": [before.0, before.1], "now": [now.0, now.1], "was": then.state.mark(), "is": state.mark() }));
             }
         }
         Ok(json!(late))
@@ -108,8 +109,12 @@ pub(super) fn phases(verdict: &GateVerdict, zone: &TimeZone) -> Vec<[String; 4]>
 }
 
 fn counts(check: &CheckResult) -> Option<(f64, f64)> {
-    match check.reading.as_ref().map(|reading| &reading.outcome) {
-        Some(Outcome::Value { numerator: Some(n), denominator: Some(d), .. }) => Some((*n, *d)),
+    check.reading.as_ref().and_then(counts_of)
+}
+
+fn counts_of(reading: &Reading) -> Option<(f64, f64)> {
+    match &reading.outcome {
+        Outcome::Value { numerator: Some(n), denominator: Some(d), .. } => Some((*n, *d)),
         _ => None,
     }
 }

@@ -150,6 +150,9 @@ impl Request {
             Self::Status
                 | Self::Get { .. }
                 | Self::Board { .. }
+                | Self::Marks { .. }
+                | Self::LateData { .. }
+                | Self::Bundle { .. }
                 | Self::ReadingHistory { .. }
                 | Self::ListInvites { .. }
                 | Self::ListCodes { .. }

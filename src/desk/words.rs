@@ -1,6 +1,6 @@
 //! People's words: sign-offs, incidents, freezes, and what the controller is asked for.
 
-use betagate_core::resources::{Kind, Says, SignoffSpec};
+use betagate_core::resources::{Kind, Says, SignoffSpec, check_title};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -14,8 +14,6 @@ use crate::store::signoffs::{self, Signoff};
 use crate::store::{intents, invites, readings, status};
 
 const SEVERITIES: [&str; 4] = ["sev-1", "sev-2", "sev-3", "sev-4"];
-/// The longest title of an incident, in characters.
-const LONGEST_TITLE: usize = 200;
 /// The longest name of a resource.
 const LONGEST_NAME: usize = 63;
 
@@ -63,18 +61,15 @@ impl Desk<'_> {
     /// A NO-GO in a decision call says what is to be mended, and when the next call is.
     async fn expect_scope(&self, program: &str, word: &SignoffSpec) -> Result<(), DeskError> {
         let (Says::NoGo, Some(rollout)) = (word.says, &word.rollout) else { return Ok(()) };
-        if word.note.as_deref().is_none_or(|note| note.trim().is_empty()) {
-            return Err(DeskError::Usage("a no-go needs --note: what is to be mended".to_owned()));
-        }
         let all = status::all_good(self.store).await?;
         let good = all.iter().find(|good| good.kind == "Rollout" && good.program == program && good.name == *rollout);
         let stages = good.and_then(|good| good.body["stages"].as_array()).into_iter().flatten();
         let mut stage = stages.filter(|stage| stage["name"].as_str() == word.stage.as_deref());
         let has_call = stage.next().is_some_and(|stage| stage["enter"]["signoffs"]["call"].is_object());
-        if has_call && word.until.is_none() {
-            return Err(DeskError::Usage("a no-go in a decision call needs --until: when the next call is".to_owned()));
+        match word.no_go_lacks(has_call).first() {
+            Some((field, what)) => Err(DeskError::Usage(format!("a no-go needs --{field}: {what}"))),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// What a word is about must be there.
@@ -121,9 +116,7 @@ impl Desk<'_> {
             return Err(DeskError::Usage(format!("'{}' is no severity; sev-1 to sev-4", new.severity)));
         }
         let title = new.title.trim();
-        if title.is_empty() || title.chars().count() > LONGEST_TITLE || title.contains(char::is_control) {
-            return Err(DeskError::Usage(format!("a title is one line of 1 to {LONGEST_TITLE} characters")));
-        }
+        check_title(title).map_err(DeskError::Usage)?;
         self.expect_person(&program, by).await?;
         let known = incidents::list(self.store, &program, None).await?;
         if let Some(other) = known.iter().find(|other| other.name == new.name) {
@@ -240,7 +233,7 @@ impl Desk<'_> {
         deliver_to: Option<&str>,
         by: &str,
     ) -> Result<Value, DeskError> {
-        let program = self.program(program).await?;
+        let program = self.program_of(program, Some((Kind::RollbackPlan, plan))).await?;
         self.expect_known(&program, Kind::RollbackPlan, plan).await?;
         self.expect_person(&program, by).await?;
         let body = json!({ "program": program, "plan": plan, "deliverTo": deliver_to, "by": self.voice(by) });

@@ -176,3 +176,73 @@ fn what_makes_no_sense_is_refused_before_anything_is_asked() {
         assert!(!error.to_string().contains("hunter2") && !error.retryable(), "{error}");
     }
 }
+
+fn proposed() -> NewPull {
+    NewPull {
+        branch: "betagate/revert-x-1".to_owned(),
+        base: None,
+        title: "Take back".to_owned(),
+        body: "why".to_owned(),
+    }
+}
+
+fn a_pull(number: u64, repository: &str, branch: &str) -> Value {
+    json!({ "number": number, "html_url": format!("https://forge.example/p/{number}"), "state": "closed",
+        "head": { "ref": branch, "repo": { "full_name": repository } } })
+}
+
+#[tokio::test]
+async fn a_pull_request_is_opened_on_the_default_branch_when_the_branch_has_none_of_its_own() {
+    let opened = json!({ "number": 7, "html_url": "https://forge.example/p/7" });
+    let (forge, heard) = listener(vec![
+        (200, &[], json!([a_pull(3, "mallory/beta", "betagate/revert-x-1"), a_pull(2, "ana/beta", "other")])),
+        (200, &[], json!([])),
+        (200, &[], json!({ "default_branch": "trunk" })),
+        (201, &[], opened),
+    ])
+    .await;
+    let done = forge.pull(&proposed()).await.unwrap();
+    assert_eq!(done, OpenedPull { number: 7, url: "https://forge.example/p/7".to_owned(), again: false });
+    assert_eq!(
+        paths(&heard),
+        [
+            "GET /api/v3/repos/ana/beta/pulls?state=all&head=ana:betagate/revert-x-1&per_page=100&limit=100&page=1",
+            "GET /api/v3/repos/ana/beta/pulls?state=all&head=ana:betagate/revert-x-1&per_page=100&limit=100&page=2",
+            "GET /api/v3/repos/ana/beta",
+            "POST /api/v3/repos/ana/beta/pulls",
+        ]
+    );
+    let body = heard.lock().unwrap()[3].2.clone();
+    assert_eq!(body, json!({ "title": "Take back", "head": "betagate/revert-x-1", "base": "trunk", "body": "why" }));
+}
+
+#[tokio::test]
+async fn a_pull_request_that_was_closed_by_somebody_is_not_opened_again() {
+    let (forge, heard) = listener(vec![(200, &[], json!([a_pull(9, "Ana/Beta", "betagate/revert-x-1")]))]).await;
+    assert!(forge.pull(&proposed()).await.unwrap().again);
+    assert_eq!(paths(&heard).len(), 1);
+}
+
+#[tokio::test]
+async fn a_pull_request_that_somebody_opened_meanwhile_is_found_and_a_refusal_is_told() {
+    let new = NewPull { base: Some("main".to_owned()), ..proposed() };
+    for status in [409, 422] {
+        let (forge, _) = listener(vec![
+            (200, &[], json!([])),
+            (status, &[], json!({ "message": "pull request already exists" })),
+            (200, &[], json!([a_pull(4, "ana/beta", "betagate/revert-x-1")])),
+        ])
+        .await;
+        assert_eq!(forge.pull(&new).await.unwrap().number, 4);
+    }
+    let refused = json!({ "message": "No commits between main and betagate/revert-x-1" });
+    let (forge, _) = listener(vec![(200, &[], json!([])), (422, &[], refused), (200, &[], json!([]))]).await;
+    let error = forge.pull(&new).await.unwrap_err();
+    assert!(
+        error.to_string().contains("open a pull request (422)") && error.to_string().contains("No commits"),
+        "{error}"
+    );
+    let (forge, heard) = listener(vec![(503, &[], json!({}))]).await;
+    assert!(forge.pull(&new).await.unwrap_err().retryable());
+    assert_eq!(paths(&heard).len(), 1, "the outbox comes again by itself");
+}

@@ -185,6 +185,9 @@ impl Source {
                 Err(SourceError::Settings("the documents are in a folder: nothing can be tagged".to_owned()))
             }
             Kind::Git(git) => git.tag(&tag),
+            Kind::Cluster(_) => {
+                Err(SourceError::Settings("the documents are in a cluster: nothing can be tagged".to_owned()))
+            }
         });
         made.await
     }

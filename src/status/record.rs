@@ -38,6 +38,9 @@ pub async fn write(
     for (object, state) in &decision.states {
         let Some((kind, name)) = object.split_once('/') else { continue };
         let mut status = json!({ "state": state.state, "summary": state.summary, "waits": state.waits });
+        if state.needs_somebody {
+            status["needsSomebody"] = json!(true);
+        }
         match kind {
             "Gate" => status["verdict"] = json!(decision.verdicts.get(name)),
             "Rollback" => status["run"] = json!(decision.memory.runs.get(name)),

@@ -104,6 +104,12 @@ pub async fn get(store: &Store, program: &str, name: &str) -> Result<Option<Inci
     store.opt(sql, args![program, name]).await?.as_ref().map(read).transpose()
 }
 
+/// The programs that have an incident of a name, in order.
+pub async fn programs_with(store: &Store, name: &str) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT DISTINCT program FROM incidents WHERE name = $1 ORDER BY program";
+    store.all(sql, args![name]).await?.iter().map(|row| row.get("program")).collect()
+}
+
 /// An incident, kept from changing until the transaction ends.
 pub(super) async fn locked(tx: &mut Tx, program: &str, name: &str) -> Result<Option<Incident>, StoreError> {
     let lock = tx.dialect().pick("FOR UPDATE", "");

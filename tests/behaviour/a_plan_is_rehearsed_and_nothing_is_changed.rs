@@ -5,8 +5,9 @@ use betagate::store::{intents, steps};
 use betagate_core::decide::RunPhase;
 use serde_json::{Value, json};
 
-use crate::support::databases;
+use crate::support::beta::ADMIN;
 use crate::support::steps::{STEPS, Scene, is_in};
+use crate::support::{Betagate, Outcome, databases};
 
 async fn rehearse(scene: &mut Scene, deliver_to: Option<&str>) -> Value {
     let body = json!({ "program": "small", "plan": "everything", "deliverTo": deliver_to, "by": "founder" });
@@ -88,6 +89,63 @@ async fn a_drill_looks_for_commands_where_the_run_finds_them_when_the_documents_
         assert_eq!(problems(&result), Vec::<&str>::new());
         scene.ask_for_the_run().await;
         scene.beta.until("every step", |controller| is_in(controller, RunPhase::Holding)).await;
+    }
+}
+
+/// Asks, and lets the controller pass until the answer is there.
+async fn ask(scene: &mut Scene, words: &[&str]) -> Outcome {
+    let server = format!("http://{}", scene.beta.address());
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    let asked = tokio::task::spawn_blocking(move || {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        Betagate::new(words.into_iter().chain(["--server", &server, "--token", ADMIN])).run()
+    });
+    while !asked.is_finished() {
+        scene.beta.pass().await;
+        tokio::task::yield_now().await;
+    }
+    asked.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_rehearses_and_takes_note_without_the_name_of_the_program() {
+    for db in databases() {
+        let mut scene = Scene::start(&db, &STEPS).await;
+        let other = "kind: Program\nmetadata: { name: other }\nspec: { timeZone: UTC }\n";
+        scene.beta.repo.write("manifests/other.yaml", other);
+        scene.beta.pass().await;
+        let told =
+            ask(&mut scene, &["rollback", "rehearse", "everything", "--by", "founder"]).await.expect_code(0).stdout;
+        assert!(
+            told.contains("✅ 1 freezeInvites") && told.contains("everything is there; nothing was changed"),
+            "{told}"
+        );
+        let near =
+            ask(&mut scene, &["rollback", "rehearse", "everythin", "--by", "founder", "--program", "small"]).await;
+        assert!(near.expect_code(1).stderr.contains("did you mean everything?"));
+
+        std::fs::remove_file(scene.beta.repo.path().join("job")).unwrap();
+        scene.beta.pass().await;
+        let words = ["rollback", "rehearse", "everything", "--by", "founder", "-o", "json"];
+        let result: Value = serde_json::from_str(&ask(&mut scene, &words).await.expect_code(1).stdout).unwrap();
+        assert!(problems(&result).iter().any(|problem| problem.contains("there is no command './job'")), "{result}");
+
+        let open = [
+            "incident",
+            "open",
+            "slow",
+            "--program",
+            "small",
+            "--severity",
+            "sev-3",
+            "--title",
+            "Slow",
+            "--by",
+            "founder",
+        ];
+        let opened = ask(&mut scene, &open).await.expect_code(0).stdout;
+        assert!(!opened.contains('.'), "to the second: {opened}");
+        ask(&mut scene, &["incident", "ack", "slow", "--by", "founder"]).await.expect_code(0);
         scene.beta.store.close().await;
     }
 }

@@ -125,7 +125,7 @@ async fn a_proposed_revert_becomes_one_pull_request() {
         let remote = remote.path().display().to_string();
         repo.git(&["clone", "--quiet", "--bare", ".", &remote]);
         let mut beta = Beta::start(&db, repo, "2026-03-02T12:00:00Z").await;
-        beta.follow_git(&remote).await;
+        beta.follow_git(std::path::Path::new(&remote)).await;
         std::fs::create_dir_all(beta.data.join("secrets")).unwrap();
         std::fs::write(beta.data.join("secrets/forge-token"), TOKEN).unwrap();
         beta.pass().await;
@@ -133,20 +133,7 @@ async fn a_proposed_revert_becomes_one_pull_request() {
         forge.lock().unwrap().away = true;
         ask(
             &beta,
-            &[
-                "incident",
-                "open",
-                "--name",
-                "down",
-                "--severity",
-                "sev-1",
-                "--title",
-                "Down",
-                "--ago",
-                "31m",
-                "--by",
-                "founder",
-            ],
+            &["incident", "open", "down", "--severity", "sev-1", "--title", "Down", "--ago", "31m", "--by", "founder"],
         )
         .expect_code(0);
         beta.until("the run holds", |controller| {
@@ -159,7 +146,10 @@ async fn a_proposed_revert_becomes_one_pull_request() {
         }
         assert!(forge.lock().unwrap().refused > 0, "the forge was asked, and the run did not wait for it");
         let why = ask(&beta, &["why", "rollback/back-1"]).expect_code(2).stdout;
-        assert!(why.contains("the pull request of the proposed revert: the forge says later (503)"), "{why}");
+        assert!(
+            why.contains("the pull request of the proposed revert: not delivered yet: the forge says later (503)"),
+            "{why}"
+        );
 
         // It is back; the answer to the first pull request that is opened is lost.
         {
@@ -180,7 +170,7 @@ async fn a_proposed_revert_becomes_one_pull_request() {
 
         let shown = ask(&beta, &["rollback", "show", "back-1"]).stdout;
         let there = revert["html_url"].as_str().unwrap();
-        assert!(shown.contains(&format!("pull request: {there}")) && !shown.contains("not yet"), "{shown}");
+        assert!(shown.contains(&format!("pull request: {there}")) && !shown.contains("yet"), "{shown}");
         let sent = outbox::by_prefix(&beta.store, "back-1/").await.unwrap();
         let pull = sent.iter().find(|message| message.intent.effect_key.ends_with("/pull-revert")).unwrap();
         assert_eq!(pull.receipt.as_ref().unwrap()["reference"], there);

@@ -51,7 +51,7 @@ async fn launch(db: &crate::support::TestDb) -> (Beta, tempfile::TempDir, String
     let remote = tempfile::tempdir().unwrap();
     repo.git(&["clone", "--quiet", "--bare", ".", &remote.path().display().to_string()]);
     let mut beta = Beta::start(db, repo, "2026-03-02T08:00:00Z").await;
-    beta.follow_git(&remote.path().display().to_string()).await;
+    beta.follow_git(remote.path()).await;
     beta.pass().await;
     ask(&beta, &["signoff", "done", "--gate", "rows", "--check", "wording", "--by", "bob"]).expect_code(0);
     // 18:00 in Rome.
@@ -154,6 +154,9 @@ async fn a_tag_that_means_another_commit_is_left_alone_and_that_is_said() {
         let there = beta.repo.git(&["--git-dir", &remote, "rev-parse", "v2.0.0-public"]);
         assert!(there == other && there != commit);
         let why = ask(&beta, &["why", "rollout/all"]).stdout;
-        assert!(why.contains("not yet: there is a tag v2.0.0-public already, and it means another commit"), "{why}");
+        assert!(
+            why.contains("tag: not delivered yet: there is a tag v2.0.0-public already, and it means another commit"),
+            "{why}"
+        );
     }
 }

@@ -148,15 +148,6 @@ impl Beta {
         self.controller = self.new_controller().await;
     }
 
-    /// Goes on with a new controller, which follows a Git repository instead of the folder.
-    pub async fn follow_git(&mut self, url: &str) {
-        let keys = Arc::new(Keys::load(&self.data.join("keys")).unwrap());
-        let settings = settings(&self.store, &self.url, &self.clock, &self.repo, &self.data, keys, self.address);
-        let git = GitSettings::new(url, self.data.join("git"));
-        let source = Arc::new(Source::git(git, self.clock.clone()));
-        self.controller = Controller::new(Settings { source, ..settings }).await.unwrap();
-    }
-
     /// Another controller, which takes the lead.
     pub async fn new_controller(&self) -> Controller {
         let keys = Arc::new(Keys::load(&self.data.join("keys")).unwrap());

@@ -121,6 +121,7 @@ impl Controller {
             let state = ObjectState {
                 state: "Gone".to_owned(),
                 summary: format!("its document is gone; {} unused invite(s) wait", delta.removed),
+                needs_somebody: true,
                 waits: vec![Wait { on: format!("{on} (acknowledge digest {})", delta.digest), from }],
             };
             decision.states.insert(format!("Cohort/{cohort}"), state);

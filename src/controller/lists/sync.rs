@@ -136,6 +136,7 @@ impl Controller {
                 state.summary = format!("{}; its list waits", state.summary);
                 let from = "the list, or a sign-off that acknowledges it".to_owned();
                 state.waits.push(Wait { on: waits.reason.clone(), from });
+                state.needs_somebody = true;
             }
         }
     }

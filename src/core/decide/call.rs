@@ -105,6 +105,12 @@ impl Pass<'_> {
         self.now < until && spec.checks.iter().any(|check| check.is_measured() && old(check))
     }
 
+    /// Whether a call goes on in which not everybody has spoken.
+    pub(super) fn call_waits_for_voices(&self, rollout: &str, stage: &Stage) -> bool {
+        let call = self.memory.rollouts.get(rollout).and_then(|memory| memory.calls.get(&stage.name));
+        asked(stage).is_some_and(|asked| asked.call.is_some()) && call.is_some_and(|call| call.outcome.is_empty())
+    }
+
     fn tell_outcome(&mut self, rollout: &str, stage: &Stage, wanted: &EnterSignoffs, began: Timestamp) {
         let words = self.words(|spec| spec.is_vote_on(rollout, &stage.name));
         let words: Vec<_> = words.into_iter().filter(|word| word.first_seen >= began).collect();

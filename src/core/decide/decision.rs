@@ -169,6 +169,9 @@ pub struct GateVerdict {
     pub critical: bool,
     /// Why, in a line.
     pub reason: String,
+    /// Whether it is Pending because a miss waits for its mitigation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits_for_mitigation: bool,
     /// Each check.
     pub checks: Vec<CheckResult>,
     /// The phases of a checklist, in order.
@@ -405,6 +408,9 @@ pub struct ObjectState {
     pub summary: String,
     /// What it waits for, and who can give it.
     pub waits: Vec<Wait>,
+    /// Whether somebody has to do something about it now: it is held or failed, overdue, or all that it still waits for is somebody's word.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_somebody: bool,
 }
 
 /// Something that is waited for.

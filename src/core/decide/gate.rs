@@ -267,17 +267,7 @@ impl Pass<'_> {
         if matches!(reading.outcome, Outcome::Value { .. }) {
             self.look_again(stale_at.checked_add(jiff::SignedDuration::from_micros(1)).unwrap_or(stale_at));
         }
-        match (&reading.outcome, check.min_samples) {
-            (Outcome::Value { denominator, samples, .. }, Some(need)) => {
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-                let have = samples.or_else(|| denominator.map(|count| count as u64)).unwrap_or(1);
-                if have < need {
-                    return Reading { outcome: Outcome::Unknown(Why::TooFewSamples { have, need }), ..reading };
-                }
-                reading
-            }
-            _ => reading,
-        }
+        enough(check, reading)
     }
 
     /// The verdict over checks, in the order of the product page: Fail, Pending, Conditional, Pass.
@@ -295,6 +285,7 @@ impl Pass<'_> {
             let open = checks.iter().filter(|check| check.state == CheckState::Unknown);
             open.map(|check| check.name.as_str()).collect::<Vec<_>>()
         });
+        let mut lets_wait = false;
         let (verdict, critical, mut reason) = if !lasting.is_empty() {
             (Verdict::Fail, true, format!("critical: {} missed", lasting.join(", ")))
         } else if missed.len() + mitigated.len() > allowed {
@@ -309,6 +300,7 @@ impl Pass<'_> {
         } else if !unknown.is_empty() {
             (Verdict::Pending, false, format!("unknown: {}", unknown.join(", ")))
         } else if !missed.is_empty() {
+            lets_wait = true;
             (Verdict::Pending, false, format!("mitigation: {} missed and waits for its mitigation", missed.join(", ")))
         } else if !mitigated.is_empty() {
             (Verdict::Conditional, false, format!("{} missed, mitigation accepted", mitigated.join(", ")))
@@ -321,7 +313,8 @@ impl Pass<'_> {
         };
         reason += &left_out(CheckState::Ignored, "left out, unknown");
         reason += &left_out(CheckState::Waived, "waived");
-        GateVerdict { verdict, critical, reason, checks, phases: Vec::new() }
+        let waits_for_mitigation = verdict == Verdict::Pending && lets_wait;
+        GateVerdict { verdict, critical, reason, waits_for_mitigation, checks, phases: Vec::new() }
     }
 
     /// The critical checks that are missed: those that count now, and those whose `for` has not passed. A review waits for no `for`.
@@ -371,7 +364,22 @@ fn not_counted(word: &str, by: Option<String>) -> String {
     by.map_or_else(String::new, |by| format!("; the {word} by {by} does not count: {by} authored the change"))
 }
 
-fn judge_reading(pass: Option<&Threshold>, reading: &Reading) -> CheckState {
+/// A reading with fewer samples than its check asks for is unknown.
+pub(super) fn enough(check: &Check, reading: Reading) -> Reading {
+    match (&reading.outcome, check.min_samples) {
+        (Outcome::Value { denominator, samples, .. }, Some(need)) => {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+            let have = samples.or_else(|| denominator.map(|count| count as u64)).unwrap_or(1);
+            if have < need {
+                return Reading { outcome: Outcome::Unknown(Why::TooFewSamples { have, need }), ..reading };
+            }
+            reading
+        }
+        _ => reading,
+    }
+}
+
+pub(super) fn judge_reading(pass: Option<&Threshold>, reading: &Reading) -> CheckState {
     let met = match (&reading.outcome, pass) {
         (Outcome::Unknown(_), _) => return CheckState::Unknown,
         (Outcome::Value { numerator: Some(n), denominator: Some(d), .. }, Some(pass)) => pass.met_by_ratio(*n, *d),

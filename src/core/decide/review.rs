@@ -92,8 +92,7 @@ impl Pass<'_> {
         let phases = live.phases;
         let mut verdict = self.judge(name, spec, live.checks, Occasion::Review { due_at: due.due_at });
         verdict.phases = phases;
-        let waits_for_mitigation = verdict.verdict == Verdict::Pending && verdict.reason.starts_with("mitigation");
-        let waits = waits_for_mitigation || self.waits_for_another(spec, &verdict) || due.reopened;
+        let waits = verdict.waits_for_mitigation || self.waits_for_another(spec, &verdict) || due.reopened;
         if waits && verdict.verdict == Verdict::Pending {
             return;
         }

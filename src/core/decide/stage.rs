@@ -48,8 +48,8 @@ impl Pass<'_> {
     }
 
     /// Everything a stage waits for, and who can give it.
-    pub fn stage_waits(&mut self, rollout: &str, spec: &RolloutSpec, stage: &Stage) -> Vec<Wait> {
-        let mut waits = Vec::new();
+    pub(super) fn stage_waits(&mut self, rollout: &str, spec: &RolloutSpec, stage: &Stage) -> StageWaits {
+        let (mut waits, mut words) = (Vec::new(), Vec::new());
         let first_seen = self.first_seen();
         let memory = self.memory.rollouts.entry(rollout.to_owned()).or_default();
         let since = *memory.next_since.get_or_insert(first_seen);
@@ -68,13 +68,13 @@ impl Pass<'_> {
             waits
                 .push(wait(format!("rollback {run} is in force"), "its holds are lifted (betagate why rollback/NAME)"));
         }
-        self.window_waits(rollout, stage, since, &mut waits);
-        let Some(enter) = &stage.enter else { return waits };
+        self.window_waits(rollout, stage, since, (&mut waits, &mut words));
+        let Some(enter) = &stage.enter else { return StageWaits { others: waits, words } };
         for gate in &enter.gates {
             waits.extend(self.gate_wait(gate));
         }
         if let Some(signoffs) = &enter.signoffs {
-            self.signoff_waits(rollout, stage, signoffs, since, &mut waits);
+            self.signoff_waits(rollout, stage, signoffs, since, &mut words);
         }
         if let (Some(soak), Some(opened)) = (enter.soak, opened) {
             let until = soak.after(opened);
@@ -83,11 +83,17 @@ impl Pass<'_> {
                 waits.push(wait(format!("the stage before has been open for {soak} at {until:.0}"), "time"));
             }
         }
-        waits.extend(self.no_go(rollout, stage, since));
-        waits
+        words.extend(self.no_go(rollout, stage, since));
+        StageWaits { others: waits, words }
     }
 
-    fn window_waits(&mut self, rollout: &str, stage: &Stage, since: jiff::Timestamp, waits: &mut Vec<Wait>) {
+    fn window_waits(
+        &mut self,
+        rollout: &str,
+        stage: &Stage,
+        since: jiff::Timestamp,
+        (waits, words): (&mut Vec<Wait>, &mut Vec<Wait>),
+    ) {
         let Some(window) = stage.window else { return };
         if let Some(from) = window.from {
             let from = self.resolve(from, Edge::Start);
@@ -100,7 +106,7 @@ impl Pass<'_> {
             let until = self.resolve(until, Edge::End);
             self.look_again(until);
             if self.now >= until && self.gos(rollout, stage, since).is_empty() {
-                waits.push(wait(
+                words.push(wait(
                     format!("overdue: its window ended at {until:.0}; it needs a GO"),
                     "anyone of the program's people",
                 ));
@@ -182,6 +188,21 @@ impl Pass<'_> {
         open.sort();
         open.dedup();
         open
+    }
+}
+
+/// What a stage waits for: people's words, and the rest.
+#[derive(Default)]
+pub(super) struct StageWaits {
+    /// A GO, or that a NO-GO is taken back.
+    pub words: Vec<Wait>,
+    /// Time, gates, reviews, holds, what is stopped.
+    pub others: Vec<Wait>,
+}
+
+impl StageWaits {
+    fn is_empty(&self) -> bool {
+        self.words.is_empty() && self.others.is_empty()
     }
 }
 

@@ -4,7 +4,10 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::{
-    CheckState, Effective, ObjectState, RunPhase, StepState, Wait, pass::Pass, phase::in_words, stage::current,
+    CheckState, Effective, ObjectState, RunPhase, StepState, Verdict, Wait,
+    pass::Pass,
+    phase::in_words,
+    stage::{StageWaits, current},
 };
 use crate::resources::Edge;
 
@@ -27,7 +30,14 @@ impl Pass<'_> {
     }
 
     fn put(&mut self, object: String, state: impl Into<String>, summary: String, waits: Vec<Wait>) {
-        self.states.insert(object, ObjectState { state: state.into(), summary, waits });
+        self.states.insert(object, ObjectState { state: state.into(), summary, waits, needs_somebody: false });
+    }
+
+    /// Somebody has to do something about what was described last.
+    fn needs_somebody(&mut self, object: &str, needs: bool) {
+        if let Some(state) = self.states.get_mut(object) {
+            state.needs_somebody = needs;
+        }
     }
 
     fn describe_gates(&mut self) {
@@ -74,13 +84,19 @@ impl Pass<'_> {
                 format!("{}{phases}{held}{row}", verdict.reason),
                 waits,
             );
+            let late = verdict.phases.iter().any(|phase| phase.overdue);
+            let needs = verdict.verdict == Verdict::Fail || verdict.waits_for_mitigation || late;
+            self.needs_somebody(&format!("Gate/{name}"), needs);
         }
     }
 
     fn describe_rollouts(&mut self) {
         for (name, rollout) in &self.program.rollouts {
             let next = self.next_stage(name, &rollout.spec);
-            let mut waits = next.map(|stage| self.stage_waits(name, &rollout.spec, stage)).unwrap_or_default();
+            let StageWaits { words, others } =
+                next.map(|stage| self.stage_waits(name, &rollout.spec, stage)).unwrap_or_default();
+            let only_words = !words.is_empty() && others.is_empty();
+            let mut waits = [others, words].concat();
             let open = current(self.memory.rollouts.get(name), &rollout.spec).map(|stage| stage.name.clone());
             let state = match (&open, self.run_in_force()) {
                 (_, Some(_)) => "Held",
@@ -102,6 +118,8 @@ impl Pass<'_> {
             let summary = summary + &self.call_summary(name, &rollout.spec) + &self.tags_summary(name);
             waits.extend(self.ramp_waits(name, &rollout.spec));
             self.put(format!("Rollout/{name}"), state, summary, waits);
+            let called = next.is_some_and(|stage| self.call_waits_for_voices(name, stage));
+            self.needs_somebody(&format!("Rollout/{name}"), state == "Held" || overdue || called || only_words);
         }
     }
 
@@ -154,6 +172,7 @@ impl Pass<'_> {
                 ("Served", format!("{}{rule}", text(&flag["defaultVariant"])))
             };
             self.put(format!("Flag/{name}"), state, summary, waits);
+            self.needs_somebody(&format!("Flag/{name}"), state == "Held");
         }
     }
 
@@ -195,6 +214,7 @@ impl Pass<'_> {
             };
             let waits = if run.phase == RunPhase::Lifted { Vec::new() } else { self.run_waits(&id, &run) };
             self.put(format!("Rollback/{id}"), run.phase_name(), summary, waits);
+            self.needs_somebody(&format!("Rollback/{id}"), run.phase != RunPhase::Lifted);
         }
     }
 
@@ -267,6 +287,8 @@ impl Pass<'_> {
             }
             None => ("Running", format!("day 0 is {}", self.day0), Vec::new()),
         };
-        self.put(format!("Program/{}", self.program.name()), state, summary, waits);
+        let object = format!("Program/{}", self.program.name());
+        self.put(object.clone(), state, summary, waits);
+        self.needs_somebody(&object, matches!(state, "Held" | "Stopped"));
     }
 }

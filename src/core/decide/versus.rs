@@ -39,19 +39,27 @@ impl Pass<'_> {
             let why = "compares with what was before a stage; none is open yet".to_owned();
             return Err(Box::new((CheckState::NotDue, reading, why)));
         }
-        let Outcome::Value { value, samples, denominator, .. } = reading.outcome else { return Ok(reading) };
+        if !matches!(reading.outcome, Outcome::Value { .. }) {
+            return Ok(reading);
+        }
         let kept = self.memory.gates.get(gate).and_then(|memory| memory.baselines.get(&check.name));
         let Some(Outcome::Value { value: before, .. }) = kept.map(|kept| &kept.outcome) else {
             let reading = Reading { outcome: Outcome::Unknown(Why::NoData), ..reading };
             let why = "there is no value from before the stage to compare with".to_owned();
             return Err(Box::new((CheckState::Unknown, reading, why)));
         };
-        let share = if value == *before { 1.0 } else { (value / before).clamp(-BEYOND, BEYOND) };
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-        let samples = samples.or_else(|| denominator.map(|count| count as u64));
-        let outcome = Outcome::Value { value: share, numerator: Some(value), denominator: Some(*before), samples };
-        Ok(Reading { outcome, ..reading })
+        Ok(against(reading, *before))
     }
+}
+
+/// The value's share of what it was; what is unknown stays so.
+pub(super) fn against(reading: Reading, before: f64) -> Reading {
+    let Outcome::Value { value, samples, denominator, .. } = reading.outcome else { return reading };
+    let share = if value == before { 1.0 } else { (value / before).clamp(-BEYOND, BEYOND) };
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+    let samples = samples.or_else(|| denominator.map(|count| count as u64));
+    let outcome = Outcome::Value { value: share, numerator: Some(value), denominator: Some(before), samples };
+    Reading { outcome, ..reading }
 }
 
 /// What a comparison is about, in words: the counts of a reading that was compared.

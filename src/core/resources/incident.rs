@@ -6,6 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use super::ResourceStatus;
 
+/// The longest title, in characters.
+pub const LONGEST_TITLE: usize = 200;
+
+/// Whether a text can be a title; else what one is.
+///
+/// # Errors
+/// What a title is, in words.
+pub fn check_title(title: &str) -> Result<(), String> {
+    if title.is_empty() || title.chars().count() > LONGEST_TITLE || title.contains(char::is_control) {
+        return Err(format!("a title is one line of 1 to {LONGEST_TITLE} characters"));
+    }
+    Ok(())
+}
+
 /// Something that is wrong.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(

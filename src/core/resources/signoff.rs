@@ -77,6 +77,18 @@ impl SignoffSpec {
             && self.stage.as_deref() == Some(stage)
     }
 
+    /// What a NO-GO still has to say, as fields and in words: what is to be mended, and, in a decision call, when the next call is.
+    pub fn no_go_lacks(&self, in_a_call: bool) -> Vec<(&'static str, &'static str)> {
+        let mut lacks = Vec::new();
+        if self.note.as_deref().is_none_or(|note| note.trim().is_empty()) {
+            lacks.push(("note", "what is to be mended"));
+        }
+        if in_a_call && self.until.is_none() {
+            lacks.push(("until", "when the next call is"));
+        }
+        lacks
+    }
+
     /// A word about nothing yet: what it is about is filled in by who says it.
     pub fn bare(program: impl Into<String>, by: impl Into<String>, says: Says) -> Self {
         Self {

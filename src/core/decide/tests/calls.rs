@@ -273,3 +273,66 @@ fn an_announcement_stays_the_same_one_wherever_it_stands_in_the_list() {
     assert_eq!(sent(&world).len(), 5);
     assert!(world.by_effect().values().all(|count| *count == 1), "{:?}", world.by_effect());
 }
+
+#[test]
+fn a_call_that_waits_for_voices_and_a_stage_that_is_late_need_somebody() {
+    let needs = |world: &World| world.last.states["Rollout/closed"].needs_somebody;
+    let mut world = soft_launch();
+    world.settle();
+    assert!(!needs(&world), "time alone is nobody's business");
+    world.advance_to("2026-03-02T18:00:00Z");
+    measure(&mut world, 1.0);
+    assert!(needs(&world), "the gate keeps it closed too, and the call waits for its voices all the same");
+    say(&mut world, "founder", "go", "");
+    say(&mut world, "ops", "go", "");
+    assert!(!needs(&world), "everybody has spoken; the gate keeps it closed");
+
+    let mut world = super::world();
+    world.desired.program.spec.quiet_days = vec!["2026-03-01/2026-04-01".parse().unwrap()];
+    world.advance_to("2026-03-08T22:59:59Z");
+    world.settle();
+    assert!(!needs(&world), "its window has not ended");
+    world.advance_to("2026-03-08T23:00:00Z");
+    world.settle();
+    assert!(needs(&world), "overdue, whatever else it waits for: {}", world.last.states["Rollout/closed"].summary);
+}
+
+#[test]
+fn a_gate_needs_somebody_when_it_failed_or_waits_for_its_mitigation() {
+    let mut world = soft_launch();
+    let needs = |world: &World| world.last.states["Gate/kpis"].needs_somebody;
+    world.healthy();
+    world.settle();
+    assert!(!needs(&world));
+    world.measure("booking", 10, 100);
+    world.settle();
+    assert!(needs(&world) && world.last.verdicts["kpis"].waits_for_mitigation);
+    world.measure("sync", 1, 100);
+    world.settle();
+    assert!(needs(&world) && !world.last.verdicts["kpis"].waits_for_mitigation);
+}
+
+#[test]
+fn a_tag_is_asked_for_once_at_its_time_of_day_and_not_while_the_line_is_stopped() {
+    let mut world = world();
+    let spec = "{program: beta, stages: [{name: pilot, cohorts: [pavia], tag: {name: v1, at: '09:00'}}]}";
+    put(&mut world.desired.rollouts, "closed", spec);
+    // 09:00 in Rome is 08:00 UTC, which it is just now: the next one is tomorrow's.
+    world.settle();
+    let tags = |world: &World| {
+        let tag = |message: &&Message| matches!(message.what, MessageKind::Tag { .. });
+        world.messages.iter().filter(tag).map(|message| message.effect_key.clone()).collect::<Vec<_>>()
+    };
+    assert!(world.last.states["Rollout/closed"].summary.ends_with("; tag v1 at 2026-03-03T08:00:00Z"));
+    assert_eq!(world.last.look_again_at.unwrap(), at("2026-03-03T08:00:00Z"));
+    let stop = StopFact { everywhere: false, reason: "x".into(), by: "ops".into(), since: world.now };
+    world.readings.stops.push(stop);
+    world.advance_to("2026-03-03T08:00:00Z");
+    world.settle();
+    assert!(tags(&world).is_empty());
+    world.readings.stops.clear();
+    world.settle();
+    world.advance_to("2026-03-04T08:00:00Z");
+    world.settle();
+    assert_eq!(tags(&world), ["beta/rollout/closed/pilot/tag/v1"]);
+}

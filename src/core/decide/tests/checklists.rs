@@ -285,3 +285,39 @@ fn some_phases_of_a_gate_are_read_as_if_it_had_no_others() {
     let last = &world.last.verdicts["reader"].checks[2].detail;
     assert!(last.contains("list (one, three) is Pending"), "{last}");
 }
+
+#[test]
+fn late_data_is_judged_as_a_verdict_judges_it() {
+    let check = |text: &str| serde_saphyr::from_str::<crate::resources::Check>(text).unwrap();
+    let sealed = |reading: Reading| CheckResult {
+        name: "a".to_owned(),
+        state: CheckState::Met,
+        pass: None,
+        critical: false,
+        reading: Some(reading),
+        detail: String::new(),
+        phase: None,
+        phase_since: None,
+    };
+    let now = at("2026-03-13T16:00:00Z");
+    let read = |check: &crate::resources::Check, then: &CheckResult, n: i64, d: i64| {
+        read_again(check, then, Reading::ratio(n, d, now)).map(|(state, _)| state)
+    };
+    let then = sealed(Reading::ratio(9, 10, now));
+    let plain = check("{name: a, kpi: sync_success_rate, pass: '>= 90%', minSamples: 5}");
+    for (n, d, state) in [
+        (9, 10, CheckState::Met),
+        (8, 10, CheckState::Missed),
+        (4, 4, CheckState::Unknown),
+        (0, 0, CheckState::Unknown),
+    ] {
+        assert_eq!(read(&plain, &then, n, d), Some(state), "{n} of {d}");
+    }
+    // Sealed as a share of what it was before the stage: 0.5 of 1.0.
+    let compared = check("{name: a, kpi: sync_success_rate, vs: before-stage, pass: '<= 50%'}");
+    let outcome = Outcome::Value { value: 0.5, numerator: Some(0.5), denominator: Some(1.0), samples: Some(10) };
+    let then = sealed(Reading { outcome, ..Reading::value(0.0, now) });
+    assert_eq!(read(&compared, &then, 5, 10), Some(CheckState::Met));
+    assert_eq!(read(&compared, &then, 6, 10), Some(CheckState::Missed));
+    assert_eq!(read(&compared, &sealed(Reading::unknown(Why::NoData, now)), 6, 10), None);
+}

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Rules, is_variable, token};
-use crate::resources::{Component, Kind, Says, SignoffSpec};
-
-/// The longest title of an incident, in characters.
-const LONGEST_TITLE: usize = 200;
+use crate::resources::{Component, Kind, Says, SignoffSpec, check_title};
 
 impl Rules<'_> {
     pub(super) fn records(&mut self) {
@@ -20,9 +17,7 @@ impl Rules<'_> {
                     "it is resolved before it started",
                 );
             }
-            let title = incident.spec.title.trim();
-            if title.is_empty() || title.chars().count() > LONGEST_TITLE || title.contains(char::is_control) {
-                let message = format!("a title is one line of 1 to {LONGEST_TITLE} characters");
+            if let Err(message) = check_title(incident.spec.title.trim()) {
                 self.problem(self.document(Kind::Incident, name), "/spec/title", message);
             }
             if incident.spec.acknowledged_at.is_some_and(|acknowledged| acknowledged < incident.spec.started_at) {
@@ -80,12 +75,8 @@ impl Rules<'_> {
             stages.next()?.enter.as_ref()?.signoffs.as_ref()?.call
         };
         if spec.says == Says::NoGo && has_call().is_some() {
-            for (field, missing) in
-                [("note, what is to be mended", spec.note.is_none()), ("until, the next call", spec.until.is_none())]
-            {
-                if missing {
-                    self.problem(document, "/spec/says", format!("a no-go in a decision call names {field}"));
-                }
+            for (field, what) in spec.no_go_lacks(true) {
+                self.problem(document, "/spec/says", format!("a no-go in a decision call names {field}, {what}"));
             }
         }
         if let Some(rollout) = &spec.rollout
