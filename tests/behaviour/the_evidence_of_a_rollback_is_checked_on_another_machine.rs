@@ -68,7 +68,7 @@ async fn put_addresses(scene: &Scene) {
         body: json!({ "note": address("verdicts") }),
     };
     readings::seal(&mut tx, &review).await.unwrap();
-    let word = SignoffSpec::lift("small", "founder", RUN, &address("approvals"));
+    let word = SignoffSpec::lift("small", "founder", RUN, address("approvals"));
     let word = Signoff::recorded("asked", &word, now, "test");
     signoffs::record(&mut tx, &word).await.unwrap();
     let incident = Incident {
