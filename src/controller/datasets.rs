@@ -3,7 +3,7 @@
 //! A table is compared row by row when its file or its counts have changed, and every few minutes, for rows that somebody has changed by hand; else it is
 //! only counted. Must not know: SQL, how rows are written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use betagate_core::dataset::{DatasetDelta, Difference, Rows, Shape, counted, shape, unmet};
@@ -256,7 +256,7 @@ impl Controller {
                     self.faults.at(|| moment("between effect and record")).await;
                     tx.commit().await?;
                     self.faults.at(|| moment("after")).await;
-                    self.known_dataset(name, dataset).looked = None;
+                    self.dataset_changed(name, dataset);
                     brought = true;
                 }
                 Err(error) => {
@@ -317,8 +317,23 @@ impl Controller {
         steps::came_to(&mut tx, program, key, &receipt).await?;
         tx.commit().await?;
         self.faults.at(|| moment("after record")).await;
-        self.known_dataset(program, dataset).looked = None;
+        self.dataset_changed(program, dataset);
         Ok(true)
+    }
+
+    /// A table has changed by us: it is compared anew, and what checks read of it is out of date.
+    fn dataset_changed(&mut self, program: &str, dataset: &str) {
+        self.known_dataset(program, dataset).looked = None;
+        let Some(gates) = self.desired_program(program).map(|program| &program.gates) else { return };
+        let stale: BTreeSet<(String, String)> = gates
+            .iter()
+            .flat_map(|(gate, spec)| spec.spec.checks.iter().map(move |check| (gate, check)))
+            .filter(|(_, check)| check.fact.as_deref().is_some_and(|fact| fact.starts_with("dataset.")))
+            .map(|(gate, check)| (gate.clone(), check.name.clone()))
+            .collect();
+        if let Some(state) = self.programs.get_mut(program) {
+            state.measured.retain(|check, _| !stale.contains(check));
+        }
     }
 
     /// What a step that undoes a dataset needs and is not there.

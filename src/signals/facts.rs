@@ -85,13 +85,13 @@ async fn read(world: &World<'_>, fact: &str, of: Option<&str>) -> Result<Option<
     })
 }
 
-/// The rows of a dataset's table, by status.
+/// The rows of a dataset's table, by status; unknown while nothing was ever brought into it, as before the first pass is through.
 async fn dataset(world: &World<'_>, of: Option<&str>) -> Result<Option<BTreeMap<String, u64>>, StoreError> {
     let dataset = of.and_then(|of| world.program.datasets.get(of));
-    match dataset.and_then(|dataset| shape(&dataset.spec.table)) {
-        Some(shape) => datasets::counts(world.store, shape).await.map(Some),
-        None => Ok(None),
-    }
+    let Some(shape) = dataset.and_then(|dataset| shape(&dataset.spec.table)) else { return Ok(None) };
+    let counts = datasets::counts(world.store, shape).await?;
+    let untouched = counts.values().all(|rows| *rows == 0) && datasets::audited(world.store, shape).await?.is_empty();
+    Ok((!untouched).then_some(counts))
 }
 
 /// How many seconds ago a plan (any, where none is named) was rehearsed here and everything was there; unknown when it never was.

@@ -38,8 +38,7 @@ impl Forge {
         match (method, uri.path()) {
             ("GET", "/api/v1/repos/ana/beta") => (StatusCode::OK, json!({ "default_branch": "main" })),
             ("GET", "/api/v1/repos/ana/beta/pulls") => {
-                let first = uri.query().unwrap_or_default().contains("page=1")
-                    && !uri.query().unwrap_or_default().contains("page=10");
+                let first = uri.query().unwrap_or_default().ends_with("&page=1");
                 (StatusCode::OK, json!(if first { self.pulls.clone() } else { Vec::new() }))
             }
             ("POST", "/api/v1/repos/ana/beta/pulls") => {

@@ -43,7 +43,8 @@ fn people_mail_documents_and_words_are_told_and_no_address_is() {
     repo.replace("flags/ml-recommendations.yaml", "in_cohort: [pavia]", "in_cohort: [pavia, us-canary]");
     repo.replace("manifests/kruxt/weekly-kpis.yaml", "\">= 25%\"", "\">= 20%\"");
     repo.replace("cohorts/templates/beta-invite.txt", "Hello,", "Bonjour,");
-    repo.remove("manifests/soft-launch/rollback.yaml");
+    repo.remove("manifests/coach/movements.yaml");
+    repo.remove("manifests/coach/movements.json");
     repo.write(
         "cohorts/ada.yaml",
         "kind: Invite\nmetadata: { name: ada }\nspec: { program: kruxt, cohort: pavia, email: ada.lovelace@example.com }\n",

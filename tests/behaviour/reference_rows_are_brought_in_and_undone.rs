@@ -40,7 +40,7 @@ fn repository(undo: &str) -> TestRepo {
         &format!(
             "{head}kind: Program\nmetadata: {{ name: coach }}\nspec: {{ timeZone: UTC, startsOn: 2026-03-02, people: {{ ana: {{ notify: ana@example.com }} }} }}\n---\n\
              {head}kind: Dataset\nmetadata: {{ name: movement-library }}\nspec: {{ program: coach, file: movements.json, table: movement_library, key: movement_id, expect: {{ published: 8 }}, undo: {undo} }}\n---\n\
-             {head}kind: Gate\nmetadata: {{ name: seeding }}\nspec: {{ program: coach, measure: {{ every: 1m }}, checks: [ {{ name: published, fact: dataset.published, of: movement-library, pass: \"== 8\" }} ] }}\n---\n\
+             {head}kind: Gate\nmetadata: {{ name: seeding }}\nspec: {{ program: coach, measure: {{ every: 1m }}, checks: [ {{ name: published, fact: dataset.published, of: movement-library, pass: \"== 8\", critical: true }} ] }}\n---\n\
              {head}kind: RollbackPlan\nmetadata: {{ name: movements-out }}\nspec: {{ program: coach, steps: [ {{ freezeInvites: {{}} }}, {{ restoreDataset: {{ dataset: movement-library }} }} ] }}\n"
         ),
     );
@@ -50,8 +50,17 @@ fn repository(undo: &str) -> TestRepo {
 
 async fn start(db: &TestDb, undo: &str) -> Beta {
     let mut beta = Beta::start(db, repository(undo), "2026-03-03T08:00:00Z").await;
-    beta.until("the library", is("Published")).await;
+    beta.until("the library", |controller| {
+        assert_ne!(verdict(controller).as_deref(), Some("Fail"), "what was not brought in yet is not missing");
+        is("Published")(controller)
+    })
+    .await;
     beta
+}
+
+fn verdict(controller: &Controller) -> Option<String> {
+    let decision = controller.programs().get("coach")?.decision.as_ref()?;
+    Some(decision.verdicts.get("seeding")?.verdict.to_string())
 }
 
 fn standing(controller: &Controller) -> Option<&ObjectState> {
@@ -106,6 +115,8 @@ async fn eight_movements_are_imported_and_published_once_and_kept_as_their_file_
         assert_eq!(counts(&beta).await, published(8), "{}", db.name);
         let first = actions(&[("imported", 8), ("published", 8)]);
         assert_eq!(audited(&beta).await, first);
+        beta.pass().await;
+        assert_eq!(verdict(&beta.controller).as_deref(), Some("Pass"), "it is read again at once");
         for _ in 0..3 {
             beta.pass().await;
             beta.restart_controller().await;

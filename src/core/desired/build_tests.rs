@@ -29,7 +29,7 @@ fn the_programs_of_this_repository_hold() {
     match build(files, Revision::default(), &options) {
         Ok(built) => {
             assert_eq!(built.warnings, []);
-            assert_eq!(built.desired.programs.keys().collect::<Vec<_>>(), ["kruxt", "soft-launch"]);
+            assert_eq!(built.desired.programs.keys().collect::<Vec<_>>(), ["coach", "kruxt", "soft-launch"]);
         }
         Err(problems) => panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
     }
