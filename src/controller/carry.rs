@@ -55,7 +55,7 @@ impl Controller {
         let changed = decision.memory != remembered || !decision.sealed.is_empty();
         let again = [decision.look_again_at, measured_again].into_iter().flatten().min();
         if changed || !plan.is_empty() || !decision.messages.is_empty() || self.must_tell(name, &decision) {
-            self.commit(name, decision, &plan).await?;
+            self.commit(name, (decision, now), &plan).await?;
         }
         let undone = self.undo_datasets(name, &plan).await?;
         self.take_back(name, gone).await?;

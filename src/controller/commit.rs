@@ -17,9 +17,14 @@ use crate::store::{Tx, flags, freezes, invites, leadership, memory, outbox, read
 pub const ACTOR: &str = "controller";
 
 impl Controller {
-    /// Writes a decision and carries out what of its plan lies in the database, all or nothing.
-    pub(super) async fn commit(&mut self, name: &str, decision: Decision, plan: &Plan) -> Result<(), ControllerError> {
-        let now = self.settings.clock.now();
+    /// Writes a decision and carries out what of its plan lies in the database, all or nothing. What is written says when it was decided, so that
+    /// the log and what a run remembers of itself agree.
+    pub(super) async fn commit(
+        &mut self,
+        name: &str,
+        (decision, now): (Decision, Timestamp),
+        plan: &Plan,
+    ) -> Result<(), ControllerError> {
         let before = self.programs.get(name).and_then(|state| state.documents.clone()).unwrap_or_default();
         // Before the transaction has a connection: nobody who has one waits for another.
         let statuses = match self.programs.get(name).and_then(|state| state.statuses.clone()) {
