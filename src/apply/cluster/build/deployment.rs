@@ -58,14 +58,17 @@ fn container(it: &It<'_>) -> Value {
     let Some(port) = it.container_port() else { return container };
     container["ports"] = json!([{ "name": "http", "containerPort": port }]);
     container["lifecycle"] = json!({ "preStop": { "sleep": { "seconds": LINGER_SECONDS } } });
-    let (ready, alive) = match (&it.spec.health, it.is_own) {
-        (Some(health), _) => (Some(health.path.as_str()), None),
-        (None, true) => (Some("/readyz"), Some("/healthz")),
-        (None, false) => (None, None),
+    // Ours begins once it has its database, and is asked no more for that: while the database is away it goes on serving flags.
+    let (started, ready, alive) = match (&it.spec.health, it.is_own) {
+        (Some(health), _) => (Some(health.path.as_str()), Some(health.path.as_str()), None),
+        (None, true) => (Some("/readyz"), Some("/healthz"), Some("/healthz")),
+        (None, false) => (None, None, None),
     };
     let asks = |path: &str| json!({ "path": path, "port": "http" });
-    if let Some(path) = ready {
+    if let Some(path) = started {
         container["startupProbe"] = json!({ "httpGet": asks(path), "periodSeconds": 1, "failureThreshold": 120 });
+    }
+    if let Some(path) = ready {
         container["readinessProbe"] = json!({ "httpGet": asks(path), "periodSeconds": 2, "failureThreshold": 2 });
     }
     if let Some(path) = alive {
