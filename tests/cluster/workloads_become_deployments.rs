@@ -162,8 +162,10 @@ async fn what_is_wanted_is_deployed_once_and_what_others_own_stays_theirs() {
             workload("taken", json!({ "component": "web", "image": "example.com/x:1", "command": ["x"], "port": 80 })),
         ],
     );
-    let said = deployer.troubles().remove("taken").unwrap();
-    assert!(said.contains("Service taken that is not betagate's"), "{said}");
+    // The mark stands before the round is over, and troubles are told when it is.
+    wait_for("the trouble to be told", Duration::from_secs(60), || {
+        deployer.troubles().remove("taken").filter(|said| said.contains("Service taken that is not betagate's"))
+    });
     assert!(place.get("service/taken").unwrap()["metadata"]["labels"]["betagate.dev/workload"].is_null());
 
     // What is no longer wanted goes, and nothing else.
