@@ -2,31 +2,18 @@
 //! this is no crash inside a pass.) And the edges of the trigger, through the whole machine.
 
 use betagate::controller::Controller;
-use betagate::store::incidents::{self, Incident};
+use betagate::store::incidents::Incident;
 use betagate::store::{audit, freezes, outbox, status};
 use betagate_core::decide::{RunPhase, StepState};
 
 use super::a_program_runs_from_yaml_to_an_ordered_rollback_and_back::kruxt;
 use crate::support::beta::Beta;
-use crate::support::{databases, lift};
+use crate::support::{databases, incident, lift};
 
 pub async fn sev1(beta: &Beta, name: &str, started_at: &str) {
-    let started_at = started_at.parse().unwrap();
-    let incident = Incident {
-        program: "kruxt".to_owned(),
-        name: name.to_owned(),
-        severity: "sev-1".to_owned(),
-        category: String::new(),
-        title: "Sync is down".to_owned(),
-        started_at,
-        resolved_at: None,
-        acknowledged_at: None,
-        source: "test".to_owned(),
-        first_seen: beta.clock.now(),
-    };
-    let mut tx = beta.store.begin().await.unwrap();
-    incidents::open(&mut tx, &incident).await.unwrap();
-    tx.commit().await.unwrap();
+    let since = started_at.parse().unwrap();
+    let told = Incident { first_seen: beta.clock.now(), ..incident::open("kruxt", name, "sev-1", since) };
+    incident::tell(beta, &told).await;
 }
 
 fn runs(beta: &Beta) -> Vec<String> {

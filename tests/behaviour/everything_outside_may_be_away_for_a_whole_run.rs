@@ -7,7 +7,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{RawForm, State};
 use betagate::controller::Controller;
-use betagate::store::incidents::{self, Incident};
 use betagate::store::{freezes, outbox};
 use betagate_core::decide::{CheckState, GateVerdict, Outcome, RunMemory, RunPhase, StepState, Verdict, Why};
 use jiff::SignedDuration;
@@ -17,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::an_invite_leaves_at_most_once::send_to;
 use crate::support::beta::Beta;
 use crate::support::small::{rows, small};
-use crate::support::{SmtpServer, TestDb, TestRepo, databases, free_port, wait_for};
+use crate::support::{SmtpServer, TestDb, TestRepo, databases, free_port, incident, wait_for};
 
 const RUN: &str = "pull-back-1";
 const DOCUMENT: &str = "apiVersion: betagate.dev/v1alpha1\n";
@@ -108,22 +107,7 @@ fn health(beta: &Beta) -> GateVerdict {
 }
 
 async fn breaks(beta: &Beta) {
-    let now = beta.clock.now();
-    let incident = Incident {
-        program: "small".to_owned(),
-        name: "sync".to_owned(),
-        severity: "sev-1".to_owned(),
-        category: String::new(),
-        title: "Sync is down".to_owned(),
-        started_at: now,
-        resolved_at: None,
-        acknowledged_at: None,
-        source: "test".to_owned(),
-        first_seen: now,
-    };
-    let mut tx = beta.store.begin().await.unwrap();
-    incidents::open(&mut tx, &incident).await.unwrap();
-    tx.commit().await.unwrap();
+    incident::tell(beta, &incident::open("small", "sync", "sev-1", beta.clock.now())).await;
 }
 
 /// A healthy program whose one tester is invited.

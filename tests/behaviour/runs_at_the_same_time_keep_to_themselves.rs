@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 
 use betagate::controller::{build_snapshot, preview};
 use betagate::source::Source;
-use betagate::store::incidents::{self, Incident};
-use betagate::store::{audit, freezes, outbox, status};
+use betagate::store::{audit, freezes, incidents, outbox, status};
 use betagate_core::decide::{RunMemory, RunPhase, StepState};
 use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::support::beta::Beta;
 use crate::support::small::rows;
-use crate::support::{TestRepo, databases, lift};
+use crate::support::{TestRepo, databases, incident, lift};
 
 const STEPS: &str = "  steps:
     - freezeInvites: { cohorts: all }
@@ -71,22 +70,7 @@ fn two_programs() -> TestRepo {
 }
 
 async fn breaks(beta: &Beta, program: &str, name: &str, severity: &str) {
-    let now = beta.clock.now();
-    let incident = Incident {
-        program: program.to_owned(),
-        name: name.to_owned(),
-        severity: severity.to_owned(),
-        category: String::new(),
-        title: format!("{name} is down"),
-        started_at: now,
-        resolved_at: None,
-        acknowledged_at: None,
-        source: "test".to_owned(),
-        first_seen: now,
-    };
-    let mut tx = beta.store.begin().await.unwrap();
-    incidents::open(&mut tx, &incident).await.unwrap();
-    tx.commit().await.unwrap();
+    incident::tell(beta, &incident::open(program, name, severity, beta.clock.now())).await;
 }
 
 async fn mended(beta: &Beta, program: &str, name: &str) {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::support::steps::{RUN, STEPS, Scene, is_in};
-use crate::support::{Betagate, Outcome, databases};
+use crate::support::{Betagate, Outcome, databases, incident};
 
 fn verify(archive: &Path, words: &[&str]) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
@@ -71,18 +71,7 @@ async fn put_addresses(scene: &Scene) {
     let word = SignoffSpec::lift("small", "founder", RUN, address("approvals"));
     let word = Signoff::recorded("asked", &word, now, "test");
     signoffs::record(&mut tx, &word).await.unwrap();
-    let incident = Incident {
-        program: "small".to_owned(),
-        name: "late".to_owned(),
-        severity: "sev-4".to_owned(),
-        category: String::new(),
-        title: address("incidents"),
-        started_at: now,
-        resolved_at: None,
-        acknowledged_at: None,
-        source: "test".to_owned(),
-        first_seen: now,
-    };
+    let incident = Incident { title: address("incidents"), ..incident::open("small", "late", "sev-4", now) };
     incidents::open(&mut tx, &incident).await.unwrap();
     let effect = json!({ "who": address("effects") });
     steps::begin(&mut tx, "small", &format!("{RUN}/1/99/revoke"), &effect, now).await.unwrap();

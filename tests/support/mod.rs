@@ -8,6 +8,7 @@
 
 pub mod beta;
 mod database;
+pub mod incident;
 pub mod lift;
 mod process;
 mod repository;
