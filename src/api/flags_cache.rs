@@ -328,15 +328,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn nobody_who_came_in_is_lost_between_two_looks_at_once() {
         on_each(async |store| {
-            let process = Process {
-                id: Uuid::now_v7(),
-                workload: "api".into(),
-                pid: 1,
-                pod: None,
-                started_at: Timestamp::UNIX_EPOCH,
-                reported_at: Timestamp::UNIX_EPOCH,
-                flag_revision: 0,
-            };
+            let process = Process::starting("api", 1, None, Timestamp::UNIX_EPOCH);
             let cache = FlagsCache::load(store.clone(), Clock::system(), process).await;
             let people: Vec<Uuid> = (0..60).map(|_| Uuid::now_v7()).collect();
             // As after a registration: each looks by itself, and word of it comes too.

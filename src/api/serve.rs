@@ -8,7 +8,6 @@ use std::time::Duration;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::{Semaphore, oneshot, watch};
-use uuid::Uuid;
 
 use super::ofrep::Access;
 use super::{
@@ -69,16 +68,9 @@ pub async fn serve_child(settings: ServeSettings) -> Result<(), String> {
         }
         None => None,
     };
-    let now = clock.now();
-    let process = Process {
-        id: Uuid::now_v7(),
-        workload: std::env::var("BETAGATE_WORKLOAD").unwrap_or_else(|_| "api".to_owned()),
-        pid: i64::from(std::process::id()),
-        pod: std::env::var("BETAGATE_POD").ok().filter(|pod| !pod.is_empty()),
-        started_at: now,
-        reported_at: now,
-        flag_revision: 0,
-    };
+    let workload = std::env::var("BETAGATE_WORKLOAD").unwrap_or_else(|_| "api".to_owned());
+    let pod = std::env::var("BETAGATE_POD").ok().filter(|pod| !pod.is_empty());
+    let process = Process::starting(&workload, i64::from(std::process::id()), pod, clock.now());
     let cache = FlagsCache::load(store.clone(), clock.clone(), process).await;
     let (stop, stopped) = oneshot::channel::<()>();
     let keeping_up = tokio::spawn(cache.clone().run(async {

@@ -50,7 +50,9 @@ impl Machine {
 
     /// Wants exactly these from now on, and the API process that always runs.
     pub(super) async fn make_so(&self, wanted: &[Wanted]) -> Result<(), ProcessError> {
-        let mut specs = vec![self.own_process(BUILT_IN_API, "api", 1, BTreeMap::new())];
+        let mut env = BTreeMap::new();
+        let runs = self.own("api", &mut env);
+        let mut specs = vec![supervised(BUILT_IN_API, 1, env, runs)];
         specs.extend(wanted.iter().map(|wanted| self.process(&wanted.workload, &wanted.spec)));
         for spec in &specs {
             if let Err(error) = spec.check() {
@@ -112,52 +114,46 @@ impl Machine {
                 Err(error) => tracing::warn!(workload = name, %error, "a setting is left out"),
             }
         }
-        let Some(command) = spec.command.clone() else {
-            let part = if spec.component == Component::Api { "api" } else { "worker" };
-            return self.own_process(name, part, spec.replicas, env);
+        let runs = match (&spec.command, spec.component) {
+            (Some(command), _) => anothers(spec, command),
+            (None, Component::Api) => self.own("api", &mut env),
+            (None, _) => self.own("worker", &mut env),
         };
-        let ready = match &spec.health {
-            Some(health) => Ready::Http { path: health.path.clone(), port: None },
-            None => Ready::Started,
-        };
-        let listens = match (spec.port, &spec.health) {
-            (Some(port), _) => Listens::OwnPort(Some(port)),
-            (None, Some(_)) => Listens::OwnPort(None),
-            (None, None) => Listens::None,
-        };
-        let command = CommandLine::Command(command);
-        let (workload, replicas) = (name.to_owned(), spec.replicas);
-        ProcessSpec {
-            workload,
-            revision: String::new(),
-            command,
-            env,
-            replicas,
-            listens,
-            ready,
-            stop_grace: STOP_GRACE,
-        }
-        .with_digest()
+        supervised(name, spec.replicas, env, runs)
     }
 
     /// A process of this binary, which finds the database and the data folder in its environment.
-    fn own_process(&self, name: &str, part: &str, replicas: u32, mut env: BTreeMap<String, String>) -> ProcessSpec {
+    fn own(&self, part: &str, env: &mut BTreeMap<String, String>) -> Runs {
         env.insert("BETAGATE_DATABASE".to_owned(), self.own.database.expose_secret().to_owned());
         env.insert("BETAGATE_DATA".to_owned(), self.own.data.display().to_string());
         env.extend(self.own.env.clone());
-        let command = CommandLine::ThisBinary(vec![part.to_owned()]);
         let listens = if part == "api" { Listens::Shared } else { Listens::None };
-        let (workload, ready) = (name.to_owned(), Ready::Report);
-        ProcessSpec {
-            workload,
-            revision: String::new(),
-            command,
-            env,
-            replicas,
-            listens,
-            ready,
-            stop_grace: STOP_GRACE,
-        }
-        .with_digest()
+        (CommandLine::ThisBinary(vec![part.to_owned()]), listens, Ready::Report)
     }
+}
+
+/// What is run, where it listens, and what tells that it is ready.
+type Runs = (CommandLine, Listens, Ready);
+
+fn supervised(
+    name: &str,
+    replicas: u32,
+    env: BTreeMap<String, String>,
+    (command, listens, ready): Runs,
+) -> ProcessSpec {
+    let (workload, revision) = (name.to_owned(), String::new());
+    ProcessSpec { workload, revision, command, env, replicas, listens, ready, stop_grace: STOP_GRACE }.with_digest()
+}
+
+/// A process of another program: it listens where its document says, and is ready when it answers there.
+fn anothers(spec: &WorkloadSpec, command: &[String]) -> Runs {
+    let ready = match &spec.health {
+        Some(health) => Ready::Http { path: health.path.clone(), port: None },
+        None => Ready::Started,
+    };
+    let listens = match (spec.port, &spec.health) {
+        (None, None) => Listens::None,
+        (port, _) => Listens::OwnPort(port),
+    };
+    (CommandLine::Command(command.to_vec()), listens, ready)
 }

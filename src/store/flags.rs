@@ -49,6 +49,14 @@ pub struct Process {
     pub flag_revision: i64,
 }
 
+impl Process {
+    /// One that starts now and serves nothing yet.
+    pub fn starting(workload: &str, pid: i64, pod: Option<String>, now: Timestamp) -> Self {
+        let (id, workload) = (Uuid::now_v7(), workload.to_owned());
+        Self { id, workload, pid, pod, started_at: now, reported_at: now, flag_revision: 0 }
+    }
+}
+
 /// Publishes a snapshot and tells whoever listens once the transaction commits. When the newest has the same digest
 /// nothing is written. Gives the revision to be served.
 pub async fn publish(
@@ -202,15 +210,8 @@ mod tests {
     async fn processes_report_what_they_serve_and_are_forgotten() {
         on_each(async |store| {
             let at = |second| Timestamp::from_second(second).unwrap();
-            let mut one = Process {
-                id: Uuid::now_v7(),
-                workload: "api".into(),
-                pid: 41,
-                pod: Some("api-6d".into()),
-                started_at: at(0),
-                reported_at: at(1),
-                flag_revision: 1,
-            };
+            let mut one = Process::starting("api", 41, Some("api-6d".into()), at(0));
+            (one.reported_at, one.flag_revision) = (at(1), 1);
             report_process(&store, &one).await.unwrap();
             (one.reported_at, one.flag_revision) = (at(6), 2);
             report_process(&store, &one).await.unwrap();

@@ -67,7 +67,6 @@ pub async fn once(store: &Store, now: Timestamp) -> Result<(), StoreError> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use serde_json::json;
-    use uuid::Uuid;
 
     use super::*;
     use crate::args;
@@ -87,15 +86,8 @@ mod tests {
             }
             let waits = intents::submit(&mut tx, "flag.set", "token/1", &json!({}), at(0)).await.unwrap();
             tx.commit().await.unwrap();
-            let process = |reported_at| flags::Process {
-                id: Uuid::now_v7(),
-                workload: "api".into(),
-                pid: 1,
-                pod: None,
-                started_at: then,
-                reported_at,
-                flag_revision: 0,
-            };
+            let process =
+                |reported_at| flags::Process { reported_at, ..flags::Process::starting("api", 1, None, then) };
             for day in [0, 31] {
                 flags::report_process(&store, &process(at(day))).await.unwrap();
             }

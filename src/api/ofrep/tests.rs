@@ -21,17 +21,7 @@ async fn cache(store: &Store) -> Arc<FlagsCache> {
 }
 
 async fn cache_at(store: &Store, clock: &Clock) -> Arc<FlagsCache> {
-    let now = clock.now();
-    let workload = "api".to_owned();
-    let process = Process {
-        id: Uuid::now_v7(),
-        workload,
-        pid: 1,
-        pod: None,
-        started_at: now,
-        reported_at: now,
-        flag_revision: 0,
-    };
+    let process = Process::starting("api", 1, None, clock.now());
     FlagsCache::load(store.clone(), clock.clone(), process).await
 }
 

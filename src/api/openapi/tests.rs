@@ -26,17 +26,7 @@ use crate::store::{Store, testing::on_each};
 async fn state(store: &Store) -> ApiState {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let clock = Clock::manual(Timestamp::UNIX_EPOCH);
-    let now = clock.now();
-    let workload = "api".to_owned();
-    let process = Process {
-        id: Uuid::now_v7(),
-        workload,
-        pid: 1,
-        pod: None,
-        started_at: now,
-        reported_at: now,
-        flag_revision: 0,
-    };
+    let process = Process::starting("api", 1, None, clock.now());
     let folder = tempfile::tempdir().unwrap();
     let keys = Arc::new(Keys::load_or_create(folder.path()).unwrap());
     let ending = watch::Sender::new(false).subscribe();
