@@ -33,6 +33,7 @@ mod tag;
 #[cfg(test)]
 mod tests;
 mod trigger;
+mod verdict;
 mod verify;
 mod versus;
 mod workloads;
@@ -45,6 +46,7 @@ pub use memory::*;
 pub use reading::*;
 pub use run::{effect_base, holder, standing};
 pub use trigger::{BREAK_GLASS, BY_HAND};
+pub use verdict::*;
 pub use workloads::{Quarantined, quarantine, released, stage_versions, workload_holds};
 
 use jiff::Timestamp;

@@ -10,8 +10,9 @@ use serde_json::{Map, Value as Json, json};
 use super::error::{Position, Problem};
 use super::parse::{Document, Entry, Node, Value, dotted};
 use super::parse_node::{push_index, push_key, tokens};
-use super::shape::{self, Format, branches, int_or_string, rule, strings};
+use super::shape::{self, Format};
 use super::shape_scalar;
+use super::shape_schema::{branches, int_or_string, rule, strings};
 use crate::resources::{Moment, Scalar};
 
 /// How often a document is mended and looked at again: what stood in a mistyped field is looked at in the round after it was renamed.

@@ -16,6 +16,7 @@ pub mod settle;
 pub mod shape;
 mod shape_choice;
 mod shape_scalar;
+mod shape_schema;
 
 pub use build::{BuildOptions, Built, build, survey};
 pub use model::*;

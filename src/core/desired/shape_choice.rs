@@ -7,8 +7,9 @@ use serde_json::{Map, Value as Json};
 use super::error::{Position, Problem};
 use super::nearest::one_of;
 use super::parse::{Node, Value};
-use super::shape::{Unknown, Walk, rule, strings};
+use super::shape::{Unknown, Walk};
 use super::shape_scalar::fits_type;
+use super::shape_schema::{rule, strings};
 
 impl<'a> Walk<'a> {
     /// Checks a value against the branches of a choice and reports the problems of the branch that was most likely meant.

@@ -9,7 +9,8 @@ use regex::Regex;
 use serde_json::{Map, Value as Json};
 
 use super::parse::{Node, Value};
-use super::shape::{Format, Walk, int_or_string, rule};
+use super::shape::{Format, Walk};
+use super::shape_schema::{int_or_string, rule};
 use crate::resources::Reader;
 
 /// The format of Kubernetes names.

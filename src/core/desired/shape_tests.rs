@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+use serde_json::json;
+
 use super::super::parse::parse;
 use super::*;
 

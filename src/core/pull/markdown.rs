@@ -1,13 +1,13 @@
 //! What a pull request would do, as Markdown for GitHub and Gitea: tables, long parts folded away, never longer than a comment may be.
 //!
-//! Everything that comes out of a document is foreign text: it stands in code spans, or with its Markdown taken away, so that it can't
-//! break a table, close a fold, mention anyone or show something that is not there. Must not know: forges' APIs.
+//! Everything that comes out of a document is foreign text and goes through `foreign.rs`. Must not know: forges' APIs.
 
 use std::fmt::Write as _;
 
+use super::foreign::{code, html, line, words};
 use super::{
     Ask, AskKind, Change, DocumentChange, ListChange, Mails, Opening, ProgramPull, Pull, Standing, TemplateChange,
-    grouped, masked,
+    grouped,
 };
 use crate::plan::share_lines;
 
@@ -358,59 +358,4 @@ fn signed(sign: char, number: u64) -> String {
 /// A long part, folded away. `summary` is HTML.
 fn fold(text: &mut String, summary: &str, inner: &str) {
     let _ = writeln!(text, "\n<details><summary>{summary}</summary>\n\n{inner}\n\n</details>");
-}
-
-/// Foreign text in one line of a code block. No such line begins at its edge, so none can close the block.
-fn line(text: &str) -> String {
-    text.chars().map(visible).collect()
-}
-
-/// Foreign text as a code span, also within a table.
-fn code(text: &str) -> String {
-    let text: String = masked(text).chars().map(visible).collect::<String>().replace('|', "\\|");
-    let text = text.trim();
-    if text.is_empty() {
-        "(empty)".to_owned()
-    } else if text.contains('`') {
-        // Longer than any row of ticks in it.
-        let ticks = "`".repeat(text.split(|c| c != '`').map(str::len).max().unwrap_or_default() + 1);
-        format!("{ticks} {text} {ticks}")
-    } else {
-        format!("`{text}`")
-    }
-}
-
-/// Foreign text among words: without Markdown, HTML or mentions.
-fn words(text: &str) -> String {
-    let mut told = String::new();
-    for c in masked(text).chars().map(visible) {
-        match c {
-            '<' => told.push_str("&lt;"),
-            '>' => told.push_str("&gt;"),
-            '&' => told.push_str("&amp;"),
-            // A joiner that nobody sees: what follows is no name of an account.
-            '@' => told.push_str("@\u{2060}"),
-            '|' | '`' | '*' | '_' | '[' | ']' | '~' | '\\' | '#' => {
-                told.push('\\');
-                told.push(c);
-            }
-            _ => told.push(c),
-        }
-    }
-    told
-}
-
-fn html(text: &str) -> String {
-    let text: String = masked(text).chars().map(visible).collect();
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('@', "@\u{2060}")
-}
-
-/// A character that shows: ends of lines become blanks; what turns the direction of a text or hides is made visible.
-fn visible(c: char) -> char {
-    match c {
-        '\n' | '\r' | '\t' => ' ',
-        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => '�',
-        c if c.is_control() => '�',
-        c => c,
-    }
 }

@@ -8,6 +8,7 @@
 mod asks;
 mod documents;
 mod fields;
+mod foreign;
 mod lists;
 mod markdown;
 mod mask;

@@ -24,6 +24,7 @@ mod mails_tests;
 mod making;
 mod person;
 mod redeem;
+mod revoking;
 mod sending;
 mod shared;
 #[cfg(test)]
@@ -45,14 +46,12 @@ pub use mails::{
     Claimed, Due, MailState, Sender, Settled, claim_mail, claimed_since, doubt_claims, due_mails, note_blocked,
     settle_mail,
 };
-pub use making::{
-    InviteError, Made, NewInvite, Revocation, Revoked, create, expire_due, hand_over, resend, revoke, revoke_address,
-    revoke_unused, send_once_more,
-};
+pub use making::{InviteError, Made, NewInvite, create, expire_due, hand_over, resend, send_once_more};
 pub use redeem::{
     RedeemError, Redeemed, Refusal, Registered, Registration, always_required, join, open_invites, redeem, register,
     register_in,
 };
+pub use revoking::{Revocation, Revoked, revoke, revoke_address, revoke_unused};
 pub use sending::{Rendered, mark_opened, mark_sent, render, take_to_render};
 
 pub use shared::{NewCode, SharedCode, add_code, code, codes, revoke_code};
