@@ -64,6 +64,10 @@ struct Within {
     /// The Lease by which the leader is chosen.
     #[arg(long, requires = "cluster", value_name = "NAME", default_value = "betagate-controller")]
     lease: String,
+    /// The admission policies by which people give no word but their own. Sign-offs count as verified where all of them are in force, and since
+    /// they were.
+    #[arg(long, requires = "cluster", value_name = "NAMES", env = "BETAGATE_SIGNOFF_POLICIES", value_delimiter = ',')]
+    signoff_policies: Vec<String>,
     #[command(flatten)]
     deploys: Deploys,
 }
@@ -152,7 +156,8 @@ impl ControllerAlone {
 impl Within {
     async fn reach(&self) -> Result<Arc<Cluster>, CliError> {
         let options = ClusterOptions { context: self.context.clone(), namespace: self.namespace.clone() };
-        Ok(Arc::new(Cluster::connect(&options).await.map_err(CliError::failed)?))
+        let cluster = Cluster::connect(&options).await.map_err(CliError::failed)?;
+        Ok(Arc::new(cluster.with_signoff_policies(self.signoff_policies.clone())))
     }
 }
 

@@ -52,8 +52,12 @@ impl Status {
             for problem in &problems {
                 say!("  {problem}");
             }
-            // A thousand flags that are served as they are written are no news.
-            let is_usual = |one: &&Value| one["kind"] == "Flag" && one["status"]["state"] == "Served";
+            // A thousand flags that are served as they are written are no news, nor are words that count.
+            let is_usual = |one: &&Value| match one["kind"].as_str() {
+                Some("Flag") => one["status"]["state"] == "Served",
+                Some("Signoff") => one["status"]["state"] != "NotCounted",
+                _ => false,
+            };
             let rows: Vec<_> = all.iter().filter(|one| !is_usual(one)).map(row).collect();
             say!("{}", table(&["OBJECT", "STATE", "SUMMARY"], in_lines(rows, terminal_width())));
             list("mail").iter().for_each(show_mail);

@@ -2,6 +2,7 @@
 //!
 //! Must not know: what is read or written there. Whoever writes to the cluster asks [`Cluster::may_act`] before each write.
 
+mod bound;
 mod connect;
 mod lead;
 pub mod lease;
@@ -13,6 +14,7 @@ use betagate_core::resources::{GROUP, Kind};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
 
+pub use bound::{Bound, TAKES_HOLD, bound};
 pub use connect::{ClusterError, ClusterOptions, connect, failed};
 pub use lead::{Campaign, Leading};
 
@@ -23,6 +25,7 @@ const VERSION: &str = "v1alpha1";
 pub struct Cluster {
     client: Client,
     namespace: String,
+    signoff_policies: Vec<String>,
     acts_until: Mutex<Option<Instant>>,
 }
 
@@ -39,7 +42,19 @@ impl Cluster {
 
     /// A namespace that a client reaches.
     pub fn new(client: Client, namespace: impl Into<String>) -> Self {
-        Self { client, namespace: namespace.into(), acts_until: Mutex::new(None) }
+        Self { client, namespace: namespace.into(), signoff_policies: Vec::new(), acts_until: Mutex::new(None) }
+    }
+
+    /// The same, where admission policies of these names are said to let people give their own word only. Whether they do is asked ([`bound`]).
+    #[must_use]
+    pub fn with_signoff_policies(mut self, names: Vec<String>) -> Self {
+        self.signoff_policies = names.into_iter().filter(|name| !name.is_empty()).collect();
+        self
+    }
+
+    /// The admission policies that are said to let people give their own word only.
+    pub fn signoff_policies(&self) -> &[String] {
+        &self.signoff_policies
     }
 
     /// The client.

@@ -31,8 +31,9 @@ impl Controller {
                 checks.map(|((gate, check), (_, reading))| (CheckRef::new(gate, check), reading.clone())).collect();
         }
         let all = incidents::list(&store, name, None).await?;
-        readings.incidents = all.into_iter().map(incident_fact).collect();
         let words = signoffs::list(&store, name).await?;
+        self.note_records(name, &all, &words);
+        readings.incidents = all.into_iter().map(incident_fact).collect();
         readings.signoffs = words.into_iter().filter_map(signoff_fact).collect();
         let freezes = freezes::list(&store, Some(name)).await?;
         readings.freezes = freezes.into_iter().map(freeze_fact).collect();
@@ -200,7 +201,7 @@ pub(super) fn signoff_fact(word: signoffs::Signoff) -> Option<SignoffFact> {
         note: word.note,
         until: word.until.map(Moment::Instant),
     };
-    Some(SignoffFact { name: word.name, spec, first_seen: word.first_seen, verified: word.verified })
+    Some(SignoffFact { name: word.name, spec, first_seen: word.first_seen, verified: word.verified, proof: word.proof })
 }
 
 fn stop_fact(stop: stops::Stop) -> StopFact {

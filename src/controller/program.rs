@@ -1,6 +1,7 @@
 //! What the controller keeps of one program between passes, so that the cost of a pass grows with what changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use betagate_core::cohort::Outcome;
 use betagate_core::decide::{Decision, OnlineFact, Reading};
@@ -9,6 +10,8 @@ use jiff::Timestamp;
 
 use super::datasets::KnownDataset;
 use super::lists::{GoneList, WaitingList};
+use crate::source::cluster::Key;
+use crate::status::cluster::Record;
 use crate::store::memory::Document;
 
 /// One program as it was decided last.
@@ -32,6 +35,10 @@ pub struct ProgramState {
     pub(super) probe_at: Option<Timestamp>,
     /// The revision whose records (incidents, sign-offs, invites) are in the database.
     pub(super) recorded: Option<String>,
+    /// What came in elsewhere and is to be seen as resources, on a cluster; none before it was looked up once.
+    pub(super) records: Option<BTreeMap<Key, Record>>,
+    /// From when on it is asked again who said its words.
+    pub(super) prove_again: Option<Instant>,
     /// The lists that wait, by cohort.
     pub waiting_lists: BTreeMap<String, WaitingList>,
     /// The cohorts whose documents are gone and whose invites wait to be taken back.

@@ -3,14 +3,16 @@
 //! The declared one wins where a recorded one has its name. An open incident whose document is removed stays open.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use betagate_core::desired::ProgramDesired;
 use betagate_core::resources::Edge;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde_json::json;
 
+use super::proofs::Proofs;
 use super::{Controller, ControllerError};
-use crate::store::{StoreError, Tx, incidents, invites, signoffs, status};
+use crate::store::{StoreError, Tx, audit, incidents, invites, signoffs, status};
 
 impl Controller {
     /// Brings the records of a revision into the store, once a revision.
@@ -20,20 +22,23 @@ impl Controller {
         let Some(program) = built.desired.programs.get(name) else { return Ok(()) };
         let state = self.programs.entry(name.to_owned()).or_default();
         let content = self.snapshot.as_ref().map(|snapshot| snapshot.revision.content.clone());
-        if state.recorded.is_some() && state.recorded == content {
+        let looks_again = state.prove_again.is_some_and(|at| Instant::now() >= at);
+        if state.recorded.is_some() && state.recorded == content && !looks_again {
             return Ok(());
         }
+        let proofs = self.proofs(program).await?;
         let now = self.settings.clock.now();
         let zone = TimeZone::get(&program.program.spec.time_zone).unwrap_or(TimeZone::UTC);
+        let again = proofs.again();
         let mut tx = self.settings.store.begin().await?;
         crate::store::leadership::fence(&mut tx, self.epoch).await?;
         record_program(&mut tx, program, &revision.id, &zone, day0, now).await?;
         record_incidents(&mut tx, program, now).await?;
-        record_signoffs(&mut tx, program, (day0, &zone), revision.verified, now).await?;
+        record_signoffs(&mut tx, program, (day0, &zone), &proofs, now).await?;
         record_invites(&mut tx, program, &self.settings.keys, now).await?;
         tx.commit().await?;
         if let Some(state) = self.programs.get_mut(name) {
-            state.recorded = content;
+            (state.recorded, state.prove_again) = (content, again);
         }
         Ok(())
     }
@@ -105,20 +110,25 @@ async fn record_signoffs(
     tx: &mut Tx,
     program: &ProgramDesired,
     (day0, zone): (Date, &TimeZone),
-    verified: bool,
+    proofs: &Proofs,
     now: Timestamp,
 ) -> Result<(), ControllerError> {
     for (name, signoff) in &program.signoffs {
         let spec = &signoff.spec;
+        let (verified, proof) = proofs.of(name);
         let word = signoffs::Signoff {
             until: spec.until.map(|until| until.resolve(day0, zone, Edge::End)),
             verified,
-            ..signoffs::Signoff::recorded(name, spec, now, "document")
+            ..signoffs::Signoff::recorded(name, spec, now, "document", proof)
         };
         match signoffs::record(tx, &word).await {
             // A word that was changed after it was said does not count: the recorded one stands.
             Err(StoreError::Conflict(_)) => {
                 tracing::warn!(signoff = %name, "a sign-off is immutable; record another one")
+            }
+            // In files, the history of the repository has it.
+            Ok(true) if proofs.are_of_resources() => {
+                audit::append(tx, proofs.entry(program.name(), name, spec, now)).await?;
             }
             result => drop(result?),
         }

@@ -47,9 +47,12 @@ impl Controller {
             survey_snapshot(&snapshot.with_documents(documents), environment, default_prometheus)
         };
         let same = |one: &File, other: &File| one.digest() == other.digest();
-        let current = snapshot.document_files();
-        let Settled { documents, built, standing } = settle(&current, &before, same, survey);
+        let mut current = snapshot.document_files();
         let judged = current.iter().map(|(path, file)| (path.clone(), file.digest().to_owned())).collect();
+        let early = self.early_words(&before, current.keys());
+        current.retain(|path, _| !early.contains_key(path));
+        let Settled { documents, built, mut standing } = settle(&current, &before, same, survey);
+        standing.extend(early);
         self.decided += 1;
         // Not there in a whole list is deleted. But what a run holds stays held, whatever is deleted.
         if built.desired.programs.is_empty() && self.held_before(survey(&before).desired.programs.keys()).await? {

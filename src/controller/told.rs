@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use betagate_core::decide::{Decision, RunMemory};
+use betagate_core::desired::settle::Standing;
 use betagate_core::resources::Kind;
 use serde_json::{Value, json};
 
@@ -24,9 +25,18 @@ impl Controller {
         }
         self.wished = Some(moment);
         let mut wish = Wish::default();
+        wish.records = self.records(watched);
         let states: BTreeMap<&str, _> =
             self.decisions().flat_map(|it| &it.states).map(|(key, it)| (key.as_str(), it)).collect();
         for (key, seen) in watched.resources() {
+            if seen.taken_over {
+                wish.taken_over.insert(key.clone());
+            }
+            // Of a program that was not gone through yet nobody knows what is to be shown.
+            let known = self.programs.get(&seen.program).is_some_and(|state| state.records.is_some());
+            if seen.recorded.is_some() && known && !wish.records.contains_key(&key) {
+                wish.withdrawn.insert(key.clone());
+            }
             if let Some(mut wanted) = self.wanted(&key, &seen) {
                 if let Some(state) = states.get(format!("{}/{}", key.kind, key.name).as_str()) {
                     wanted.state = Some(state.state.clone());
@@ -131,8 +141,9 @@ impl Controller {
             let deleting = seen.deleting;
             return Some(Wanted { generation: seen.generation, deleting, waits, ..Wanted::default() });
         }
-        if seen.recorded {
-            return None;
+        if seen.recorded.is_some() {
+            let standing = Some(Standing::Accepted);
+            return Some(Wanted { generation: seen.generation, standing, decided: true, ..Wanted::default() });
         }
         let (standing, decided) = self.ledger.as_ref()?.judged(&key.path(), seen.digest())?;
         let decided = decided && self.programs.values().any(|state| state.decision.is_some());

@@ -52,7 +52,13 @@ impl Desk<'_> {
         self.expect_scope(&program, &word).await?;
         let name = format!("recorded-{}", Uuid::now_v7());
         let mut tx = self.store.begin().await?;
-        signoffs::record(&mut tx, &Signoff::recorded(&name, &word, self.now, self.source())).await?;
+        let proof = match self.bringer {
+            Bringer::Record => {
+                "it was given on the command line beside the record, where anybody is whom they say they are"
+            }
+            Bringer::Caller(_) => "it was given over the API, whose caller says who they are",
+        };
+        signoffs::record(&mut tx, &Signoff::recorded(&name, &word, self.now, self.source(), proof)).await?;
         self.note(&mut tx, (&program, &word.by), "signoff.recorded", format!("Signoff/{name}"), json!(word)).await?;
         tx.commit().await?;
         Ok(json!({ "name": name }))

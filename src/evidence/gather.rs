@@ -167,7 +167,7 @@ async fn words(
         .map(|one| {
             json!({ "name": one.name, "by": one.by_person, "says": one.says, "gate": one.gate, "check": one.check,
                 "rollout": one.rollout, "stage": one.stage, "run": one.run, "object": one.object, "digest": one.digest,
-                "note": one.note, "until": one.until, "firstSeen": one.first_seen, "verified": one.verified,
+                "note": one.note, "until": one.until, "firstSeen": one.first_seen, "verified": one.verified, "proof": one.proof,
                 "source": one.source })
         })
         .collect())

@@ -41,13 +41,15 @@ pub struct Signoff {
     pub first_seen: Timestamp,
     /// Whether it is proven who gave it.
     pub verified: bool,
+    /// Why it is, or is not; empty while nobody has looked.
+    pub proof: String,
     /// Where it comes from (`document`, `api`, `cli`).
     pub source: String,
 }
 
 impl Signoff {
-    /// A word that was recorded, not declared: who said it is not proven.
-    pub fn recorded(name: &str, spec: &SignoffSpec, now: Timestamp, source: &str) -> Self {
+    /// A word that was recorded, not declared: who said it is not proven, and `proof` says why.
+    pub fn recorded(name: &str, spec: &SignoffSpec, now: Timestamp, source: &str, proof: &str) -> Self {
         let says = serde_json::to_value(spec.says).unwrap_or_default();
         Self {
             program: spec.program.clone(),
@@ -65,19 +67,21 @@ impl Signoff {
             until: spec.until.map(|until| until.resolve(jiff::civil::Date::ZERO, &jiff::tz::TimeZone::UTC, Edge::End)),
             first_seen: now,
             verified: false,
+            proof: proof.to_owned(),
             source: source.to_owned(),
         }
     }
 }
 
-/// Records a word; says whether it was new. The same word again changes nothing.
+/// Records a word; says whether it was new, or is proven or disproven only now. The same word again changes nothing: what was once found out of
+/// who said it stands.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] when another word has that name: words are immutable.
 pub async fn record(tx: &mut Tx, word: &Signoff) -> Result<bool, StoreError> {
     let insert = "INSERT INTO signoffs (program, name, by_person, says, gate, check_name, rollout, stage, run, object,
-            digest, note, until, first_seen, verified, source)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+            digest, note, until, first_seen, verified, source, proof)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
         ON CONFLICT (program, name) DO NOTHING";
     let bound = args![
         &word.program,
@@ -96,6 +100,7 @@ pub async fn record(tx: &mut Tx, word: &Signoff) -> Result<bool, StoreError> {
         word.first_seen,
         word.verified,
         &word.source,
+        &word.proof,
     ];
     if tx.execute(insert, bound).await? > 0 {
         push::word(tx).await?;
@@ -104,12 +109,18 @@ pub async fn record(tx: &mut Tx, word: &Signoff) -> Result<bool, StoreError> {
     let sql = "SELECT * FROM signoffs WHERE program = $1 AND name = $2";
     let kept = read(&tx.one(sql, args![&word.program, &word.name]).await?)?;
     // How it reached us may differ from one time to the next; what was said, and by whom, may not.
-    let seen_as =
-        Signoff { first_seen: kept.first_seen, verified: kept.verified, source: kept.source.clone(), ..word.clone() };
-    if seen_as == kept {
+    let Signoff { first_seen, verified, proof, source, .. } = kept.clone();
+    if (Signoff { first_seen, verified, proof, source, ..word.clone() }) != kept {
+        let name = &word.name;
+        return Err(StoreError::Conflict(format!("sign-off {name} says something else already; give it another name")));
+    }
+    if !kept.proof.is_empty() || word.proof.is_empty() {
         return Ok(false);
     }
-    Err(StoreError::Conflict(format!("sign-off {} says something else already; give it another name", word.name)))
+    let found = "UPDATE signoffs SET verified = $3, proof = $4 WHERE program = $1 AND name = $2";
+    tx.execute(found, args![&word.program, &word.name, word.verified, &word.proof]).await?;
+    push::word(tx).await?;
+    Ok(true)
 }
 
 /// A program's words, oldest first.
@@ -135,6 +146,7 @@ fn read(row: &Row) -> Result<Signoff, StoreError> {
         until: row.get("until")?,
         first_seen: row.get("first_seen")?,
         verified: row.get("verified")?,
+        proof: row.get("proof")?,
         source: row.get("source")?,
     })
 }
@@ -164,6 +176,7 @@ mod tests {
                 until: Some(Timestamp::from_second(9).unwrap()),
                 first_seen: Timestamp::from_second(5).unwrap(),
                 verified: false,
+                proof: String::new(),
                 source: "document".into(),
             };
             let mut tx = store.begin().await.unwrap();
@@ -174,6 +187,25 @@ mod tests {
             assert!(matches!(record(&mut tx, &turned).await, Err(StoreError::Conflict(_))));
             tx.commit().await.unwrap();
             assert_eq!(list(&store, "kruxt").await.unwrap(), [word]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn who_said_it_is_found_out_once() {
+        on_each(async |store| {
+            let spec = SignoffSpec::lift("kruxt", "founder", "back-1", "all is well");
+            let unknown = Signoff::recorded("lift", &spec, Timestamp::from_second(5).unwrap(), "document", "");
+            let proven = Signoff { verified: true, proof: "it was asked".into(), ..unknown.clone() };
+            let doubted = Signoff { proof: "nobody knows".into(), ..unknown.clone() };
+            let mut tx = store.begin().await.unwrap();
+            let mut news = Vec::new();
+            for word in [&unknown, &unknown, &proven, &proven, &doubted] {
+                news.push(record(&mut tx, word).await.unwrap());
+            }
+            tx.commit().await.unwrap();
+            assert_eq!(news, [true, false, true, false, false]);
+            assert_eq!(list(&store, "kruxt").await.unwrap(), [proven]);
         })
         .await;
     }

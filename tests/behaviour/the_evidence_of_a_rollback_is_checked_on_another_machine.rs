@@ -69,7 +69,7 @@ async fn put_addresses(scene: &Scene) {
     };
     readings::seal(&mut tx, &review).await.unwrap();
     let word = SignoffSpec::lift("small", "founder", RUN, address("approvals"));
-    let word = Signoff::recorded("asked", &word, now, "test");
+    let word = Signoff::recorded("asked", &word, now, "test", "");
     signoffs::record(&mut tx, &word).await.unwrap();
     let incident = Incident { title: address("incidents"), ..incident::open("small", "late", "sev-4", now) };
     incidents::open(&mut tx, &incident).await.unwrap();

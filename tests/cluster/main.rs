@@ -12,6 +12,7 @@ mod namespace;
 mod the_api_server_and_the_validator_agree;
 mod the_lease_says_who_leads;
 mod what_reaches_beyond_a_status;
+mod who_says_what;
 mod wire;
 mod workloads_become_deployments;
 

@@ -114,8 +114,14 @@ pub struct Follower {
 
 impl Follower {
     pub async fn start(namespace: &Namespace, db: &TestDb) -> Self {
-        let (client, wire) = Wire::client().await;
-        let cluster = Arc::new(Cluster::new(client, namespace.name.clone()));
+        Self::start_as(namespace, db, None, &[]).await
+    }
+
+    /// As a user of the cluster, with policies that say who gives a word.
+    pub async fn start_as(namespace: &Namespace, db: &TestDb, user: Option<&str>, policies: &[String]) -> Self {
+        let (client, wire) = Wire::client(user).await;
+        let cluster = Cluster::new(client, namespace.name.clone()).with_signoff_policies(policies.to_vec());
+        let cluster = Arc::new(cluster);
         cluster.let_act(Some(Instant::now() + Duration::from_secs(3600)));
         let store = Store::open(&db.url).await.unwrap();
         store.migrate().await.unwrap();

@@ -33,8 +33,8 @@ struct State {
 }
 
 impl Wire {
-    /// A client whose requests go over a wire of its own.
-    pub async fn client() -> (Client, Wire) {
+    /// A client whose requests go over a wire of its own, as somebody.
+    pub async fn client(user: Option<&str>) -> (Client, Wire) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let state = State {
             writes: AtomicUsize::new(0),
@@ -44,7 +44,8 @@ impl Wire {
             cut: watch::Sender::new(0),
         };
         let wire = Wire(Arc::new(state));
-        let config = Config::infer().await.unwrap();
+        let mut config = Config::infer().await.unwrap();
+        config.auth_info.impersonate = user.map(str::to_owned);
         let over = wire.clone();
         let layer = tower::layer::layer_fn(move |inner| Over { inner, wire: over.clone() });
         (ClientBuilder::try_from(config).unwrap().with_layer(&layer).build(), wire)

@@ -31,6 +31,6 @@ pub async fn say(store: &Store, (program, run): (&str, &str), at: Timestamp) {
 /// Somebody's word is recorded.
 pub async fn record(store: &Store, name: &str, spec: &SignoffSpec, at: Timestamp) {
     let mut tx = store.begin().await.unwrap();
-    signoffs::record(&mut tx, &signoffs::Signoff::recorded(name, spec, at, "test")).await.unwrap();
+    signoffs::record(&mut tx, &signoffs::Signoff::recorded(name, spec, at, "test", "")).await.unwrap();
     tx.commit().await.unwrap();
 }

@@ -141,6 +141,8 @@ pub struct SignoffFact {
     pub first_seen: Timestamp,
     /// Whether it is known who said it.
     pub verified: bool,
+    /// Why it is, or is not; empty while nobody has looked.
+    pub proof: String,
 }
 
 /// A freeze that stands.

@@ -195,11 +195,14 @@ impl Pass<'_> {
     ) -> (CheckState, Option<Reading>, String) {
         let mut words = self.words_about_check(Says::Done, gate, check);
         words.retain(|word| since.is_none_or(|since| word.first_seen >= since));
-        match words.iter().find(|word| from.is_empty() || from.contains(&word.spec.by)) {
-            Some(word) => (CheckState::Met, None, format!("signed by {}", word.spec.by)),
-            None if from.is_empty() => (CheckState::Unknown, None, "nobody signed it".to_owned()),
-            None => (CheckState::Unknown, None, format!("waits for {}", from.join(" or "))),
+        let may = |by: &String| from.is_empty() || from.contains(by);
+        if let Some(word) = words.iter().find(|word| may(&word.spec.by)) {
+            return (CheckState::Met, None, format!("signed by {}", word.spec.by));
         }
+        let unproven = self.unproven(|word| word.spec.is_about(Says::Done, gate, check) && may(&word.spec.by));
+        let waits =
+            if from.is_empty() { "nobody signed it".to_owned() } else { format!("waits for {}", from.join(" or ")) };
+        (CheckState::Unknown, None, waits + &unproven)
     }
 
     fn other_gate(&mut self, read: &GateCheck) -> (CheckState, Option<Reading>, String) {

@@ -94,6 +94,17 @@ impl<'a> Pass<'a> {
         latest_words(self.program, &self.readings.signoffs, self.now, wanted)
     }
 
+    /// Those of the words that `wanted` picks that do not count only because nothing proves who said them, in words; empty where there are none.
+    pub fn unproven(&self, wanted: impl Fn(&SignoffFact) -> bool) -> String {
+        let ignored = self.readings.signoffs.iter().filter(|word| self.is_ignored(word) && wanted(word));
+        ignored.map(|word| format!("; {} of {} does not count: {}", word.name, word.spec.by, proof(word))).collect()
+    }
+
+    /// Whether a word does not count because nothing proves who said it, and the program asks for that.
+    pub fn is_ignored(&self, word: &SignoffFact) -> bool {
+        !word.verified && verified_only(self.program)
+    }
+
     /// Whether a word has not run out; asks to be called again when it will.
     pub fn still_counts(&mut self, word: &SignoffFact) -> bool {
         let Some(until) = word.spec.until else { return true };
@@ -104,10 +115,7 @@ impl<'a> Pass<'a> {
 
     /// The words of one sort about a check of a gate, that have not run out.
     pub fn words_about_check(&mut self, says: Says, gate: &str, check: &str) -> Vec<&'a SignoffFact> {
-        let about = |spec: &SignoffSpec| {
-            spec.says == says && spec.gate.as_deref() == Some(gate) && spec.check.as_deref() == Some(check)
-        };
-        let words = self.words(about);
+        let words = self.words(|spec| spec.is_about(says, gate, check));
         words.into_iter().filter(|word| self.still_counts(word)).collect()
     }
 
@@ -135,6 +143,16 @@ fn monday_of(at: &Zoned) -> Date {
     date.checked_sub(jiff::Span::new().days(since_monday)).unwrap_or(date)
 }
 
+/// Whether only words count of which it is known who said them.
+fn verified_only(program: &ProgramDesired) -> bool {
+    program.program.spec.signoffs.as_ref().is_some_and(|rules| rules.verified == Verified::Required)
+}
+
+/// Why it is, or is not, known who said a word.
+pub(super) fn proof(word: &SignoffFact) -> &str {
+    if word.proof.is_empty() { "nobody has looked yet who said it" } else { &word.proof }
+}
+
 /// The words that count of those that `wanted` picks: each person's latest, if it is known who said it where the program asks for that.
 pub(super) fn latest_words<'a>(
     program: &ProgramDesired,
@@ -142,8 +160,7 @@ pub(super) fn latest_words<'a>(
     now: Timestamp,
     wanted: impl Fn(&SignoffSpec) -> bool,
 ) -> Vec<&'a SignoffFact> {
-    let rules = program.program.spec.signoffs.as_ref();
-    let verified_only = rules.is_some_and(|rules| rules.verified == Verified::Required);
+    let verified_only = verified_only(program);
     let mut latest: BTreeMap<&str, &SignoffFact> = BTreeMap::new();
     for word in words {
         if !wanted(&word.spec) || (verified_only && !word.verified) || word.first_seen > now {

@@ -159,7 +159,10 @@ impl Pass<'_> {
             SignoffRule::Any => silent.len() < wanted.from.len(),
         };
         if !enough {
-            waits.push(wait(format!("GO from {}", silent.join(", ")), &silent.join(", ")));
+            let unproven = self.unproven(|word| {
+                word.spec.is_vote_on(rollout, &stage.name) && word.first_seen >= since && silent.contains(&word.spec.by)
+            });
+            waits.push(wait(format!("GO from {}{unproven}", silent.join(", ")), &silent.join(", ")));
         }
     }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     CheckState, Effective, ObjectState, RunPhase, StepState, Verdict, Wait,
-    pass::Pass,
+    pass::{Pass, proof},
     phase::in_words,
     stage::{StageWaits, current},
 };
@@ -15,10 +15,11 @@ use crate::resources::Edge;
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 impl Pass<'_> {
-    /// Fills in the states of gates, rollouts, cohorts, flags, incidents, plans and runs.
+    /// Fills in the states of gates, rollouts, cohorts, flags, incidents, sign-offs, plans and runs.
     pub fn describe(&mut self, effective: &Effective) {
         self.describe_flags(effective);
         self.describe_incidents();
+        self.describe_words();
         self.describe_gates();
         self.describe_rollouts();
         self.describe_cohorts();
@@ -185,6 +186,19 @@ impl Pass<'_> {
                 Some(resolved) => ("Closed", format!("{about}, from {:.0} to {resolved:.0}", incident.started_at)),
             };
             self.put(format!("Incident/{}", incident.name), state, summary, Vec::new());
+        }
+    }
+
+    /// What each person said, and whether it is known who did.
+    fn describe_words(&mut self) {
+        for word in &self.readings.signoffs {
+            let state = match (word.verified, self.is_ignored(word)) {
+                (true, _) => "Verified",
+                (false, false) => "Unverified",
+                (false, true) => "NotCounted",
+            };
+            let summary = format!("{} says {}; {}", word.spec.by, word.spec.in_words(), proof(word));
+            self.put(format!("Signoff/{}", word.name), state, summary, Vec::new());
         }
     }
 

@@ -77,6 +77,19 @@ impl SignoffSpec {
             && self.stage.as_deref() == Some(stage)
     }
 
+    /// Whether it says this of a check of a gate.
+    pub fn is_about(&self, says: Says, gate: &str, check: &str) -> bool {
+        self.says == says && self.gate.as_deref() == Some(gate) && self.check.as_deref() == Some(check)
+    }
+
+    /// What it says, of what. Not its note, which is the person's own.
+    pub fn in_words(&self) -> String {
+        let says = serde_json::to_value(self.says).unwrap_or_default();
+        let of = [&self.gate, &self.check, &self.rollout, &self.stage, &self.run, &self.object];
+        let of: Vec<&str> = of.into_iter().flatten().map(String::as_str).collect();
+        format!("{} of {}", says.as_str().unwrap_or_default(), of.join("/"))
+    }
+
     /// What a NO-GO still has to say, as fields and in words: what is to be mended, and, in a decision call, when the next call is.
     pub fn no_go_lacks(&self, in_a_call: bool) -> Vec<(&'static str, &'static str)> {
         let mut lacks = Vec::new();

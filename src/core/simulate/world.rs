@@ -142,7 +142,7 @@ impl<'a> World<'a> {
 
     fn hear(&mut self, name: String, spec: SignoffSpec, first_seen: Timestamp) {
         self.readings.signoffs.retain(|word| word.name != name);
-        self.readings.signoffs.push(SignoffFact { name, spec, first_seen, verified: true });
+        self.readings.signoffs.push(SignoffFact { name, spec, first_seen, verified: true, proof: String::new() });
     }
 
     /// Learns what a history tells.

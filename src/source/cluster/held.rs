@@ -10,16 +10,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use betagate_core::resources::{API_VERSION, Kind};
+use data_encoding::HEXLOWER;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, ObjectMeta};
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::super::select::{belongs, is_document};
 use super::super::snapshot::{File, Snapshot};
 use super::super::wake::Wake;
 use super::super::{SourceError, lock};
-use super::{FILES_LABEL, RECORDED_LABEL};
+use super::{CARRIED_LABEL, FILES_LABEL, OWN_MANAGERS, RECORD_MANAGER, RECORDED_ANNOTATION, RECORDED_LABEL};
 
 /// A watch tells of failures only, not that it works again without news: one that has not failed for longer than its longest pause works.
 const FAILS_FOR: Duration = Duration::from_secs(65);
@@ -51,6 +54,8 @@ impl Key {
 pub struct Seen {
     /// Which one of its name it is.
     pub uid: String,
+    /// When it was made.
+    pub created: Option<Timestamp>,
     /// Counts the changes of its spec.
     pub generation: Option<i64>,
     /// Counts all its changes.
@@ -59,8 +64,12 @@ pub struct Seen {
     pub deleting: bool,
     /// Who must agree before it is gone.
     pub finalizers: Vec<String>,
-    /// Written by the controller for people to see.
-    pub recorded: bool,
+    /// Written by the controller for people to see, and as it wrote it: the digest of what it says.
+    pub recorded: Option<String>,
+    /// Written by the controller for people to see, and changed by somebody else since.
+    pub taken_over: bool,
+    /// Applied by somebody who carries the word of others: a tool that says so, or the controller.
+    pub carried: bool,
     /// The program it belongs to, as it says itself.
     pub program: String,
     /// Its status.
@@ -266,32 +275,58 @@ fn number(version: &str) -> u64 {
 
 /// Whether it is a document: what the controller wrote is none, and what is being deleted is as good as gone.
 fn is_wanted(key: &Key, seen: &Seen) -> bool {
-    key.kind != Kind::Rollback && !seen.recorded && !seen.deleting
+    key.kind != Kind::Rollback && seen.recorded.is_none() && !seen.deleting
 }
 
 fn seen(kind: Kind, mut object: DynamicObject) -> (Key, Seen) {
     let metadata = object.metadata;
+    let spec = object.data["spec"].take();
+    let ours = has_label(&metadata, RECORDED_LABEL) && is_managed(&metadata, |manager| manager == RECORD_MANAGER);
+    let said = metadata.annotations.as_ref().and_then(|all| all.get(RECORDED_ANNOTATION));
+    let recorded = said.filter(|said| ours && **said == digest(&spec)).cloned();
+    let carried = has_label(&metadata, CARRIED_LABEL) || is_managed(&metadata, |by| by.starts_with(OWN_MANAGERS));
     let name = metadata.name.unwrap_or_default();
-    let program = object.data["spec"]["program"].as_str().unwrap_or_default().to_owned();
+    let program = spec["program"].as_str().unwrap_or_default().to_owned();
     let document = json!({
         "apiVersion": API_VERSION,
         "kind": kind.name(),
         "metadata": { "name": name },
-        "spec": object.data["spec"].take(),
+        "spec": spec,
     });
     let key = Key { kind, name };
     let seen = Seen {
         uid: metadata.uid.unwrap_or_default(),
+        created: metadata.creation_timestamp.map(|time| time.0),
         generation: metadata.generation,
         resource_version: metadata.resource_version.unwrap_or_default(),
         deleting: metadata.deletion_timestamp.is_some(),
         finalizers: metadata.finalizers.unwrap_or_default(),
-        recorded: metadata.labels.is_some_and(|labels| labels.contains_key(RECORDED_LABEL)),
+        taken_over: ours && recorded.is_none(),
+        recorded,
+        carried,
         program,
         status: object.data["status"].take(),
         file: File::of_bytes(&key.path(), document.to_string().into_bytes()),
     };
     (key, seen)
+}
+
+fn has_label(metadata: &ObjectMeta, label: &str) -> bool {
+    metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(label))
+}
+
+/// Whether one of those who wrote it is one of `wanted`. Statuses are written by others.
+fn is_managed(metadata: &ObjectMeta, wanted: impl Fn(&str) -> bool) -> bool {
+    let writes = metadata.managed_fields.iter().flatten();
+    let mut specs = writes.filter(|one| one.subresource.as_deref().unwrap_or_default().is_empty());
+    specs.any(|one| one.manager.as_deref().is_some_and(&wanted))
+}
+
+/// The digest of what a resource says, in whatever order.
+pub fn digest(spec: &Value) -> String {
+    let mut spec = spec.clone();
+    spec.sort_all_objects();
+    HEXLOWER.encode(&Sha256::digest(spec.to_string()))
 }
 
 /// The files of a ConfigMap, where its label says. Documents are resources here, so that nothing else passes for one.

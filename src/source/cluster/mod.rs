@@ -13,7 +13,7 @@ use std::time::Duration;
 use betagate_core::resources::Kind;
 use tokio::task::JoinSet;
 
-pub use held::{Key, Seen};
+pub use held::{Key, Seen, digest};
 pub use openfeature::feature_flags;
 
 use super::wake::Wake;
@@ -23,8 +23,18 @@ use held::Held;
 
 /// ConfigMaps with this label bring files; its value is the folder: `cohorts`, `templates`, or another kind's plural.
 pub const FILES_LABEL: &str = "betagate.dev/files";
-/// Resources with this label are written by the controller for people to see; they are no documents.
+/// Resources with this label are written by the controller for people to see what came in elsewhere, which its value says. They are no documents, unless
+/// somebody else changed what they say: then that counts.
 pub const RECORDED_LABEL: &str = "betagate.dev/recorded";
+/// What the controller recorded in such a resource, as [`digest`] says it.
+pub const RECORDED_ANNOTATION: &str = "betagate.dev/recorded-as";
+/// The field manager of such resources.
+pub const RECORD_MANAGER: &str = "betagate-record";
+
+/// A sign-off with this label was applied by somebody who carries the word of others, such as a tool that applies from Git; its value says what.
+pub const CARRIED_LABEL: &str = "betagate.dev/carried";
+/// How the field managers of the controller begin.
+const OWN_MANAGERS: &str = "betagate";
 
 /// Resources are pushed: nothing has to be looked for, only what a push did not tell.
 pub(super) const RESCAN: Duration = Duration::from_secs(300);

@@ -1,29 +1,31 @@
 //! Statuses where the resources live: written by server-side apply of the status alone, when they differ from what is there, with conditions
-//! that keep their times; runs of plans as `Rollback` resources; events with constant text.
+//! that keep their times; runs of plans as `Rollback` resources; what came in elsewhere, as resources for people to see; events with constant text.
 //!
 //! Writing goes on beside the passes, a few at once, so that ten thousand statuses or a slow API server hold up no protection. Nothing is
 //! written at rest. Must not know: how a state came about.
 
 mod conditions;
 mod events;
+mod records;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use betagate_core::resources::{API_VERSION, Kind, ResourceStatus};
 use futures_util::StreamExt as _;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use conditions::Wanted;
 pub use events::Told;
+pub use records::Record;
 
 use crate::clock::Clock;
 use crate::source::Source;
-use crate::source::cluster::{Key, Seen, Watched};
+use crate::source::cluster::{Key, RECORD_MANAGER, Seen, Watched};
 
 /// The field manager of statuses.
 pub const STATUS_MANAGER: &str = "betagate-status";
@@ -48,6 +50,12 @@ pub struct Wish {
     pub resources: BTreeMap<Key, Wanted>,
     /// Runs that are in force, by name: the resource's `spec`.
     pub runs: BTreeMap<String, Value>,
+    /// What came in elsewhere and is shown as resources.
+    pub records: BTreeMap<Key, Record>,
+    /// Those of them that somebody else changed.
+    pub taken_over: BTreeSet<Key>,
+    /// Those of them that are to be shown no more.
+    pub withdrawn: BTreeSet<Key>,
 }
 
 /// Whoever writes statuses. Ends with it.
@@ -91,8 +99,21 @@ struct Writer {
 struct Write {
     key: Key,
     body: Value,
+    what: What,
+}
+
+/// What is written.
+enum What {
     /// The status that it brings, and the resource as it was before.
-    status: Option<(ResourceStatus, Arc<Seen>)>,
+    Status(ResourceStatus, Arc<Seen>),
+    /// A run, or our finalizer.
+    Ours,
+    /// What came in elsewhere.
+    Record,
+    /// What came in elsewhere, and counts as somebody changed it.
+    TakenOver,
+    /// What is to be shown no more: the resource of this uid.
+    Withdrawn(String),
 }
 
 impl Writer {
@@ -119,6 +140,7 @@ impl Writer {
         let Some(watched) = self.source.watched() else { return Vec::new() };
         let missing = wish.runs.iter().filter(|(name, _)| watched.resource(Kind::Rollback, name).is_none());
         let mut writes: Vec<Write> = missing.map(|(name, spec)| run(watched, name, spec)).collect();
+        writes.extend(records::writes(watched, wish));
         // Single invites are many, and seldom what is looked at first.
         let (last, first): (Vec<_>, Vec<_>) = wish.resources.iter().partition(|(key, _)| key.kind == Kind::Invite);
         let now = self.clock.now();
@@ -138,7 +160,7 @@ impl Writer {
                 "metadata": { "name": key.name, "uid": seen.uid },
                 "status": status,
             });
-            Some(Write { key: key.clone(), body, status: Some((status, seen)) })
+            Some(Write { key: key.clone(), body, what: What::Status(status, seen) })
         }));
         writes
     }
@@ -154,20 +176,35 @@ impl Writer {
     }
 
     /// Says whether it is done with.
-    async fn write(&self, Write { key, body, status }: Write) -> bool {
+    async fn write(&self, Write { key, body, what }: Write) -> bool {
         let Some(watched) = self.source.watched().filter(|watched| watched.cluster().may_act()) else { return false };
         let (kind, name) = (key.kind, key.name.as_str());
         let (api, patch) = (watched.cluster().resources(kind), Patch::Apply(&body));
+        let ours = |manager| PatchParams::apply(manager).force();
         let asked = async {
-            match &status {
-                Some(_) => api.patch_status(name, &PatchParams::apply(STATUS_MANAGER).force(), &patch).await,
-                None => api.patch(name, &PatchParams::apply(MANAGER).force(), &patch).await,
-            }
+            Ok(match &what {
+                What::Status(..) => Some(api.patch_status(name, &ours(STATUS_MANAGER), &patch).await?),
+                What::Ours => Some(api.patch(name, &ours(MANAGER), &patch).await?),
+                What::Record => Some(api.patch(name, &ours(RECORD_MANAGER), &patch).await?),
+                What::TakenOver => Some(api.patch(name, &PatchParams::default(), &Patch::Merge(&body)).await?),
+                What::Withdrawn(uid) => {
+                    let this = Preconditions { uid: Some(uid.clone()), resource_version: None };
+                    api.delete(name, &DeleteParams { preconditions: Some(this), ..DeleteParams::default() }).await?;
+                    None
+                }
+            })
         };
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Ok(object)) => {
-                watched.wrote(kind, object);
-                status.iter().for_each(|(status, before)| self.tell_of_turning(&key, before, status));
+                object.into_iter().for_each(|object| watched.wrote(kind, object));
+                if let What::Status(status, before) = &what {
+                    self.tell_of_turning(&key, before, status);
+                }
+                true
+            }
+            // What the definitions refuse stays a row alone: trying again changes nothing.
+            Ok(Err(kube::Error::Api(refusal))) if refusal.code == 422 && matches!(what, What::Record) => {
+                tracing::warn!(%kind, name, "what came in elsewhere can't be shown as a resource; betagate get shows it");
                 true
             }
             // Gone, or another of its name meanwhile: the watch tells.
@@ -203,22 +240,26 @@ fn finalizer(key: &Key, seen: &Seen, waits: bool) -> Write {
         "kind": key.kind.name(),
         "metadata": { "name": key.name, "uid": seen.uid, "finalizers": ours },
     });
-    Write { key: key.clone(), body, status: None }
+    Write { key: key.clone(), body, what: What::Ours }
 }
 
 /// A run as a resource, which goes with its program.
 fn run(watched: &Watched, name: &str, spec: &Value) -> Write {
-    let program = spec["program"].as_str().unwrap_or_default();
-    let owner = watched.resource(Kind::Program, program);
-    let owners: Vec<Value> = owner
-        .iter()
-        .map(|owner| json!({ "apiVersion": API_VERSION, "kind": "Program", "name": program, "uid": owner.uid }))
-        .collect();
     let body = json!({
         "apiVersion": API_VERSION,
         "kind": "Rollback",
-        "metadata": { "name": name, "ownerReferences": owners },
+        "metadata": { "name": name, "ownerReferences": owners(watched, spec) },
         "spec": spec,
     });
-    Write { key: Key { kind: Kind::Rollback, name: name.to_owned() }, body, status: None }
+    Write { key: Key { kind: Kind::Rollback, name: name.to_owned() }, body, what: What::Ours }
+}
+
+/// The program that something belongs to, as its owner: it goes with it.
+fn owners(watched: &Watched, spec: &Value) -> Vec<Value> {
+    let program = spec["program"].as_str().unwrap_or_default();
+    let owner = watched.resource(Kind::Program, program);
+    let owners = owner.iter();
+    owners
+        .map(|owner| json!({ "apiVersion": API_VERSION, "kind": "Program", "name": program, "uid": owner.uid }))
+        .collect()
 }

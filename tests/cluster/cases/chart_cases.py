@@ -53,7 +53,11 @@ def pods_pass_the_restricted_profile():
 def the_controllers_rights_are_those_of_its_namespace_and_no_wildcard():
     rendered = _rendered(GIVEN)
     bindings = [item for (kind, _), item in rendered.items() if kind == "ClusterRoleBinding"]
-    assert bindings == [], "nothing is bound to the controller beyond its namespace"
+    assert [binding["roleRef"]["name"] for binding in bindings] == ["betagate-beta-policies"], "nothing else is bound to the controller beyond its namespace"
+    beyond = rendered["ClusterRole", "betagate-beta-policies"]["rules"]
+    assert [(rule["verbs"], rule["resourceNames"]) for rule in beyond] == [(["get"], ["betagate-beta-signoffs", "betagate-beta-carried"])], beyond
+    without = _rendered(GIVEN, "--set=policies.enabled=false")
+    assert not [name for kind, name in without if kind.startswith("ClusterRoleBinding")], "without policies there is nothing to look at"
     roles = [item for (kind, name), item in rendered.items() if kind == "Role"]
     assert [role["metadata"]["name"] for role in roles] == ["betagate-controller"]
     for rule in roles[0]["rules"]:

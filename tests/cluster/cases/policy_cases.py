@@ -3,9 +3,9 @@
 import itertools
 import json
 
-from harness import CHART, apply, definitions, helm, kubectl, namespace, resource, wait_for
+from harness import CHART, ROOT, apply, definitions, documents_of, helm, kubectl, namespace, resource, wait_for
 
-MARTA, DARIO, DARIO_ON_CALL, EVE = "oidc:marta", "oidc:dario", "oidc:dario-on-call", "oidc:eve"
+MARTA, DARIO, DARIO_ON_CALL, EVE, ARGO = "oidc:marta", "oidc:dario", "oidc:dario-on-call", "oidc:eve", "oidc:argo"
 NUMBERS = itertools.count(1)
 PROGRAM = resource(
     "Program", "kruxt", timeZone="Europe/Rome", invariants=[{"flag": "billing_live", "is": False}],
@@ -24,6 +24,9 @@ def _word(name, by, **more):
 class _Installed:
     """The policies for a namespace, users with the right to write everything there, and the program."""
 
+    def __init__(self, *words, program=PROGRAM, people=()):
+        self.words, self.program, self.people = words, program, people
+
     def __enter__(self):
         definitions()
         # An API server alone never lets a namespace go: each case has one of its own.
@@ -31,19 +34,19 @@ class _Installed:
         self.controller = f"system:serviceaccount:{self.name}:betagate"
         self.space = namespace(self.name)
         self.space.__enter__()
-        self.policies = helm("template", "betagate", CHART, f"--namespace={self.name}", "--set=database.existingSecret=x", "--show-only=templates/policies.yaml").must()
+        self.policies = helm("template", "betagate", CHART, f"--namespace={self.name}", "--set=database.existingSecret=x", "--show-only=templates/policies.yaml", *self.words).must()
         apply(self.policies).must()
         rights = [{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name, "namespace": self.name},
                    "rules": [{"apiGroups": ["betagate.dev"], "resources": ["*"], "verbs": verbs}]}
                   for name, verbs in [("writers", ["get", "list", "create", "update", "patch", "delete"]), ("owners", ["govern"])]]
-        users = {"writers": [MARTA, DARIO, DARIO_ON_CALL, EVE, self.controller], "owners": [MARTA]}
+        users = {"writers": [MARTA, DARIO, DARIO_ON_CALL, EVE, ARGO, *self.people, self.controller], "owners": [MARTA]}
         rights += [{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name, "namespace": self.name},
                     "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
                     "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user} for user in who]} for name, who in users.items()]
         apply(rights).must()
         # A policy holds a moment after it was applied; while there is no program, nobody can be anyone.
         wait_for("the policies to hold", lambda: not self.could_create(_word("probe", "founder")).done)
-        apply([PROGRAM], namespace=self.name).must()
+        apply([self.program], namespace=self.name).must()
         wait_for("the policies to see the program", lambda: "only founder gives" in self.could_create(_word("probe", "founder")).text)
         wait_for("the invariants to hold", lambda: not self.could_create(_flag(defaultVariant="on")).done)
         return self
@@ -75,7 +78,7 @@ def a_person_gives_their_own_word_and_nobody_elses():
         beta.says("marta-as-nobody", MARTA, "mayor").refused("knows nobody named mayor")
         # Not even who may do everything speaks for another.
         apply([_word("admin-as-founder", "founder")], namespace=beta.name).refused("you are admin: only founder")
-        # The controller carries what Git's authors said.
+        # The controller carries what Git's authors said, whatever its marks.
         beta.says("from-git", beta.controller, "founder").must()
         # A word stays: another can't take it back, its author can.
         kubectl("delete", "signoff", "marta-go", namespace=beta.name, user=DARIO).refused("only founder gives or takes back their word")
@@ -127,3 +130,55 @@ def who_is_who_and_what_must_never_change_is_for_owners():
 def other_namespaces_are_left_alone():
     with _Installed(), namespace("elsewhere") as elsewhere:
         apply([PROGRAM, _word("anything", "founder")], namespace=elsewhere).must()
+
+
+def who_carries_the_word_of_others_says_so():
+    """Else what a tool applied would pass for what the API server let only a person give."""
+    with _Installed(f"--set=policies.exemptUsers={{{ARGO}}}") as beta:
+        beta.says("unmarked", ARGO, "founder").refused("you are oidc:argo, who carries the word of others: say so with the label betagate.dev/carried")
+        marked = _word("marked", "founder")
+        marked["metadata"]["labels"] = {"betagate.dev/carried": "git"}
+        beta.writes(ARGO, marked).must()
+        # What the controller recorded is marked by the controller alone.
+        forged = _word("forged", "founder")
+        forged["metadata"]["labels"] = {"betagate.dev/recorded": "api"}
+        beta.writes(MARTA, forged).refused("the label betagate.dev/recorded is the controller's")
+        beta.writes(beta.controller, forged).must()
+        incident = resource("Incident", "slow", program="kruxt", severity="sev-3", title="Slow", startedAt="2026-03-03T08:00:00Z")
+        incident["metadata"]["labels"] = {"betagate.dev/recorded": "api"}
+        beta.writes(EVE, incident).refused("the label betagate.dev/recorded is the controller's")
+        beta.writes(beta.controller, incident).must()
+        kubectl("label", "incident", "slow", "betagate.dev/recorded-", namespace=beta.name, user=EVE).refused("leave it as it is")
+        kubectl("patch", "incident", "slow", "--type=merge", "-p", '{"spec":{"title":"Slower"}}', namespace=beta.name, user=EVE).must()
+
+
+def programs_of_one_namespace_know_their_own_people():
+    other = resource("Program", "coach", timeZone="UTC", invariants=[{"flag": "billing_live", "is": True}], people={"founder": {"kubernetes": [DARIO]}, "qa": {"kubernetes": [EVE]}})
+    with _Installed() as beta:
+        beta.writes(MARTA, other).must()
+        wait_for("the policies to see the other program", lambda: "only founder" in beta.says("probe", MARTA, "founder", program="coach").text)
+        beta.says("dario-in-coach", DARIO, "founder", program="coach").must()
+        beta.says("marta-in-kruxt", MARTA, "founder").must()
+        beta.says("dario-in-kruxt", DARIO, "founder").refused("only founder gives")
+        beta.says("eve-in-kruxt", EVE, "qa").refused("program kruxt knows nobody named qa")
+        beta.says("eve-in-coach", EVE, "qa", program="coach").must()
+        # Each keeps its own flags.
+        wait_for("the other's invariants to hold", lambda: not beta.writes(EVE, _flag("coach-billing", program="coach")).done)
+        beta.writes(EVE, _flag("coach-billing", program="coach", defaultVariant="on")).must()
+        beta.writes(EVE, _flag()).must()
+
+
+def the_people_of_the_example_sign_with_kubectl():
+    """As docs/kubernetes.md says: an owner applies the program, each person their own words."""
+    files = sorted((ROOT / "manifests/kruxt/signoffs").iterdir())
+    program = next(one for one in documents_of("", ROOT / "manifests/kruxt/program.yaml") if one["kind"] == "Program")
+    users = {name: person.get("kubernetes", []) for name, person in program["spec"]["people"].items()}
+    with _Installed(program=program, people=sorted({user for known in users.values() for user in known} - {MARTA, DARIO})) as beta:
+        said = kubectl("apply", "-f", ROOT / "manifests/kruxt", "-f", ROOT / "flags", namespace=beta.name, user=MARTA)
+        assert said.done, said.text
+        for file in files:
+            (user, *_) = users[file.stem]
+            kubectl("apply", "-f", file, namespace=beta.name, user=EVE).refused(f"only {file.stem} gives")
+            kubectl("apply", "-f", file, namespace=beta.name, user=user).must()
+        given = json.loads(kubectl("get", "signoffs", "-o", "json", namespace=beta.name).must())["items"]
+        assert len(given) == 11 and {one["spec"]["by"] for one in given} == {file.stem for file in files}
