@@ -37,6 +37,7 @@
 //! | reference rows: tables, files, differences | `core/dataset/`; bringing them in and undoing: `apply/datasets.rs`, when: `controller/datasets.rs` |
 //! | a table, a query | `store/`, `migrations/` |
 //! | a resource of a cluster as a document | `source/cluster/`; which of them count: `core/desired/settle.rs`, `controller/settle.rs` |
+//! | Git applied to a cluster: which revision, what is told | `controller/from_git.rs`; applying, pruning, drift: `apply/from_git/`; whose a resource is: `source/cluster/marks.rs` |
 //! | a status in a resource, an event, a Rollback resource | `status/cluster/`; what they say: `controller/told.rs` |
 //! | the way to a cluster, the Lease | `cluster/` |
 //! | where a reading comes from | `signals/` |

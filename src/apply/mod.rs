@@ -5,6 +5,7 @@
 pub mod cluster;
 pub mod datasets;
 pub mod documents;
+pub mod from_git;
 pub mod machine;
 pub mod processes;
 pub mod resources;

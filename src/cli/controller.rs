@@ -13,11 +13,12 @@ use super::parts::Place;
 use super::{CliError, common::database_url};
 use crate::api::{Leads, answer_for};
 use crate::apply::cluster::{Deployer, DeployerOptions, Own};
+use crate::apply::from_git::Drift;
 use crate::apply::processes::Program;
 use crate::apply::processes::graceful::asked_to_end;
 use crate::clock::Clock;
 use crate::cluster::{Campaign, Cluster, ClusterOptions};
-use crate::controller::{Controller, ControllerError, Settings};
+use crate::controller::{Controller, ControllerError, GitToCluster, Settings};
 use crate::keys::Keys;
 use crate::source::Source;
 use crate::store::Store;
@@ -25,7 +26,7 @@ use crate::store::Store;
 /// Runs the controller alone: no processes of its own, API and workers run elsewhere.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  betagate controller --database postgres://… /srv/beta\n  betagate controller --database postgres://… --git https://git.example.com/beta.git\n  betagate controller --database postgres://… --cluster --namespace kruxt"
+    after_help = "Examples:\n  betagate controller --database postgres://… /srv/beta\n  betagate controller --database postgres://… --git https://git.example.com/beta.git\n  betagate controller --database postgres://… --cluster --namespace kruxt\n  betagate controller --database postgres://… --cluster --git https://git.example.com/beta.git    # brings the documents into the cluster"
 )]
 pub struct ControllerAlone {
     #[command(flatten)]
@@ -53,8 +54,11 @@ pub struct ControllerAlone {
 struct Within {
     /// Follows the resources of a namespace of a Kubernetes cluster: the one that the pod runs in, or the kubeconfig's. Any number of such
     /// controllers may run; the one that holds the Lease works.
-    #[arg(long, conflicts_with_all = ["git", "dir"])]
+    #[arg(long, conflicts_with = "dir")]
     cluster: bool,
+    /// What is done about a field of a resource that Git says (`--git`) and somebody changed by hand.
+    #[arg(long, requires = "cluster", requires = "git", value_enum, default_value = "put-back")]
+    drift: Drift,
     /// The namespace.
     #[arg(long, requires = "cluster", env = "BETAGATE_NAMESPACE")]
     namespace: Option<String>,
@@ -117,9 +121,14 @@ impl ControllerAlone {
             false => None,
         };
         let source = match &cluster {
+            Some(cluster) if self.from.git.is_some() => Source::cluster_from_git(cluster.clone(), clock.clone()),
             Some(cluster) => Source::cluster(cluster.clone(), clock.clone()),
             None => self.from.source(&self.place.data, clock.clone()),
         };
+        let git = cluster.as_ref().filter(|_| self.from.git.is_some()).map(|_| {
+            let source = Arc::new(self.from.source(&self.place.data, clock.clone()));
+            GitToCluster { source, drift: self.within.drift }
+        });
         if let Some(address) = self.health {
             let leads = leads(cluster.clone());
             let said = |error| CliError::Failed(format!("{address}: {error}"));
@@ -133,6 +142,7 @@ impl ControllerAlone {
             database_url: url,
             clock: clock.clone(),
             source: Arc::new(source),
+            git,
             keys,
             data: self.place.data,
             environment: self.environment,

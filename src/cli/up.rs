@@ -94,6 +94,7 @@ impl Up {
             database_url: url,
             clock: clock.clone(),
             source: Arc::new(self.from.source(&data, clock)),
+            git: None,
             data: data.clone(),
             keys,
             environment: self.environment.clone(),

@@ -57,6 +57,8 @@ pub(super) fn problems(snapshot: &Snapshot, desired: &Desired) -> Vec<Problem> {
         let Ok((path, file)) = snapshot.named_by(&dataset.origin.file, &dataset.spec.file) else { continue };
         let bytes = match file.read() {
             Ok(bytes) => bytes,
+            // It was looked at when it came; the dataset's state says that it can't be read now.
+            Err(_) if file.is_away() => continue,
             Err(error) => {
                 found.push(Problem::new(path, Position::START, "", error.to_string()));
                 continue;

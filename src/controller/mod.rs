@@ -8,6 +8,7 @@ mod commit;
 mod datasets;
 mod dispatch;
 mod faults;
+mod from_git;
 mod jobs;
 mod lists;
 mod measure;
@@ -56,6 +57,7 @@ use measure::MeasuredCheck;
 pub use calendar::in_its_calendar;
 pub use dispatch::{Sample, sample_letter};
 pub use faults::Faults;
+pub use from_git::GitToCluster;
 pub use lists::{
     Acknowledgement, CheckedList, FoundList, Known, ListProblem, Place, check_list, find_list, survey_list,
 };
@@ -126,6 +128,8 @@ pub struct Settings {
     pub clock: Clock,
     /// Where documents come from.
     pub source: Arc<Source>,
+    /// The repository that the resources are brought from, where the documents come from a cluster.
+    pub git: Option<GitToCluster>,
     /// The data folder: cause documents, secrets.
     pub data: PathBuf,
     /// The keys.
@@ -161,12 +165,16 @@ pub struct Controller {
     ledger: Option<settle::Ledger>,
     /// Writes the statuses of resources, on a cluster.
     teller: Option<Teller>,
+    /// What the resources are brought from.
+    git: Option<from_git::FromGit>,
+    /// The source changed while what is in force waited for Git.
+    owed: bool,
     /// Rises with every decision that was written.
     decided: u64,
     /// Programs that are deleted with their cohorts, and were closed.
     closed_with: BTreeSet<String>,
     /// What the statuses were last gathered from.
-    wished: Option<(u64, u64)>,
+    wished: Option<(u64, u64, u64)>,
     post: Arc<dispatch::Post>,
     /// Where commands of checks and steps run.
     workplace: Arc<jobs::Workplace>,
@@ -201,6 +209,7 @@ impl Controller {
         let signals = Signals::new(settings.store.clone(), crate::signals::DEADLINE).map_err(ControllerError::Setup)?;
         let (wake, faults) = (Arc::new(Notify::new()), Arc::<Faults>::default());
         let workplace = Arc::new(jobs::Workplace::new(&settings));
+        let git = from_git::FromGit::start(&settings, epoch, &wake).await?;
         Ok(Self {
             post: dispatch::Post::new(&settings, epoch, (wake.clone(), faults.clone()), workplace.clone()),
             workplace,
@@ -213,6 +222,8 @@ impl Controller {
             built_from: None,
             ledger: None,
             teller: Teller::start(settings.source.clone(), settings.clock.clone(), &settings.holder),
+            git,
+            owed: false,
             decided: 0,
             closed_with: BTreeSet::new(),
             wished: None,
@@ -274,7 +285,10 @@ impl Controller {
 
     /// As [`Controller::pass`], but waits for no measurement.
     async fn look(&mut self, at_source: bool) -> Result<Option<Timestamp>, ControllerError> {
-        if at_source {
+        self.follow_git().await?;
+        self.owed |= at_source;
+        if self.owed && !self.waits_for_git() {
+            self.owed = false;
             // A document that no check foresaw stops nothing: the last good revision goes on.
             let taken = AssertUnwindSafe(self.take_revision()).catch_unwind().await;
             taken.unwrap_or_else(|_| {

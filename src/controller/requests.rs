@@ -2,6 +2,7 @@
 
 use betagate_core::decide::{Request, RequestKind};
 use betagate_core::desired::Built;
+use betagate_core::resources::Kind;
 use serde_json::{Value, json};
 
 use super::rehearse::REHEARSE;
@@ -35,6 +36,7 @@ impl Controller {
             let answer = match intent.kind.as_str() {
                 TRIGGER_SOURCE => {
                     self.settings.source.trigger();
+                    self.settings.git.iter().for_each(|git| git.source.trigger());
                     Some((State::Done, json!({})))
                 }
                 MEASURE_GATE => {
@@ -117,11 +119,22 @@ impl Controller {
         if let Some(run) = published.as_ref().and_then(|published| flags::held_by(published, key)) {
             return Ok(Some(refused(format!("'{key}' is held by {run}; betagate why rollback/{run}"))));
         }
+        if let Some(file) = self.file_in_git(built, key) {
+            return Ok(Some(refused(format!("the flags are in Git: set defaultVariant in {file}, commit and push"))));
+        }
         Ok(match resources::set_default_variant(cluster, built, key, variant).await {
             Ok(written) => Some((State::Done, written)),
             Err(NotChanged::Refused(reason)) => Some(refused(reason)),
             Err(NotChanged::Later) => None,
         })
+    }
+
+    /// The file in Git from which a flag's resource was brought.
+    fn file_in_git(&self, built: &Built, key: &str) -> Option<String> {
+        let flag = built.desired.programs.values().find_map(|program| program.flags.get(key))?;
+        let seen = self.settings.source.watched()?.resource(Kind::Flag, &flag.name)?;
+        let marks = seen.marks.as_deref().filter(|marks| marks.ours && self.git.is_some())?;
+        Some(marks.file.clone().unwrap_or_else(|| "its document".to_owned()))
     }
 
     pub(super) async fn requests_for(&self, program: &str) -> Result<Vec<Request>, ControllerError> {

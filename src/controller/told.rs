@@ -19,7 +19,7 @@ impl Controller {
     /// Has the statuses of resources say what is so now. Costs nothing where nothing was decided and nothing seen since.
     pub(super) fn tell_cluster(&mut self) {
         let (Some(teller), Some(watched)) = (&self.teller, self.settings.source.watched()) else { return };
-        let moment = (self.decided, watched.version());
+        let moment = (self.decided, watched.version(), self.git.as_ref().map_or(0, |git| git.version));
         if self.wished == Some(moment) {
             return;
         }
@@ -42,6 +42,8 @@ impl Controller {
                     wanted.state = Some(state.state.clone());
                     wanted.summary = Some(state.summary.clone());
                 }
+                let ours = seen.marks.as_ref().is_some_and(|marks| marks.ours);
+                wanted.applied = self.git.as_ref().and_then(|git| git.told_of(&key, ours));
                 wish.resources.insert(key, wanted);
             }
         }
@@ -104,7 +106,7 @@ impl Controller {
     /// cohorts may go.
     pub(super) async fn close_with_programs(&mut self) -> Result<(), ControllerError> {
         let Some(watched) = self.settings.source.watched() else { return Ok(()) };
-        if self.wished == Some((self.decided, watched.version())) {
+        if self.wished.is_some_and(|(decided, version, _)| (decided, version) == (self.decided, watched.version())) {
             return Ok(());
         }
         let ours = |seen: &Seen| seen.deleting && seen.finalizers.iter().any(|one| one == FINALIZER);

@@ -39,6 +39,9 @@ pub enum SourceError {
     /// The file changed between the snapshot and its reading. Retryable: take a new snapshot.
     #[error("`{0}` changed while it was read")]
     Changed(String),
+    /// The file is in a repository that did not answer since this process started. Retryable.
+    #[error("`{0}` is in Git, which did not answer so far")]
+    Away(String),
     /// A file or folder could not be read. Retryable.
     #[error("`{file}` cannot be read: {reason}")]
     Io {

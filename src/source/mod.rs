@@ -84,8 +84,17 @@ impl Source {
 
     /// A namespace of a cluster, watched from now on.
     pub fn cluster(cluster: Arc<Cluster>, clock: Clock) -> Self {
+        Self::of_cluster(cluster, clock, false)
+    }
+
+    /// The same, whose documents are brought from Git: there is nothing to read before [`Watched::lay`] says what Git brings beside them.
+    pub fn cluster_from_git(cluster: Arc<Cluster>, clock: Clock) -> Self {
+        Self::of_cluster(cluster, clock, true)
+    }
+
+    fn of_cluster(cluster: Arc<Cluster>, clock: Clock, from_git: bool) -> Self {
         let wake = Arc::new(Wake::new());
-        let watched = Watched::start(cluster, wake.clone());
+        let watched = Watched::start(cluster, wake.clone(), from_git);
         let place = watched.place();
         Self::new(Kind::Cluster(watched), place, cluster::RESCAN, wake, clock)
     }

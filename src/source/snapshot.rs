@@ -90,6 +90,10 @@ impl Snapshot {
                 digest.update((part.len() as u64).to_be_bytes());
                 digest.update(part);
             }
+            // Once it can be read there is something to be done.
+            if file.is_away() {
+                digest.update("away");
+            }
         }
         let content = HEXLOWER.encode(&digest.finalize());
         let mut revision = commit.unwrap_or_default();
@@ -98,6 +102,11 @@ impl Snapshot {
         }
         revision.content = content;
         Self { revision, prefix, files }
+    }
+
+    /// A snapshot of files that were read elsewhere.
+    pub fn of_files(files: BTreeMap<String, File>) -> Self {
+        Self::new(String::new(), files, None)
     }
 
     /// The documents (`*.yaml`, `*.yml`, `*.json`) with their bytes, by path.
@@ -166,6 +175,8 @@ pub(super) enum Content {
     OnDisk { path: PathBuf, seen: Seen },
     /// In a repository: read when asked for.
     InGit { repository: PathBuf, id: Oid },
+    /// In a repository that did not answer so far: known by its digest alone.
+    Away,
 }
 
 /// How a file on disk looked when it was hashed.
@@ -202,6 +213,16 @@ impl File {
         Self::new(path, bytes.len() as u64, id, Content::Held(Arc::from(bytes)))
     }
 
+    /// A file of a repository that did not answer so far: it is there, and can't be read.
+    pub fn away(path: &str, size: u64, digest: &str) -> Self {
+        Self { path: path.into(), size, digest: digest.into(), executable: false, content: Content::Away }
+    }
+
+    /// Whether it is known by its digest alone.
+    pub fn is_away(&self) -> bool {
+        matches!(self.content, Content::Away)
+    }
+
     /// Its size in bytes.
     pub fn size(&self) -> u64 {
         self.size
@@ -221,7 +242,7 @@ impl File {
     pub fn on_disk(&self) -> Option<&Path> {
         match &self.content {
             Content::OnDisk { path, .. } => Some(path),
-            Content::Held(_) | Content::InGit { .. } => None,
+            Content::Held(_) | Content::InGit { .. } | Content::Away => None,
         }
     }
 
@@ -242,6 +263,7 @@ impl File {
                 Ok(Box::new(Watchful { file: BufReader::new(file), path: path.clone(), seen: *seen }))
             }
             Content::InGit { repository, id } => self.open_blob(repository, *id),
+            Content::Away => Err(SourceError::Away(self.path.to_string())),
         }
     }
 
@@ -279,6 +301,13 @@ impl File {
         };
         let file = spill().map_err(|error| SourceError::io(&*self.path, &error))?;
         Ok(Box::new(BufReader::new(file)))
+    }
+}
+
+/// The same bytes in the same place, and as much of them to be had.
+impl PartialEq for File {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path && self.digest == other.digest && self.is_away() == other.is_away()
     }
 }
 

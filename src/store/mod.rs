@@ -10,6 +10,7 @@ pub mod accepted;
 mod arg;
 pub mod audit;
 pub mod backup;
+pub mod brought;
 pub mod cohort_lists;
 pub mod datasets;
 mod error;

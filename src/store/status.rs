@@ -164,6 +164,12 @@ pub async fn put_source(tx: &mut Tx, source: &SourceState) -> Result<(), StoreEr
     Ok(())
 }
 
+/// Forgets a source that is one no more.
+pub async fn forget_source(tx: &mut Tx, name: &str) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM source_state WHERE name = $1", args![name]).await?;
+    Ok(())
+}
+
 /// How far each source has been read, by name.
 pub async fn sources(store: &Store) -> Result<Vec<SourceState>, StoreError> {
     let rows = store.all("SELECT * FROM source_state ORDER BY name", args![]).await?;

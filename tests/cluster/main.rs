@@ -8,6 +8,8 @@ mod support;
 
 mod a_namespace_is_followed;
 mod flags_are_taken_over_from_a_cluster;
+mod git_is_applied_to_a_namespace;
+mod git_keeps_a_namespace_and_shares_it;
 mod namespace;
 mod the_api_server_and_the_validator_agree;
 mod the_lease_says_who_leads;

@@ -1,20 +1,22 @@
 //! A namespace of its own for a test, a small program in it, and a controller of this process that follows it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use betagate::apply::from_git::Drift;
 use betagate::apply::processes::Program;
 use betagate::clock::Clock;
 use betagate::cluster::Cluster;
-use betagate::controller::{Controller, Settings};
+use betagate::controller::{Controller, GitToCluster, Settings};
 use betagate::keys::Keys;
-use betagate::source::Source;
+use betagate::source::{GitSettings, Source};
 use betagate::store::{Store, flags};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{TestDb, repository_root};
+use crate::support::{TestDb, TestRepo, repository_root};
 use crate::wire::Wire;
 use crate::{Said, define, kubectl};
 
@@ -54,6 +56,18 @@ spec:
   when: [ { incident: { severity: sev-1, activeFor: 30m } } ]
   steps: [ { freezeInvites: { cohorts: all } }, { disableFlags: { keys: [new-feed] } } ]
 ";
+
+fn followed(cluster: &Arc<Cluster>, clock: &Clock, from_git: bool) -> Arc<Source> {
+    Arc::new(match from_git {
+        true => Source::cluster_from_git(cluster.clone(), clock.clone()),
+        false => Source::cluster(cluster.clone(), clock.clone()),
+    })
+}
+
+fn brought(url: String, data: &Path, clock: &Clock, drift: Drift) -> GitToCluster {
+    let settings = GitSettings::new(url, data.join("git"));
+    GitToCluster { source: Arc::new(Source::git(settings, clock.clone())), drift }
+}
 
 /// A namespace.
 pub struct Namespace {
@@ -114,11 +128,25 @@ pub struct Follower {
 
 impl Follower {
     pub async fn start(namespace: &Namespace, db: &TestDb) -> Self {
-        Self::start_as(namespace, db, None, &[]).await
+        Self::start_with(namespace, db, (None, &[]), None).await
     }
 
     /// As a user of the cluster, with policies that say who gives a word.
     pub async fn start_as(namespace: &Namespace, db: &TestDb, user: Option<&str>, policies: &[String]) -> Self {
+        Self::start_with(namespace, db, (user, policies), None).await
+    }
+
+    /// One that brings the resources from a repository.
+    pub async fn start_from_git(namespace: &Namespace, db: &TestDb, repo: &TestRepo, drift: Drift) -> Self {
+        Self::start_with(namespace, db, (None, &[]), Some((repo.path().display().to_string(), drift))).await
+    }
+
+    async fn start_with(
+        namespace: &Namespace,
+        db: &TestDb,
+        (user, policies): (Option<&str>, &[String]),
+        git: Option<(String, Drift)>,
+    ) -> Self {
         let (client, wire) = Wire::client(user).await;
         let cluster = Cluster::new(client, namespace.name.clone()).with_signoff_policies(policies.to_vec());
         let cluster = Arc::new(cluster);
@@ -131,7 +159,8 @@ impl Follower {
             store: store.clone(),
             database_url: db.url.clone().into(),
             clock: clock.clone(),
-            source: Arc::new(Source::cluster(cluster.clone(), clock.clone())),
+            source: followed(&cluster, &clock, git.is_some()),
+            git: git.map(|(url, drift)| brought(url, data.path(), &clock, drift)),
             data: data.path().to_owned(),
             keys: Arc::new(Keys::load_or_create(&data.path().join("keys")).unwrap()),
             environment: None,
@@ -148,8 +177,26 @@ impl Follower {
 
     /// Goes on with a new controller that knows only the database, and sees the namespace anew.
     pub async fn restart(&mut self) {
-        self.settings.source = Arc::new(Source::cluster(self.cluster.clone(), self.clock.clone()));
+        let git = self.settings.git.take();
+        let url = git.map(|git| (git.source.state().place, git.drift));
+        self.restart_with(url).await;
+    }
+
+    /// The same, with another repository or none, and nothing of it on this machine.
+    pub async fn restart_with(&mut self, git: Option<(String, Drift)>) {
+        self.settings.source = followed(&self.cluster, &self.clock, git.is_some());
+        let _ = std::fs::remove_dir_all(self.settings.data.join("git"));
+        self.settings.git = git.map(|(url, drift)| brought(url, &self.settings.data, &self.clock, drift));
         self.controller = Controller::new(self.settings.clone()).await.unwrap();
+    }
+
+    /// Has the repository looked at now.
+    pub fn fetch(&self) {
+        self.settings.git.as_ref().unwrap().source.trigger();
+    }
+
+    pub async fn pass(&mut self) {
+        self.controller.pass().await.unwrap();
     }
 
     /// Passes until `done`.
@@ -160,6 +207,12 @@ impl Follower {
             self.controller.pass().await.unwrap();
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// The variant at which a published flag is held.
+    pub async fn held(&self, key: &str) -> Option<String> {
+        let newest = flags::newest(&self.store).await.unwrap()?;
+        newest.body["flags"][key]["hold"]["variant"].as_str().map(str::to_owned)
     }
 
     /// The variant that is published for a flag.

@@ -27,6 +27,8 @@ struct State {
     writes: AtomicUsize,
     away: AtomicBool,
     busy: AtomicUsize,
+    /// Writes that still come through, once they are counted down.
+    left: AtomicUsize,
     /// The watches that were told that their place in history is gone, while that is what they are told.
     forgotten: Mutex<Option<HashSet<String>>>,
     cut: watch::Sender<usize>,
@@ -40,6 +42,7 @@ impl Wire {
             writes: AtomicUsize::new(0),
             away: AtomicBool::new(false),
             busy: AtomicUsize::new(0),
+            left: AtomicUsize::new(usize::MAX),
             forgotten: Mutex::new(None),
             cut: watch::Sender::new(0),
         };
@@ -78,6 +81,11 @@ impl Wire {
         self.0.busy.store(writes, Ordering::SeqCst);
     }
 
+    /// After so many more writes of resources themselves (statuses aside), none comes through; [`usize::MAX`]: all do.
+    pub fn let_write(&self, writes: usize) {
+        self.0.left.store(writes, Ordering::SeqCst);
+    }
+
     /// How many more writes will be.
     pub fn still_busy(&self) -> usize {
         self.0.busy.load(Ordering::SeqCst)
@@ -92,6 +100,11 @@ impl Wire {
         if request.method() != Method::GET {
             state.writes.fetch_add(1, Ordering::SeqCst);
             let less = |left: usize| left.checked_sub(1);
+            let counted = |left: usize| if left == usize::MAX { Some(left) } else { left.checked_sub(1) };
+            let of_status = request.uri().path().ends_with("/status");
+            if !of_status && state.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, counted).is_err() {
+                return Some(Err("the wire is cut for writes".into()));
+            }
             if state.busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
                 return Some(Ok(refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests")));
             }

@@ -325,6 +325,7 @@ fn settings(
         database_url: url.to_owned().into(),
         clock: clock.clone(),
         source: Arc::new(Source::folder(repo.path(), clock.clone())),
+        git: None,
         data: data.to_owned(),
         keys,
         environment: None,

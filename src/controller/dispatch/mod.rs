@@ -147,7 +147,7 @@ impl Post {
         Arc::new(Self {
             workplace,
             faults,
-            source: settings.source.clone(),
+            source: settings.git.as_ref().map_or_else(|| settings.source.clone(), |git| git.source.clone()),
             store: settings.store.clone(),
             clock: settings.clock.clone(),
             keys: settings.keys.clone(),

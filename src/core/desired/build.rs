@@ -15,8 +15,8 @@ use super::{
     rules::{self, named_by},
 };
 use crate::resources::{
-    CohortSpec, DatasetSpec, FlagSpec, GateSpec, IncidentSpec, InviteSpec, Kind, RollbackPlanSpec, RolloutSpec,
-    SignoffSpec, WorkloadSpec,
+    API_VERSION, CohortSpec, DatasetSpec, FlagSpec, GateSpec, IncidentSpec, InviteSpec, Kind, RollbackPlanSpec,
+    RolloutSpec, SignoffSpec, WorkloadSpec,
 };
 
 /// What `build` cannot know by itself.
@@ -91,6 +91,38 @@ pub fn survey<'a>(
     problems.extend(documents.without_consequences(found));
     desired.programs.values_mut().for_each(|program| program.content = program.digest());
     (desired, sorted(problems))
+}
+
+/// A document as it stands in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub origin: Origin,
+    /// All of it.
+    pub document: serde_json::Value,
+}
+
+/// The documents of a revision as they stand in its files, for whoever hands them on unchanged. Only what [`build`] has taken: what is wrong with a
+/// document is not said here.
+pub fn written<'a>(
+    files: impl IntoIterator<Item = (&'a str, &'a str)>,
+    file_exists: &dyn Fn(&str) -> bool,
+) -> Vec<Written> {
+    let mut all: Vec<(&str, Parsed)> = files.into_iter().map(|(file, text)| (file, parse(file, text))).collect();
+    let rows = files_of_rows(&all, &BuildOptions { environment: None, default_prometheus: false, file_exists });
+    all.retain(|(file, _)| !rows.contains(*file));
+    let documents = all.into_iter().flat_map(|(_, parsed)| parsed.documents);
+    let ours = documents.filter(|document| document.api_version.as_deref().is_none_or(|api| api == API_VERSION));
+    let known = ours.filter_map(|document| {
+        let kind = Kind::ALL.iter().copied().find(|kind| kind.name() == document.kind && *kind != Kind::Rollback)?;
+        let origin = Origin { file: document.file.clone(), line: document.root.at.line };
+        Some(Written { kind, origin, document: document.root.to_json(), name: document.name })
+    });
+    known.collect()
 }
 
 /// The JSON files that hold the rows of a dataset, and no documents.

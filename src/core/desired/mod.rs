@@ -18,7 +18,7 @@ mod shape_choice;
 mod shape_scalar;
 mod shape_schema;
 
-pub use build::{BuildOptions, Built, build, survey};
+pub use build::{BuildOptions, Built, Written, build, survey, written};
 pub use model::*;
 pub use rules::KPIS;
 

@@ -19,9 +19,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::super::select::{belongs, is_document};
-use super::super::snapshot::{File, Snapshot};
+use super::super::snapshot::{File, Revision, Snapshot};
 use super::super::wake::Wake;
 use super::super::{SourceError, lock};
+use super::marks::Marks;
 use super::{CARRIED_LABEL, FILES_LABEL, OWN_MANAGERS, RECORD_MANAGER, RECORDED_ANNOTATION, RECORDED_LABEL};
 
 /// A watch tells of failures only, not that it works again without news: one that has not failed for longer than its longest pause works.
@@ -74,10 +75,18 @@ pub struct Seen {
     pub program: String,
     /// Its status.
     pub status: Value,
+    /// What its bookkeeping says of who applied it; only where documents are brought from Git.
+    pub marks: Option<Box<Marks>>,
     file: File,
 }
 
 impl Seen {
+    /// Its document.
+    pub fn document(&self) -> Value {
+        let bytes = self.file.read().unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
     /// Of its document: equal exactly if it says the same.
     pub fn digest(&self) -> &str {
         self.file.digest()
@@ -104,10 +113,20 @@ pub(super) struct Held {
     state: Mutex<State>,
     wake: Arc<Wake>,
     version: AtomicU64,
+    /// Whether documents are brought from Git.
+    from_git: bool,
+}
+
+/// What Git brings beside resources.
+#[derive(PartialEq)]
+struct Laid {
+    files: BTreeMap<String, File>,
+    revision: Option<Revision>,
 }
 
 #[derive(Default)]
 struct State {
+    laid: Option<Laid>,
     resources: BTreeMap<Key, Arc<Seen>>,
     /// The files of each ConfigMap, by their path.
     files: BTreeMap<String, BTreeMap<String, File>>,
@@ -119,8 +138,18 @@ struct State {
 }
 
 impl Held {
-    pub(super) fn new(wake: Arc<Wake>) -> Self {
-        Self { state: Mutex::default(), wake, version: AtomicU64::new(0) }
+    pub(super) fn new(wake: Arc<Wake>, from_git: bool) -> Self {
+        Self { state: Mutex::default(), wake, version: AtomicU64::new(0), from_git }
+    }
+
+    pub(super) fn lay(&self, files: BTreeMap<String, File>, revision: Option<Revision>) {
+        let laid = Some(Laid { files, revision });
+        let mut state = self.state();
+        if state.laid != laid {
+            state.laid = laid;
+            drop(state);
+            self.wake.mark();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -139,6 +168,10 @@ impl Held {
         self.state().resources.get(key).cloned()
     }
 
+    pub(super) fn is_complete(&self) -> bool {
+        self.state().is_complete()
+    }
+
     pub(super) fn failing(&self, what: What, words: String) {
         self.state().failing.insert(what, (Instant::now(), words));
         // The source says so in its state.
@@ -154,16 +187,24 @@ impl Held {
     pub(super) fn snapshot(&self) -> Result<Snapshot, SourceError> {
         let failure = self.failure();
         let state = self.state();
-        if state.complete.len() <= Kind::ALL.len() {
+        if !state.is_complete() {
             let not_yet = || SourceError::Cluster("its resources were not all seen yet".to_owned());
             return Err(failure.unwrap_or_else(not_yet));
         }
         let wanted = state.resources.iter().filter(|(key, seen)| is_wanted(key, seen));
         let mut files: BTreeMap<String, File> = wanted.map(|(key, seen)| (key.path(), seen.file.clone())).collect();
-        for (path, file) in state.files.values().flatten() {
+        if self.from_git && state.laid.is_none() {
+            return Err(SourceError::Cluster("what Git brings beside its resources is not known yet".to_owned()));
+        }
+        // What stands in the same commit as the document that names it is meant first.
+        let laid = state.laid.iter().flat_map(|laid| &laid.files);
+        for (path, file) in laid.chain(state.files.values().flatten()) {
             files.entry(path.clone()).or_insert_with(|| file.clone());
         }
-        Ok(Snapshot::new(String::new(), files, None))
+        let revision = state.laid.as_ref().and_then(|laid| laid.revision.clone());
+        // The commit that the documents were brought from, as for a folder that stands on one; what it is told by is what is there.
+        let about = revision.map(|it| Revision { commit: Some(it.id), id: String::new(), ..it });
+        Ok(Snapshot::new(String::new(), files, about))
     }
 
     /// Takes in what a watch of resources brought.
@@ -175,13 +216,13 @@ impl Held {
                 return;
             }
             Event::InitApply(object) => {
-                let (key, seen) = seen(kind, object);
+                let (key, seen) = self.seen(kind, object);
                 state.listed.entry(kind).or_default().insert(key, Arc::new(seen));
                 return;
             }
             Event::InitDone => state.replace(kind),
             Event::Apply(object) => {
-                let (key, seen) = seen(kind, object);
+                let (key, seen) = self.seen(kind, object);
                 state.put(key, seen)
             }
             Event::Delete(object) => {
@@ -217,13 +258,19 @@ impl Held {
 
     /// Takes in what a write answered; a watch that is behind does not undo it.
     pub(super) fn wrote(&self, kind: Kind, object: DynamicObject) {
-        let (key, seen) = seen(kind, object);
+        let (key, seen) = self.seen(kind, object);
         let mut state = self.state();
         // The answer may be slower than the watch that told of its deletion: it brings nothing back.
         if state.resources.get(&key).is_some_and(|known| known.uid == seen.uid) {
             state.put(key, seen);
             self.version.fetch_add(1, Ordering::AcqRel);
         }
+    }
+
+    fn seen(&self, kind: Kind, object: DynamicObject) -> (Key, Seen) {
+        let marks = self.from_git.then(|| Box::new(Marks::of(&object)));
+        let (key, seen) = seen(kind, object);
+        (key, Seen { marks, ..seen })
     }
 
     fn took(&self, mut state: MutexGuard<'_, State>, what: What, news: bool) {
@@ -238,6 +285,10 @@ impl Held {
 }
 
 impl State {
+    fn is_complete(&self) -> bool {
+        self.complete.len() > Kind::ALL.len()
+    }
+
     /// Says whether it is news to what is wanted: a status alone is not.
     fn put(&mut self, key: Key, seen: Seen) -> bool {
         let wanted = is_wanted(&key, &seen);
@@ -251,7 +302,9 @@ impl State {
                 if known.uid == seen.uid && number(&known.resource_version) > number(&seen.resource_version) {
                     return false;
                 }
-                let news = known.file.digest() != seen.file.digest() || known.deleting != seen.deleting;
+                let news = known.file.digest() != seen.file.digest()
+                    || known.deleting != seen.deleting
+                    || known.marks != seen.marks;
                 place.insert(Arc::new(seen));
                 news
             }
@@ -306,6 +359,7 @@ fn seen(kind: Kind, mut object: DynamicObject) -> (Key, Seen) {
         carried,
         program,
         status: object.data["status"].take(),
+        marks: None,
         file: File::of_bytes(&key.path(), document.to_string().into_bytes()),
     };
     (key, seen)

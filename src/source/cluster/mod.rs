@@ -4,9 +4,11 @@
 //! Knows how resources are watched and what they were seen to be. Must not know what they mean, nor write anything: a status is `status`'s.
 
 mod held;
+mod marks;
 mod openfeature;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +16,11 @@ use betagate_core::resources::Kind;
 use tokio::task::JoinSet;
 
 pub use held::{Key, Seen, digest};
+pub use marks::{APPLIED, FILE, FROM_GIT, FROM_GIT_LABEL, GIT_MANAGER, Marks};
 pub use openfeature::feature_flags;
 
 use super::wake::Wake;
-use super::{Snapshot, SourceError};
+use super::{File, Revision, Snapshot, SourceError};
 use crate::cluster::Cluster;
 use held::Held;
 
@@ -48,8 +51,8 @@ pub struct Watched {
 
 impl Watched {
     /// Begins to watch; what comes in wakes the source.
-    pub(super) fn start(cluster: Arc<Cluster>, wake: Arc<Wake>) -> Self {
-        let held = Arc::new(Held::new(wake));
+    pub(super) fn start(cluster: Arc<Cluster>, wake: Arc<Wake>, from_git: bool) -> Self {
+        let held = Arc::new(Held::new(wake, from_git));
         let mut watches = JoinSet::new();
         for kind in Kind::ALL {
             watches.spawn(watch::kind(cluster.clone(), *kind, held.clone()));
@@ -66,6 +69,11 @@ impl Watched {
     /// What is there, as documents; before all of it was seen once, why not.
     pub(super) fn read(&self) -> Result<Snapshot, SourceError> {
         self.held.snapshot()
+    }
+
+    /// Whether all of it was seen once: before that, nothing is known to be absent.
+    pub fn is_complete(&self) -> bool {
+        self.held.is_complete()
     }
 
     /// What is wrong with the watches; what was seen goes on meanwhile.
@@ -90,6 +98,12 @@ impl Watched {
     /// One resource, as it was seen last.
     pub fn resource(&self, kind: Kind, name: &str) -> Option<Arc<Seen>> {
         self.held.resource(&Key { kind, name: name.to_owned() })
+    }
+
+    /// Says what Git brings beside the resources: files by the paths at which the resources name them, and the revision that they are of. Is news to
+    /// whoever waits for a change, unless it is what was said before.
+    pub fn lay(&self, files: BTreeMap<String, File>, revision: Option<Revision>) {
+        self.held.lay(files, revision);
     }
 
     /// Takes in what a write answered, so that the next look does not find the state before it.

@@ -31,6 +31,19 @@ pub struct Wanted {
     pub waits: Option<bool>,
     /// Whether the program it belongs to was decided with it.
     pub decided: bool,
+    /// Whether it is as Git says, where there is something to say of that.
+    pub applied: Option<Applied>,
+}
+
+/// The condition `Applied`: whether a resource that is brought from Git is as Git says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// True, False or Unknown.
+    pub status: &'static str,
+    /// In a word.
+    pub reason: String,
+    /// In a line.
+    pub message: String,
 }
 
 /// A condition without its time.
@@ -40,7 +53,8 @@ impl Wanted {
     /// The status, if it differs from the one that is there. A condition that stays keeps its time.
     pub fn differing(&self, live: &Value, now: Timestamp) -> Option<ResourceStatus> {
         let known: ResourceStatus = serde_json::from_value(live.clone()).unwrap_or_default();
-        let conditions = self.conditions().into_iter().map(|(r#type, status, reason, message)| {
+        let from_git = self.applied.iter().map(|it| ("Applied", it.status, it.reason.clone(), it.message.clone()));
+        let conditions = self.conditions().into_iter().chain(from_git).map(|(r#type, status, reason, message)| {
             let before = known.conditions.iter().find(|before| before.r#type == r#type && before.status == status);
             Condition {
                 r#type: r#type.to_owned(),

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-pub use conditions::Wanted;
+pub use conditions::{Applied, Wanted};
 pub use events::Told;
 pub use records::Record;
 

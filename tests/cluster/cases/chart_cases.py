@@ -3,7 +3,8 @@
 from harness import CHART, ROOT, apply, definitions, documents_of, helm, namespace, run
 
 GIVEN = "--set=database.existingSecret=beta-database"
-EVERYTHING = [GIVEN, "--set=metrics.serviceMonitor.enabled=true,metrics.rules.enabled=true", "--set=controller.probe=http://api:8081,controller.environment=staging"]
+EVERYTHING = [GIVEN, "--set=metrics.serviceMonitor.enabled=true,metrics.rules.enabled=true", "--set=controller.probe=http://api:8081,controller.environment=staging",
+              "--set=git.url=https://git.example.com/beta.git,git.branch=main,git.path=beta,git.existingSecret=beta-git,secrets.existingSecret=beta-secrets"]
 
 
 def _rendered(*words):
@@ -29,7 +30,7 @@ def the_definitions_are_those_of_the_repository():
 def values_that_make_no_sense_are_refused():
     helm("template", "betagate", CHART).refused("no database: name a Secret")
     for words, said in [("controller.replicas=many", "controller/replicas"), ("controler.replicas=3", "controler"), ("image.pullPolicy=Sometimes", "image/pullPolicy"),
-                        ("image.digest=abc", "image/digest"), ("database.existingSecret=Not_A_Name", "database/existingSecret")]:
+                        ("image.digest=abc", "image/digest"), ("database.existingSecret=Not_A_Name", "database/existingSecret"), ("git.drift=sometimes", "git/drift")]:
         helm("template", "betagate", CHART, GIVEN, f"--set={words}").refused(said)
 
 
@@ -65,3 +66,19 @@ def the_controllers_rights_are_those_of_its_namespace_and_no_wildcard():
         if "secrets" in rule["resources"]:
             assert set(rule["verbs"]) <= {"get", "list", "watch"}, rule
         assert not set(rule["verbs"]) & {"escalate", "bind", "impersonate", "govern"}, rule
+
+
+def what_git_needs_is_there_only_with_git():
+    def written(rendered):
+        rules = rendered["Role", "betagate-controller"]["rules"]
+        return {kind for rule in rules if {"create", "delete"} <= set(rule["verbs"]) and rule["apiGroups"] == ["betagate.dev"] for kind in rule["resources"]}
+
+    without, git = _rendered(GIVEN), _rendered(*EVERYTHING)
+    assert written(without) == set() and len(written(git)) == 11 and "rollbacks" not in written(git)
+    pods = [rendered["Deployment", "betagate-controller"]["spec"]["template"]["spec"] for rendered in (without, git)]
+    words = [" ".join(pod["containers"][0]["args"]) for pod in pods]
+    assert "--git" not in words[0] and "--drift" not in words[0]
+    assert "--git=https://git.example.com/beta.git --drift=put-back --branch=main --path=beta" in words[1], words[1]
+    volumes = [{volume["name"]: volume for volume in pod["volumes"]} for pod in pods]
+    assert "secrets" not in volumes[0]
+    assert volumes[1]["secrets"]["projected"]["sources"] == [{"secret": {"name": "beta-secrets"}}, {"secret": {"name": "beta-git", "items": [{"key": "token", "path": "git-token"}]}}]
