@@ -7,6 +7,7 @@ use betagate_core::cohort::Outcome;
 use betagate_core::decide::{Decision, OnlineFact, Reading};
 use betagate_core::plan::Plan;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::datasets::KnownDataset;
 use super::lists::{GoneList, WaitingList};
@@ -37,6 +38,8 @@ pub struct ProgramState {
     pub(super) recorded: Option<String>,
     /// What came in elsewhere and is to be seen as resources, on a cluster; none before it was looked up once.
     pub(super) records: Option<BTreeMap<Key, Record>>,
+    /// What was said elsewhere of declared incidents (that they are over, that somebody took note), on a cluster: fields of their resources.
+    pub(super) said_elsewhere: BTreeMap<Key, Value>,
     /// From when on it is asked again who said its words.
     pub(super) prove_again: Option<Instant>,
     /// The lists that wait, by cohort.

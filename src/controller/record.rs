@@ -29,11 +29,11 @@ impl Controller {
         let proofs = self.proofs(program).await?;
         let now = self.settings.clock.now();
         let zone = TimeZone::get(&program.program.spec.time_zone).unwrap_or(TimeZone::UTC);
-        let again = proofs.again();
+        let (again, unchanged) = (proofs.again(), self.unchanged_incidents(program));
         let mut tx = self.settings.store.begin().await?;
         crate::store::leadership::fence(&mut tx, self.epoch).await?;
         record_program(&mut tx, program, &revision.id, &zone, day0, now).await?;
-        record_incidents(&mut tx, program, now).await?;
+        record_incidents(&mut tx, program, &unchanged, now).await?;
         record_signoffs(&mut tx, program, (day0, &zone), &proofs, now).await?;
         record_invites(&mut tx, program, &self.settings.keys, now).await?;
         tx.commit().await?;
@@ -86,8 +86,17 @@ async fn record_program(
     crate::store::events::set_first_day(tx, &name, zone, crate::store::events::day_number(day0)).await
 }
 
-async fn record_incidents(tx: &mut Tx, program: &ProgramDesired, now: Timestamp) -> Result<(), StoreError> {
+/// Documents that have not changed are in the record: what was said since of their incidents elsewhere stands.
+async fn record_incidents(
+    tx: &mut Tx,
+    program: &ProgramDesired,
+    unchanged: &BTreeSet<String>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     for (name, incident) in &program.incidents {
+        if unchanged.contains(name) && incidents::is_from(tx, program.name(), name, "document").await? {
+            continue;
+        }
         let spec = &incident.spec;
         let incident = incidents::Incident {
             program: program.name().to_owned(),

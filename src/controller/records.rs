@@ -3,12 +3,13 @@
 //! Invites are not: they hold people's addresses, of which a cluster keeps copies (its store, its backups, whoever may read them) that erasing a person
 //! does not reach, and they are as many as people. `betagate get cohorts` counts them. Must not know: how a resource is written.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
+use betagate_core::desired::ProgramDesired;
 use betagate_core::resources::{IncidentSpec, Kind};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::Controller;
 use super::observe::signoff_fact;
@@ -31,11 +32,26 @@ impl Controller {
             return;
         }
         let records = records_of(incidents, words, self.settings.clock.now());
+        let declared = self.built.as_ref().and_then(|built| built.desired.programs.get(program));
+        let said = declared.map(|declared| said_elsewhere(incidents, declared)).unwrap_or_default();
         let state = self.programs.entry(program.to_owned()).or_default();
-        if state.records.as_ref() != Some(&records) {
-            state.records = Some(records);
+        if state.records.as_ref() != Some(&records) || state.said_elsewhere != said {
+            (state.records, state.said_elsewhere) = (Some(records), said);
             self.decided += 1;
         }
+    }
+
+    /// The declared incidents whose resources have not changed since their status was written: if their rows differ, somebody said so elsewhere, and the
+    /// document is behind.
+    pub(super) fn unchanged_incidents(&self, program: &ProgramDesired) -> BTreeSet<String> {
+        let Some(watched) = self.settings.source.watched() else { return BTreeSet::new() };
+        let unchanged = program.incidents.keys().filter(|name| {
+            let seen = watched.resource(Kind::Incident, name);
+            seen.is_some_and(|seen| {
+                seen.generation.is_some() && seen.status["observedGeneration"].as_i64() == seen.generation
+            })
+        });
+        unchanged.cloned().collect()
     }
 
     /// What is to be seen, of all programs. Two programs may have an incident of one name, a namespace has not.
@@ -74,6 +90,22 @@ fn records_of(incidents: &[Incident], words: &[Signoff], now: Timestamp) -> BTre
     let all = incidents.chain(words);
     all.map(|(kind, name, source, spec)| (Key { kind, name: name.clone() }, Record { source: source.clone(), spec }))
         .collect()
+}
+
+/// What the rows of declared incidents say that their documents don't: that they are over, that somebody took note.
+fn said_elsewhere(incidents: &[Incident], program: &ProgramDesired) -> BTreeMap<Key, Value> {
+    let declared = incidents.iter().filter(|incident| incident.source == DECLARED);
+    let differing = declared.filter_map(|incident| {
+        let spec = &program.incidents.get(&incident.name)?.spec;
+        let resolved = incident.resolved_at.filter(|_| spec.resolved_at.is_none());
+        let noted = incident.acknowledged_at.filter(|_| spec.acknowledged_at.is_none());
+        let fields = [("resolvedAt", resolved), ("acknowledgedAt", noted)];
+        let fields: Map<String, Value> =
+            fields.into_iter().filter_map(|(field, at)| Some((field.to_owned(), json!(at?)))).collect();
+        let key = Key { kind: Kind::Incident, name: incident.name.clone() };
+        (!fields.is_empty()).then_some((key, Value::Object(fields)))
+    });
+    differing.collect()
 }
 
 fn incident_spec(incident: &Incident) -> Value {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::commit::ACTOR;
 use super::{Controller, ControllerError};
+use crate::apply::workloads::RunState;
 use crate::source::cluster::{Key, Seen};
 use crate::status::cluster::{FINALIZER, Told, Wanted, Wish};
 use crate::store::{invites, leadership};
@@ -26,8 +27,14 @@ impl Controller {
         self.wished = Some(moment);
         let mut wish = Wish::default();
         wish.records = self.records(watched);
+        wish.said_elsewhere = self.programs.values().flat_map(|state| state.said_elsewhere.clone()).collect();
         let states: BTreeMap<&str, _> =
             self.decisions().flat_map(|it| &it.states).map(|(key, it)| (key.as_str(), it)).collect();
+        let observed = self.target.observed();
+        let (counts, mut running) = (self.target.makes_so(), BTreeMap::<&str, u32>::new());
+        for one in observed.iter().filter(|one| one.state != RunState::Stopping) {
+            *running.entry(&one.workload).or_default() += 1;
+        }
         for (key, seen) in watched.resources() {
             if seen.taken_over {
                 wish.taken_over.insert(key.clone());
@@ -38,6 +45,9 @@ impl Controller {
                 wish.withdrawn.insert(key.clone());
             }
             if let Some(mut wanted) = self.wanted(&key, &seen) {
+                if key.kind == Kind::Workload {
+                    wanted.replicas = running.get(key.name.as_str()).copied().or(Some(0)).filter(|_| counts);
+                }
                 if let Some(state) = states.get(format!("{}/{}", key.kind, key.name).as_str()) {
                     wanted.state = Some(state.state.clone());
                     wanted.summary = Some(state.summary.clone());

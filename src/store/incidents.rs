@@ -104,6 +104,12 @@ pub async fn get(store: &Store, program: &str, name: &str) -> Result<Option<Inci
     store.opt(sql, args![program, name]).await?.as_ref().map(read).transpose()
 }
 
+/// Whether there is an incident of this name that came from there.
+pub async fn is_from(tx: &mut Tx, program: &str, name: &str, source: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 AS one FROM incidents WHERE program = $1 AND name = $2 AND source = $3";
+    Ok(tx.opt(sql, args![program, name, source]).await?.is_some())
+}
+
 /// The programs that have an incident of a name, in order.
 pub async fn programs_with(store: &Store, name: &str) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT DISTINCT program FROM incidents WHERE name = $1 ORDER BY program";

@@ -249,3 +249,36 @@ async fn what_came_in_over_http_is_seen_with_kubectl_and_is_no_second_word() {
     follower.until("the old incident is shown no more", || get("incident/slow").is_null()).await;
     assert!(!get("incident/slower").is_null() && !get(&word).is_null(), "what people declared is theirs");
 }
+
+const DECLARED: &str = "apiVersion: betagate.dev/v1alpha1\nkind: Incident\nmetadata: { name: NAME }\nspec: { program: small, severity: sev-3, title: Slow, startedAt: 2026-03-03T08:00:00Z }\n";
+
+#[tokio::test]
+async fn a_declared_incident_that_is_closed_elsewhere_is_closed_where_it_lives() {
+    let (guarded, db) = (Guarded::new("closes"), sqlite());
+    guarded.namespace.apply(&format!("{ASKS}---\n{}", DECLARED.replace("NAME", "declared")));
+    guarded.guard();
+    let mut follower = guarded.follower(&db).await;
+    let get = |resource: &str| guarded.namespace.get(resource);
+    let state = |state: &str| get("incident/declared")["status"]["state"] == state;
+    follower.until("it is open", || state("Open")).await;
+    says(&follower, Request::CloseIncident { program: None, name: "declared".into(), by: String::new() }).await;
+    // Meanwhile something else changes: the document, which is behind, opens nothing again.
+    guarded.namespace.apply(&DECLARED.replace("NAME", "another"));
+    follower.until("the other is seen", || get("incident/another")["status"]["state"] == "Open").await;
+    follower.until("its resource says so", || get("incident/declared")["spec"]["resolvedAt"].is_string()).await;
+    follower.until("it is over", || state("Closed")).await;
+    let incident = get("incident/declared");
+    let ours = |one: &&Value| one["manager"] == "betagate-admin";
+    let ours = incident["metadata"]["managedFields"].as_array().unwrap().iter().find(ours).unwrap().clone();
+    assert_eq!(ours["fieldsV1"], json!({ "f:spec": { "f:resolvedAt": {} } }));
+    assert_eq!(incident["spec"]["title"], "Slow");
+    // Whoever declared it opens it again: that is what counts then.
+    let again = guarded
+        .namespace
+        .kubectl(r#"patch incident declared --type=json -p [{"op":"remove","path":"/spec/resolvedAt"}]"#, "");
+    assert!(again.done, "{}", again.text);
+    follower.until("it is open again", || state("Open")).await;
+    let row = incidents::get(&follower.store, "small", "declared").await.unwrap().unwrap();
+    assert_eq!((row.resolved_at, row.source.as_str()), (None, "document"));
+    assert!(get("incident/declared")["spec"]["resolvedAt"].is_null());
+}

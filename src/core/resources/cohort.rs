@@ -22,6 +22,7 @@ use super::{Moment, Rate, ResourceStatus, Span, Suspend};
     selectable = ".spec.program",
     printcolumn(name = "Program", type_ = "string", json_path = ".spec.program"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

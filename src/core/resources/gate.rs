@@ -23,6 +23,7 @@ use super::{Cron, Moment, Phase, ResourceStatus, Span, Suspend, Threshold};
     selectable = ".spec.program",
     printcolumn(name = "Program", type_ = "string", json_path = ".spec.program"),
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

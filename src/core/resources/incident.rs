@@ -37,6 +37,7 @@ pub fn check_title(title: &str) -> Result<(), String> {
     printcolumn(name = "Title", type_ = "string", json_path = ".spec.title"),
     printcolumn(name = "Started", type_ = "date", json_path = ".spec.startedAt"),
     printcolumn(name = "Resolved", type_ = "date", json_path = ".spec.resolvedAt"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type==\"Accepted\")].status"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

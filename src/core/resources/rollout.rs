@@ -22,7 +22,8 @@ use super::{Moment, ResourceStatus, Span, Suspend, WorkloadSpec};
     shortname = "ro",
     selectable = ".spec.program",
     printcolumn(name = "Program", type_ = "string", json_path = ".spec.program"),
-    printcolumn(name = "Stage", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

@@ -22,8 +22,9 @@ use super::{Moment, ResourceStatus};
     shortname = "so",
     printcolumn(name = "By", type_ = "string", json_path = ".spec.by"),
     printcolumn(name = "Says", type_ = "string", json_path = ".spec.says"),
-    printcolumn(name = "Note", type_ = "string", json_path = ".spec.note"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type==\"Accepted\")].status"),
+    printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(validation = Rule::new("self == oldSelf").message("a sign-off is immutable: record another one"))]

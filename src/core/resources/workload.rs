@@ -22,9 +22,11 @@ use super::{ResourceStatus, Suspend};
     selectable = ".spec.program",
     selectable = ".spec.component",
     shortname = "wl",
+    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas"),
     printcolumn(name = "Program", type_ = "string", json_path = ".spec.program"),
     printcolumn(name = "Component", type_ = "string", json_path = ".spec.component"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Summary", type_ = "string", json_path = ".status.summary"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

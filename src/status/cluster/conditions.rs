@@ -33,6 +33,8 @@ pub struct Wanted {
     pub decided: bool,
     /// Whether it is as Git says, where there is something to say of that.
     pub applied: Option<Applied>,
+    /// How many of a workload run.
+    pub replicas: Option<u32>,
 }
 
 /// The condition `Applied`: whether a resource that is brought from Git is as Git says.
@@ -72,6 +74,7 @@ impl Wanted {
             summary: self.summary.clone().map(short),
             holds: self.holds.clone(),
             conditions: conditions.collect(),
+            replicas: self.replicas,
         };
         (status != known).then_some(status)
     }

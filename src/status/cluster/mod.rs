@@ -23,6 +23,7 @@ pub use conditions::{Applied, Wanted};
 pub use events::Told;
 pub use records::Record;
 
+use crate::apply::resources::ADMIN_MANAGER;
 use crate::clock::Clock;
 use crate::source::Source;
 use crate::source::cluster::{Key, RECORD_MANAGER, Seen, Watched};
@@ -52,6 +53,8 @@ pub struct Wish {
     pub runs: BTreeMap<String, Value>,
     /// What came in elsewhere and is shown as resources.
     pub records: BTreeMap<Key, Record>,
+    /// What was said elsewhere of resources that people declared: fields of their specs.
+    pub said_elsewhere: BTreeMap<Key, Value>,
     /// Those of them that somebody else changed.
     pub taken_over: BTreeSet<Key>,
     /// Those of them that are to be shown no more.
@@ -110,6 +113,8 @@ enum What {
     Ours,
     /// What came in elsewhere.
     Record,
+    /// What was said elsewhere of a resource that somebody declared.
+    SaidElsewhere,
     /// What came in elsewhere, and counts as somebody changed it.
     TakenOver,
     /// What is to be shown no more: the resource of this uid.
@@ -186,6 +191,7 @@ impl Writer {
                 What::Status(..) => Some(api.patch_status(name, &ours(STATUS_MANAGER), &patch).await?),
                 What::Ours => Some(api.patch(name, &ours(MANAGER), &patch).await?),
                 What::Record => Some(api.patch(name, &ours(RECORD_MANAGER), &patch).await?),
+                What::SaidElsewhere => Some(api.patch(name, &ours(ADMIN_MANAGER), &patch).await?),
                 What::TakenOver => Some(api.patch(name, &PatchParams::default(), &Patch::Merge(&body)).await?),
                 What::Withdrawn(uid) => {
                     let this = Preconditions { uid: Some(uid.clone()), resource_version: None };

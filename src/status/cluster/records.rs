@@ -2,6 +2,7 @@
 //! the resource is written again when it is deleted, and taken away when the row is no more to be shown.
 //!
 //! Where somebody changed what such a resource says, that is what counts from then on: its marks are taken off, and it is a document like any other.
+//! What was said elsewhere of an incident that somebody declared is written into its resource, field by field, as a flag's default is.
 //! Must not know: which rows are shown.
 
 use betagate_core::resources::API_VERSION;
@@ -36,7 +37,13 @@ pub(super) fn writes(watched: &Watched, wish: &Wish) -> Vec<Write> {
         let seen = watched.resource(key.kind, &key.name).filter(|seen| seen.recorded.is_some() && !seen.deleting)?;
         Some(Write { key: key.clone(), body: Value::Null, what: What::Withdrawn(seen.uid.clone()) })
     });
-    differing.chain(taken_over).chain(withdrawn).collect()
+    let said_elsewhere = wish.said_elsewhere.iter().filter_map(|(key, fields)| {
+        let seen = watched.resource(key.kind, &key.name).filter(|seen| seen.recorded.is_none() && !seen.deleting)?;
+        let metadata = json!({ "name": key.name, "uid": seen.uid });
+        let body = json!({ "apiVersion": API_VERSION, "kind": key.kind.name(), "metadata": metadata, "spec": fields });
+        Some(Write { key: key.clone(), body, what: What::SaidElsewhere })
+    });
+    differing.chain(said_elsewhere).chain(taken_over).chain(withdrawn).collect()
 }
 
 fn written(watched: &Watched, key: &Key, Record { source, spec }: &Record) -> Write {
