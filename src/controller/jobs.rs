@@ -53,6 +53,10 @@ impl Workplace {
     /// Where commands run now, or why they can't. What it answers is held while a command runs.
     pub(super) async fn jobs(&self) -> Result<Jobs, String> {
         let program = self.program.clone().ok_or("this controller starts no commands")?;
+        if self.source.watched().is_some() {
+            // Whoever may write a gate there could have anything run beside the controller's keys.
+            return Err("on a cluster the controller starts no commands".to_owned());
+        }
         let data = self.data.clone();
         if let Some(folder) = self.source.editable() {
             return Ok(Jobs { program, folder: folder.to_owned(), copy: None, data });

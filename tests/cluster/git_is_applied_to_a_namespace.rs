@@ -241,3 +241,26 @@ async fn a_held_flag_stays_held_whatever_is_committed() {
     follower.until("it is pruned", || namespace.get("flag/new-feed").is_null()).await;
     assert_eq!(follower.held("new-feed").await.as_deref(), Some("off"), "it is served safe while it is held");
 }
+
+#[tokio::test]
+async fn a_run_proposes_the_revert_of_the_commit_that_was_applied() {
+    let (namespace, db, repo) = (Namespace::new("proposes"), sqlite(), repository());
+    let step = "{ captureRootCause: { owner: founder, propose: [document, revert] } }";
+    repo.write("manifests/plan.yaml", &PLAN.replace("{ disableFlags: { keys: [new-feed] } }", step));
+    repo.commit("A plan");
+    repo.write("flags/extra.yaml", &flag("extra", "on"));
+    let live = repo.commit("What turns out to be wrong");
+    let remote = TestRepo::empty();
+    repo.git(&["clone", "--quiet", "--bare", ".", &remote.path().display().to_string()]);
+    let mut follower = Follower::start_from_git(&namespace, &db, &remote, Drift::PutBack).await;
+    applied(&mut follower, &live).await;
+    namespace.apply(DOWN);
+    let branches = || remote.git(&["branch", "--list", "betagate/*"]);
+    let both = || branches().contains("betagate/revert-back-1") && branches().contains("betagate/cause-back-1");
+    follower.until("both are proposed", both).await;
+    let branch = "betagate/revert-back-1";
+    let proposed = remote.git(&["show", &format!("{branch}:flags/extra.yaml")]);
+    assert!(proposed.contains("defaultVariant: \"off\""), "{proposed}");
+    assert_eq!(remote.git(&["rev-parse", &format!("{branch}^")]), live);
+    assert_eq!(head(&remote), live, "the branch that is followed is left alone");
+}
