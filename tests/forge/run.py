@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Says on pull requests of a real Gitea what they would do; `tests/run forge` calls it.
+"""Says on pull requests of a real Gitea what they would do, and lets a run propose there; `tests/run forge` calls it.
 
     run.py BINARY CACHE [NAME…]      only the tests whose name contains a NAME
 
@@ -11,11 +11,15 @@ import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 import urllib.error
+from datetime import date, timedelta
 from pathlib import Path
 
 from between import Between
@@ -203,6 +207,126 @@ def test_refusals_are_told_in_words_that_help(world):
     done = world.report(number, sha, GITHUB_TOKEN="")
     ended(done, 64)
     assert "GITHUB_TOKEN" in done.stderr, done.stderr
+
+
+LIVE = """kind: Program
+metadata: {{ name: small }}
+spec:
+  timeZone: UTC
+  startsOn: {today}
+  people: {{ ana: {{}}, bob: {{}} }}
+  forge: {{ api: '{api}', repository: ana/small, tokenRef: forge-token }}
+---
+kind: Flag
+metadata: {{ name: boost }}
+spec: {{ program: small, type: boolean, variants: {{ 'on': true, 'off': false }}, defaultVariant: '{boost}', safeVariant: 'off' }}
+---
+kind: Rollout
+metadata: {{ name: all }}
+spec:
+  program: small
+  stages:
+    - {{ name: first }}
+    - {{ name: public, enter: {{ signoffs: {{ from: [ana, bob], call: {{ at: +0d }} }} }}, tag: {{ name: v2.0.0-public }} }}
+---
+kind: RollbackPlan
+metadata: {{ name: back }}
+spec:
+  program: small
+  when: [ {{ incident: {{ severity: sev-1, activeFor: 30m }} }} ]
+  steps:
+    - freezeInvites: {{ cohorts: all }}
+    - captureRootCause: {{ owner: ana, propose: [document, revert] }}
+"""
+
+
+class Live:
+    """`betagate up` on a repository of the forge, which it may push to."""
+
+    def __init__(self, world, stack):
+        self.world = world
+        self.data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="betagate-live.")))
+        (self.data / "secrets").mkdir(mode=0o700)
+        for name in ("git-token", "forge-token"):
+            (self.data / "secrets" / name).write_text(world.token)
+            (self.data / "secrets" / name).chmod(0o600)
+        self.folder = world.scratch / "small"
+        self.folder.mkdir()
+        world.gitea.ask("POST", "user/repos", world.token, {"name": "small", "default_branch": "main"})
+        run(["git", "init", "--quiet", "--initial-branch=main"], self.folder)
+        self.good, self.bad = self.push("off"), self.push("on")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.log = self.data / "log"
+        words = [world.binary, "up", "--data", self.data, "--listen", f"127.0.0.1:{port}", "--git", f"{world.gitea.url}/ana/small.git"]
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(words, cwd=self.data, env=self.env(), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        stack.callback(self.stop)
+
+    def env(self):
+        return {name: value for name, value in os.environ.items() if not name.startswith("BETAGATE_")} | {"NO_PROXY": "127.0.0.1"}
+
+    def push(self, boost):
+        (self.folder / "manifests").mkdir(exist_ok=True)
+        text = LIVE.format(today=date.today() - timedelta(days=1), api=f"{self.world.between.url}/api/v1", boost=boost)
+        (self.folder / "manifests/small.yaml").write_text(text)
+        who = ["-c", "user.name=Ana Moretti", "-c", "user.email=ana@example.com"]
+        run(["git", "add", "--all"], self.folder)
+        run(["git", *who, "commit", "--quiet", "--message", f"boost is {boost}"], self.folder)
+        self.world.gitea.push(self.folder, "ana", "ana/small", self.world.token, "main")
+        return run(["git", "rev-parse", "HEAD"], self.folder).strip()
+
+    def say(self, *words, codes=(0,)):
+        words = [self.world.binary, *words, "--data", self.data]
+        done = subprocess.run(words, cwd=self.data, env=self.env(), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        assert done.returncode in codes, f"{words[1:]} ended with {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.log.read_text()}"
+        return done.stdout
+
+    def until(self, what, look, limit=120):
+        end = time.monotonic() + limit
+        while not (found := look()):
+            assert time.monotonic() < end, f"{what} never came\n{self.log.read_text()[-3000:]}"
+            assert self.process.poll() is None, f"up ended\n{self.log.read_text()[-3000:]}"
+            time.sleep(0.2)
+        return found
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+
+
+def test_what_a_run_proposes_becomes_one_pull_request_each_that_can_be_merged_and_a_go_becomes_a_tag(world):
+    with contextlib.ExitStack() as stack:
+        live = Live(world, stack)
+        live.until("the program", lambda: "first" in live.say("get", "rollout", codes=(0, 1, 2)))
+        for person in ("ana", "bob"):
+            live.say("signoff", "go", "--rollout", "all", "--stage", "public", "--by", person)
+        (tag,) = live.until("the tag", lambda: world.gitea.get("repos/ana/small/tags", world.token))
+        assert (tag["name"], tag["commit"]["sha"]) == ("v2.0.0-public", live.bad), tag
+
+        # The forge is unwell when the first one is opened: it opens it, and its answer is lost.
+        world.between.fail(("POST", "lose"))
+        live.say("incident", "open", "down", "--severity", "sev-1", "--title", "Down", "--ago", "31m", "--by", "ana")
+
+        def pulls():
+            return {pull["head"]["ref"]: pull for pull in world.gitea.get("repos/ana/small/pulls?state=all", world.token)}
+
+        there = live.until("both pull requests", lambda: len(found := pulls()) == 2 and found)
+        assert set(there) == {"betagate/cause-back-1-1", "betagate/revert-back-1"}, there
+        shown = live.until(
+            "both in the run", lambda: (text := live.say("rollback", "show", "back-1", codes=(0, 2))).count("pull request: http") == 2 and text, 300
+        )
+        assert all(pull["html_url"] in shown for pull in there.values()) and not world.between.faults, shown
+        revert, cause = there["betagate/revert-back-1"], there["betagate/cause-back-1-1"]
+        assert revert["title"] == f"Take back {live.bad}" and revert["base"]["ref"] == "main" and revert["mergeable"], revert
+        world.gitea.ask("POST", f"repos/ana/small/pulls/{revert['number']}/merge", world.token, {"Do": "merge"})
+        text = world.gitea.ask("GET", "repos/ana/small/raw/manifests/small.yaml", world.token)
+        assert "defaultVariant: 'off'" in text, text
+        document = world.gitea.ask("GET", f"repos/ana/small/raw/incidents/back-1.md?ref={cause['head']['ref']}", world.token)
+        assert "back-1" in document and "Down" in document, document
+        live.say("audit", "verify")
+        assert len(pulls()) == 2
+        assert world.token not in shown + live.log.read_text() + live.say("why", "rollback/back-1", codes=(0, 2)), "the token was printed"
 
 
 def main(binary, cache, wanted):
