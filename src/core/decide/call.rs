@@ -20,6 +20,14 @@ impl Pass<'_> {
         let call = asked(stage).and_then(|asked| asked.call);
         let began = call.map_or(since, |call| self.resolve(call.at, Edge::Start).max(since));
         self.look_again(began);
+        let memory = self.memory.rollouts.get(rollout);
+        let put_off = memory.and_then(|memory| memory.put_off.get(&stage.name)).copied();
+        let began = match (call, put_off) {
+            // Nobody knows yet when it will be.
+            (Some(_), Some(None)) => return Timestamp::MAX,
+            (Some(_), Some(Some(until))) => began.max(until),
+            _ => began,
+        };
         let about = |spec: &SignoffSpec| spec.is_vote_on(rollout, &stage.name);
         let words: Vec<_> =
             self.readings.signoffs.iter().filter(|word| about(&word.spec) && word.first_seen >= since).collect();
@@ -41,7 +49,10 @@ impl Pass<'_> {
     /// What a stage waits for because of its call.
     pub fn call_waits(&self, stage: &Stage, round: Timestamp, waits: &mut Vec<Wait>) {
         let Some(asked) = asked(stage).filter(|asked| asked.call.is_some()) else { return };
-        if self.now < round {
+        if round == Timestamp::MAX {
+            let on = "the decision call is put off: a rollback holds reviews".to_owned();
+            waits.push(Wait { on, from: "its hold on reviews is lifted; then everybody speaks anew".to_owned() });
+        } else if self.now < round {
             let on = format!("the decision call of {} begins at {round}", asked.from.join(", "));
             waits.push(Wait { on, from: "time; words count from then on".to_owned() });
         }
@@ -52,6 +63,7 @@ impl Pass<'_> {
         let Some(wanted) = asked(stage).filter(|asked| asked.call.is_some()) else { return };
         let first_seen = self.first_seen();
         let since = self.memory.rollouts.get(rollout).and_then(|memory| memory.next_since).unwrap_or(first_seen);
+        self.put_off(rollout, stage, since);
         let began = self.round(rollout, stage, since);
         if self.now < began || self.reviews_held() {
             return;
@@ -61,6 +73,25 @@ impl Pass<'_> {
             self.begin_call(rollout, stage, wanted, began);
         }
         self.tell_outcome(rollout, stage, wanted, began);
+    }
+
+    /// A call that is due, or goes on, while a rollback holds reviews begins when it no longer does: its gates can't be reviewed before, and what is said
+    /// meanwhile is said to no call.
+    fn put_off(&mut self, rollout: &str, stage: &Stage, since: Timestamp) {
+        let (held, now) = (self.reviews_held(), self.now);
+        let due = self.round(rollout, stage, since) <= now;
+        let Some(memory) = self.memory.rollouts.get_mut(rollout) else { return };
+        let was = memory.put_off.get(&stage.name).copied();
+        if held && due {
+            memory.put_off.insert(stage.name.clone(), None);
+            self.event(
+                format!("Rollout/{rollout}"),
+                "CallPutOff",
+                format!("the call about stage {} is put off", stage.name),
+            );
+        } else if !held && was == Some(None) {
+            memory.put_off.insert(stage.name.clone(), Some(now));
+        }
     }
 
     fn begin_call(&mut self, rollout: &str, stage: &Stage, wanted: &EnterSignoffs, began: Timestamp) {
@@ -112,8 +143,7 @@ impl Pass<'_> {
     }
 
     fn tell_outcome(&mut self, rollout: &str, stage: &Stage, wanted: &EnterSignoffs, began: Timestamp) {
-        let words = self.words(|spec| spec.is_vote_on(rollout, &stage.name));
-        let words: Vec<_> = words.into_iter().filter(|word| word.first_seen >= began).collect();
+        let words = self.votes_since(rollout, &stage.name, began);
         let against: Vec<String> = words
             .iter()
             .filter(|word| word.spec.says == Says::NoGo)

@@ -21,7 +21,8 @@ impl Pass<'_> {
         for step in run.steps.iter_mut().filter(|step| step.holds() && step.target.is_none()) {
             let Some(restore) = &step.step.restore_dataset else { continue };
             let Some(how) = datasets.get(&restore.dataset).map(|dataset| dataset.spec.undo) else { continue };
-            let live = facts.get(&restore.dataset).and_then(|fact| fact.digest.clone());
+            // A file that was committed since, and waits, was never live.
+            let live = facts.get(&restore.dataset).and_then(|fact| fact.live.clone().or_else(|| fact.digest.clone()));
             if let Some(from) = live.filter(|_| how != Undo::Reseed) {
                 step.quarantined.retain(|gone| gone.from != from);
                 step.quarantined.push(GoneBack { from, to: how.name().to_owned(), at: now });

@@ -64,6 +64,8 @@ pub struct Readings {
 pub struct DatasetFact {
     /// The digest of the rows that its document's file has; none where that is not to be had.
     pub digest: Option<String>,
+    /// The digest of the rows that were brought in last; none where that is not known.
+    pub live: Option<String>,
     /// The rows of its table, by status.
     pub counts: BTreeMap<String, u64>,
     /// When each step undid it, and what was counted right after that, by effect key.

@@ -143,9 +143,10 @@ impl Pass<'_> {
         phase_since: Option<Timestamp>,
     ) -> (CheckState, Option<Reading>, String) {
         if let Some(signoff) = &check.signoff {
-            // What was signed before a phase began anew counts no more.
-            let anew =
-                spec.phases.iter().any(|phase| Some(&phase.name) == check.phase.as_ref() && phase.every.is_some());
+            // What was signed before a phase began, or began anew, counts for nothing; those that wait for nothing but the one before take what is done
+            // ahead of time.
+            let own = spec.phases.iter().find(|phase| Some(&phase.name) == check.phase.as_ref());
+            let anew = own.is_some_and(|phase| phase.every.is_some() || phase.after.is_some() || phase.from.is_some());
             return self.signed(gate, &check.name, &signoff.from, phase_since.filter(|_| anew));
         }
         if let Some(other) = &check.gate {
@@ -299,7 +300,9 @@ impl Pass<'_> {
         } else if !waiting.is_empty() {
             (Verdict::Pending, false, format!("critical: {} missed, not yet for long enough", waiting.join(", ")))
         } else if !checks.is_empty() && checks.iter().all(|check| check.state == CheckState::NotDue) {
-            (Verdict::Pending, false, "nothing is due yet".to_owned())
+            let over = !spec.phases.is_empty() && spec.phases.iter().all(|phase| self.over(phase).is_some());
+            let why = if over { "every phase is over: nothing of it is asked any more" } else { "nothing is due yet" };
+            (Verdict::Pending, false, why.to_owned())
         } else if !unknown.is_empty() {
             (Verdict::Pending, false, format!("unknown: {}", unknown.join(", ")))
         } else if !missed.is_empty() {

@@ -5,7 +5,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{CheckState, DueReview, RunMemory, RunPhase, Stability, StepState, Verdict, pass::Pass, run::effect_base};
+use super::{
+    CheckState, DueReview, RunMemory, RunPhase, SignoffFact, Stability, StepState, Verdict, pass::Pass,
+    run::effect_base,
+};
 use crate::resources::{HoldReviews, Says, SignoffSpec};
 
 /// How long data may be missing from the clock of stability before someone is paged.
@@ -174,7 +177,8 @@ impl Pass<'_> {
     pub fn reason_to_lift(&self, id: &str, run: &RunMemory) -> Option<String> {
         let about = |spec: &SignoffSpec| spec.says == Says::Lift && spec.run.as_deref() == Some(id);
         let since = run.episodes.last().map_or(run.started_at, |episode| episode.since);
-        if let Some(word) = self.words(about).into_iter().find(|word| word.first_seen >= since) {
+        let own = |word: &&SignoffFact| run.author.as_ref() == Some(&word.spec.by);
+        if let Some(word) = self.words(about).into_iter().find(|word| word.first_seen >= since && !own(word)) {
             return Some(format!("lifted by {}", word.spec.by));
         }
         let reopened = run.reviews_reopened_at?;

@@ -134,6 +134,9 @@ pub struct RolloutMemory {
     /// The newest decision call of each stage.
     #[serde(default)]
     pub calls: BTreeMap<String, CallMemory>,
+    /// The calls that a rollback put off, by stage: until when it did, once that is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub put_off: BTreeMap<String, Option<Timestamp>>,
     /// Tags that are to be made, or were asked for, by stage.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, TagMemory>,
@@ -206,6 +209,9 @@ pub struct RunMemory {
     /// The revision that was live then.
     #[serde(default)]
     pub revision: String,
+    /// Whoever authored the change that was in force then: their word lifts nothing.
+    #[serde(default)]
+    pub author: Option<String>,
     /// The steps, as they were when it started.
     pub steps: Vec<StepMemory>,
     /// Gates whose re-opened review lifts the other holds.

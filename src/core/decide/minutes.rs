@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use super::{CheckResult, Outcome, pass::Pass};
-use crate::resources::{Edge, EnterSignoffs, Says, SignoffSpec, Stage};
+use crate::resources::{Edge, EnterSignoffs, Says, Stage};
 
 impl Pass<'_> {
     /// What is written down of a call about a stage, in Markdown.
@@ -23,12 +23,7 @@ impl Pass<'_> {
         let _ = writeln!(text, "- Program: {}\n- Began: {began}\n- Decided: {}", self.program.name(), self.now);
         let _ = writeln!(text, "- Decision: {}\n- Revision that was live: {}", line(outcome), self.revision.id);
         text += "\n## Voices\n\n| Who | Said | When | Note |\n|---|---|---|---|\n";
-        let about = |spec: &SignoffSpec| {
-            matches!(spec.says, Says::Go | Says::NoGo)
-                && spec.rollout.as_deref() == Some(rollout)
-                && spec.stage.as_deref() == Some(stage.name.as_str())
-        };
-        let words: Vec<_> = self.words(about).into_iter().filter(|word| word.first_seen >= began).collect();
+        let words = self.votes_since(rollout, &stage.name, began);
         for word in &words {
             let until = word.spec.until.map(|until| format!(" (next call at {})", self.resolve(until, Edge::End)));
             let said = if word.spec.says == Says::Go { "GO" } else { "NO-GO" };

@@ -87,7 +87,7 @@ impl Pass<'_> {
     }
 
     /// Since when a phase is over, if it is.
-    fn over(&mut self, phase: &Phase) -> Option<Timestamp> {
+    pub(super) fn over(&mut self, phase: &Phase) -> Option<Timestamp> {
         let until = phase.until.as_ref()?;
         let opened = self.memory.rollouts.get(&until.rollout)?.opened.get(&until.stage).copied()?;
         let over = until.by.map_or(opened, |by| by.after(opened));

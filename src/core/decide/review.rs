@@ -76,6 +76,13 @@ impl Pass<'_> {
         })
     }
 
+    /// Whether no review of its own schedule was due between a gate's last sealed one and this moment.
+    fn is_the_same_week(&self, name: &str, spec: &GateSpec, at: Timestamp) -> bool {
+        let last = self.memory.gates.get(name).and_then(|memory| memory.last_sealed.as_ref());
+        let next = last.zip(spec.review.as_ref()).map(|(last, review)| review.cron.next_after(last.due_at, &self.zone));
+        next.is_some_and(|next| next.is_none_or(|next| next > at))
+    }
+
     fn seal_due(&mut self, name: &str, spec: &GateSpec) {
         let Some(due) = self.memory.gates.get(name).and_then(|memory| memory.due.clone()) else { return };
         if self.reviews_held() {
@@ -96,10 +103,16 @@ impl Pass<'_> {
         if waits && verdict.verdict == Verdict::Pending {
             return;
         }
+        let again = due.call && self.is_the_same_week(name, spec, due.due_at);
         let (now, passed) = (self.now, matches!(verdict.verdict, Verdict::Pass | Verdict::Conditional));
         if let Some(memory) = self.memory.gates.get_mut(name) {
             memory.due = None;
-            memory.passes_in_row = if passed { memory.passes_in_row + 1 } else { 0 };
+            memory.passes_in_row = match passed {
+                false => 0,
+                // A call looks again at what was reviewed last: that is the same pass.
+                true if again => memory.passes_in_row.max(1),
+                true => memory.passes_in_row + 1,
+            };
             memory.last_sealed = Some(SealedSummary { due_at: due.due_at, sealed_at: now, verdict: verdict.verdict });
         }
         self.event(format!("Gate/{name}"), "ReviewSealed", format!("{}: {}", verdict.verdict, verdict.reason));

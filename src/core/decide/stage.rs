@@ -2,10 +2,10 @@
 //!
 //! Must not know: how a cohort or a flag is opened.
 
-use super::{GateMemory, RolloutMemory, Verdict, Wait, pass::Pass, phase::named};
+use super::{GateMemory, RolloutMemory, SignoffFact, Verdict, Wait, pass::Pass, phase::named};
 use crate::resources::{Edge, EnterGate, EnterSignoffs, RolloutSpec, Says, SignoffRule, Stage};
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
     /// Opens, in every rollout, each next stage that nothing keeps closed. A stage never goes back by itself.
     pub fn stages(&mut self) {
         for (name, rollout) in &self.program.rollouts {
@@ -65,8 +65,7 @@ impl Pass<'_> {
             }
         }
         if let Some(run) = self.run_in_force() {
-            waits
-                .push(wait(format!("rollback {run} is in force"), "its holds are lifted (betagate why rollback/NAME)"));
+            waits.push(in_force(run));
         }
         self.window_waits(rollout, stage, since, (&mut waits, &mut words));
         let Some(enter) = &stage.enter else { return StageWaits { others: waits, words } };
@@ -127,8 +126,25 @@ impl Pass<'_> {
             };
         };
         let have = self.memory.gates.get(name).map_or(0, |memory: &GateMemory| memory.passes_in_row);
-        let missing = have < passes;
-        missing.then(|| wait(format!("gate {name} has {have} of {passes} passed reviews in a row"), "the next review"))
+        if have < passes {
+            let on = format!("gate {name} has {have} of {passes} passed reviews in a row");
+            return Some(wait(on, "the next review"));
+        }
+        // Reviews that passed open nothing while what they passed on fails.
+        let live = self.verdicts.get(name).filter(|live| live.verdict == Verdict::Fail)?;
+        let on = format!("gate {name} passed its reviews and fails now ({})", live.reason);
+        Some(wait(on, &format!("betagate why gate/{name}")))
+    }
+
+    /// Each person's latest word about a stage, of those first seen since then. A GO that has run out is none; a NO-GO stands until it is taken back,
+    /// or its next call begins.
+    pub(super) fn votes_since(&self, rollout: &str, stage: &str, since: jiff::Timestamp) -> Vec<&'a SignoffFact> {
+        let words = self.words(|spec| spec.is_vote_on(rollout, stage)).into_iter();
+        let counts = |word: &&SignoffFact| {
+            let until = word.spec.until.filter(|_| word.spec.says == Says::Go);
+            word.first_seen >= since && until.is_none_or(|until| self.now < self.resolve(until, Edge::End))
+        };
+        words.filter(counts).collect()
     }
 
     fn gos(&self, rollout: &str, stage: &Stage, since: jiff::Timestamp) -> Vec<String> {
@@ -137,11 +153,8 @@ impl Pass<'_> {
 
     /// Each person's latest word about a stage, of those first seen since it became the next one.
     fn votes(&self, rollout: &str, stage: &Stage, since: jiff::Timestamp) -> Vec<(String, Says)> {
-        let words = self
-            .words(|spec| spec.is_vote_on(rollout, &stage.name))
-            .into_iter()
-            .filter(|word| word.first_seen >= since);
-        words.map(|word| (word.spec.by.clone(), word.spec.says)).collect()
+        let words = self.votes_since(rollout, &stage.name, since);
+        words.into_iter().map(|word| (word.spec.by.clone(), word.spec.says)).collect()
     }
 
     fn signoff_waits(
@@ -152,6 +165,10 @@ impl Pass<'_> {
         since: jiff::Timestamp,
         waits: &mut Vec<Wait>,
     ) {
+        for word in self.votes_since(rollout, &stage.name, since) {
+            // Asks to be called when a GO runs out.
+            self.still_counts(word);
+        }
         let gos = self.gos(rollout, stage, since);
         let silent: Vec<_> = wanted.from.iter().filter(|name| !gos.contains(name)).cloned().collect();
         let enough = match wanted.rule {
@@ -168,10 +185,7 @@ impl Pass<'_> {
 
     /// Any standing NO-GO blocks.
     fn no_go(&self, rollout: &str, stage: &Stage, since: jiff::Timestamp) -> Vec<Wait> {
-        let words = self
-            .words(|spec| spec.is_vote_on(rollout, &stage.name))
-            .into_iter()
-            .filter(|word| word.first_seen >= since);
+        let words = self.votes_since(rollout, &stage.name, since).into_iter();
         let against = words.filter(|word| word.spec.says == Says::NoGo).map(|word| {
             let note = word.spec.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
             let until = word.spec.until.map(|until| format!(", until {}", self.resolve(until, Edge::End)));
@@ -213,6 +227,11 @@ impl StageWaits {
 pub(super) fn current<'r>(memory: Option<&RolloutMemory>, spec: &'r RolloutSpec) -> Option<&'r Stage> {
     let name = memory?.current.as_deref()?;
     spec.stages.iter().find(|stage| stage.name == name)
+}
+
+/// That a rollback keeps a rollout where it is.
+pub(super) fn in_force(run: &str) -> Wait {
+    wait(format!("rollback {run} is in force"), &format!("its holds are lifted (betagate why rollback/{run})"))
 }
 
 fn wait(on: String, from: &str) -> Wait {

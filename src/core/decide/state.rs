@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::Value;
 
+use super::stage::in_force;
 use super::{
     CheckState, Effective, ObjectState, RunPhase, StepState, Verdict, Wait,
     pass::{Pass, proof},
@@ -25,7 +26,9 @@ impl Pass<'_> {
         self.describe_cohorts();
         self.describe_runs();
         for (name, state, summary) in self.workload_states() {
-            self.put(format!("Workload/{name}"), state, summary, Vec::new());
+            let (object, stuck) = (format!("Workload/{name}"), self.workload_is_stuck(&name));
+            self.put(object.clone(), state, summary, Vec::new());
+            self.needs_somebody(&object, stuck);
         }
         self.describe_program();
     }
@@ -117,6 +120,9 @@ impl Pass<'_> {
             };
             let summary = if overdue { format!("{summary}; overdue") } else { summary };
             let summary = summary + &self.call_summary(name, &rollout.spec) + &self.tags_summary(name);
+            if let Some(run) = self.run_in_force().filter(|_| next.is_none()) {
+                waits.push(in_force(run));
+            }
             waits.extend(self.ramp_waits(name, &rollout.spec));
             self.put(format!("Rollout/{name}"), state, summary, waits);
             let called = next.is_some_and(|stage| self.call_waits_for_voices(name, stage));
@@ -161,6 +167,13 @@ impl Pass<'_> {
                 let by = format!("{}/{}", text(&hold["run"]), hold["step"]);
                 waits.push(Wait { on: format!("hold by {by}"), from: "its hold is lifted".to_owned() });
                 ("Held", format!("served at {} by {by}: {}", text(&hold["variant"]), text(&hold["reason"])))
+            } else if flag["routed"] == true {
+                let to = flag["fallback"].as_str().map(|path| format!(" ({path})")).unwrap_or_default();
+                waits.push(Wait {
+                    on: "a rollback routes it to its fallback".to_owned(),
+                    from: "its hold is lifted".to_owned(),
+                });
+                ("Routed", format!("served at its fallback{to}"))
             } else if flag["state"] == "DISABLED" {
                 ("Disabled", "switched off".to_owned())
             } else if flag["stage"].is_object() {
@@ -173,7 +186,7 @@ impl Pass<'_> {
                 ("Served", format!("{}{rule}", text(&flag["defaultVariant"])))
             };
             self.put(format!("Flag/{name}"), state, summary, waits);
-            self.needs_somebody(&format!("Flag/{name}"), state == "Held");
+            self.needs_somebody(&format!("Flag/{name}"), matches!(state, "Held" | "Routed"));
         }
     }
 
@@ -216,7 +229,7 @@ impl Pass<'_> {
         for id in runs {
             let Some(run) = self.memory.runs.get(&id).cloned() else { continue };
             let verified = run.steps.iter().filter(|step| step.state == StepState::Verified).count();
-            let reason = run.episodes.last().map(|episode| episode.reason.clone()).unwrap_or_default();
+            let reason = run.episodes.first().map(|episode| episode.reason.clone()).unwrap_or_default();
             let summary = match run.phase {
                 RunPhase::Lifted => format!("lifted: {}", run.lift_reason.clone().unwrap_or_default()),
                 _ => {
@@ -274,8 +287,11 @@ impl Pass<'_> {
             let have = crate::resources::Span::seconds(run.stability.at(self.now).as_mins() * 60);
             let on = format!("{have} of {} stable", hold.until_stable_for);
             waits.push(Wait { on, from: "time, without another breach".to_owned() });
-        } else if run.gates.is_empty() && asked.is_none() {
-            let from = format!("a person: betagate rollback lift {id}");
+        } else if asked.is_some() {
+            // Its word is given: what else it waits for stands above.
+        } else if run.gates.is_empty() {
+            let who = run.author.as_ref().map(|author| format!(" other than {author}, whose change it is about"));
+            let from = format!("a person{}: betagate rollback lift {id}", who.unwrap_or_default());
             waits.push(Wait { on: "a word to lift it".to_owned(), from });
         } else if run.phase == RunPhase::Holding {
             let gates: Vec<_> = run.gates.iter().cloned().collect();

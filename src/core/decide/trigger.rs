@@ -125,7 +125,10 @@ impl Pass<'_> {
             quarantined: Vec::new(),
             routed: BTreeMap::new(),
         });
+        // What was frozen by hand was begun for no change.
+        let author = self.memory.program.changed_by.clone().filter(|_| plan != BREAK_GLASS);
         let run = RunMemory {
+            author,
             plan: plan.to_owned(),
             phase: RunPhase::Running,
             started_at: episode.since,
@@ -230,8 +233,11 @@ impl Pass<'_> {
                         continue;
                     };
                     let limit = wanted.active_for.after(incident.started_at);
-                    let acted_on =
-                        self.memory.runs.values().any(|run| run.started_at > limit && run.started_at <= resolved);
+                    // One that was in force already was joined, or needed nobody.
+                    let in_force_then = |run: &RunMemory| {
+                        run.started_at <= resolved && run.lifted_at.is_none_or(|lifted| lifted > limit)
+                    };
+                    let acted_on = self.memory.runs.values().any(in_force_then);
                     if incident.severity != wanted.severity || resolved <= limit || resolved < since || acted_on {
                         continue;
                     }

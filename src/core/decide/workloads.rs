@@ -206,6 +206,11 @@ impl Pass<'_> {
         });
         states.collect()
     }
+
+    /// Whether a workload goes no further without somebody.
+    pub(super) fn workload_is_stuck(&self, name: &str) -> bool {
+        self.readings.workloads.get(name).is_some_and(|fact| fact.kept_back.is_some() || fact.trouble.is_some())
+    }
 }
 
 fn all_run(fact: &WorkloadFact, workload: &str) -> Result<(), String> {

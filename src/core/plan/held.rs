@@ -37,13 +37,10 @@ pub fn held(effective: &Effective, runs: &BTreeMap<String, RunMemory>) -> Vec<He
             let what = format!("flag {key} is served at {variant}");
             all.push(Held { what, by: by.clone(), why: why.clone() });
         }
-        let scaled = step.scale_workload.iter().map(|it| (&it.workload, format!("runs {} process(es)", it.replicas)));
-        let reverted = step.revert_workload.iter().map(|it| (&it.workload, "runs an earlier revision".to_owned()));
-        for (workload, how) in scaled.chain(reverted) {
-            // One that differs from an older hold waits.
-            if effective.workloads.get(workload).is_some_and(|hold| hold.holders.contains(&by)) {
-                all.push(Held { what: format!("workload {workload} {how}"), by: by.clone(), why: why.clone() });
-            }
+        if let Some(route) = &step.route_to_fallback {
+            let what =
+                format!("flags of {} risk are served at their fallback", format!("{:?}", route.risk).to_lowercase());
+            all.push(Held { what, by: by.clone(), why: why.clone() });
         }
     }
     for (by, why) in &effective.pauses {
@@ -51,6 +48,10 @@ pub fn held(effective: &Effective, runs: &BTreeMap<String, RunMemory>) -> Vec<He
         all.push(Held { what, by: by.clone(), why: why.clone() });
     }
     for (name, hold) in &effective.datasets {
+        for (digest, run) in &hold.quarantined {
+            let what = format!("the file {digest:.12} of dataset {name} stays out");
+            all.push(Held { what, by: run.clone(), why: "it was undone".to_owned() });
+        }
         let Some(by) = &hold.holder else { continue };
         let run = by.rsplit_once('/').and_then(|(run, _)| runs.get(run));
         let why = run.and_then(|run| run.episodes.last()).map(|episode| episode.reason.clone()).unwrap_or_default();
@@ -61,7 +62,7 @@ pub fn held(effective: &Effective, runs: &BTreeMap<String, RunMemory>) -> Vec<He
         let run = by.first().and_then(|holder| runs.get(holder.split('/').next().unwrap_or_default()));
         let why = run.and_then(|run| run.episodes.last()).map(|episode| episode.reason.clone()).unwrap_or_default();
         let revision = hold.revision.as_ref().map(|revision| format!("stays at revision {revision:.8}"));
-        let replicas = hold.replicas.map(|replicas| format!("runs {replicas} times"));
+        let replicas = hold.replicas.map(|replicas| format!("runs {replicas} process(es)"));
         let what: Vec<String> = revision.into_iter().chain(replicas).collect();
         if !what.is_empty() {
             all.push(Held { what: format!("workload {name} {}", what.join(", ")), by: by.join(", "), why });

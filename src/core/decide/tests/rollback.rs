@@ -346,3 +346,38 @@ fn the_note_of_a_second_failure_is_overdue_and_pages_anew() {
     told.dedup();
     assert_eq!(told, expected);
 }
+
+#[test]
+fn nobody_lifts_a_rollback_of_a_change_they_authored() {
+    let mut world = world();
+    world.desired.program.spec.people.get_mut("founder").unwrap().git = vec!["ana@example.com".to_owned()];
+    world.author = Some("ana@example.com".to_owned());
+    world.settle();
+    world.incident("down", "2026-03-02T07:00:00Z");
+    world.settle();
+    world.complete_documents();
+    world.resolve("down");
+    world.advance(SignedDuration::from_hours(1));
+    let waits = |world: &World| world.last.states["Rollback/pull-back-1"].waits.clone();
+    world.says("own", "{program: beta, by: founder, says: lift, run: pull-back-1, note: mine}");
+    world.settle();
+    assert_eq!(world.run("pull-back-1").phase, RunPhase::Holding, "{:?}", waits(&world));
+    world.says("other", "{program: beta, by: ops, says: lift, run: pull-back-1, note: seen}");
+    world.settle();
+    assert_eq!(world.run("pull-back-1").phase, RunPhase::Lifted);
+}
+
+#[test]
+fn an_incident_that_came_and_went_during_a_rollback_was_not_missed_and_what_began_it_is_still_told() {
+    let mut world = world();
+    world.settle();
+    world.incident("first", "2026-03-02T07:00:00Z");
+    world.settle();
+    world.advance_to("2026-03-02T09:00:00Z");
+    world.incident("second", "2026-03-02T08:10:00Z");
+    world.resolve("second");
+    world.settle();
+    assert!(world.said("PassedUnseen").is_empty(), "{:?}", world.said("PassedUnseen"));
+    let said = &world.last.states["Rollback/pull-back-1"].summary;
+    assert!(said.contains("it began with: sev-1 'first'"), "{said}");
+}
