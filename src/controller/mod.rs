@@ -320,10 +320,16 @@ impl Controller {
             for _ in 0..most {
                 // One program's fault is no other's, and no end of the controller.
                 let passed = AssertUnwindSafe(self.pass_program(&name)).catch_unwind().await;
-                let (changed, at) = passed.unwrap_or_else(|_| {
-                    tracing::error!(program = %name, "a pass ended by a fault of betagate; it is tried again");
-                    Ok((false, self.settings.clock.now().checked_add(AFTER_A_FAULT).ok()))
-                })?;
+                let (changed, at) = match passed {
+                    Ok(Err(error)) if error.retryable() || error.fenced() => return Err(error),
+                    Ok(Ok(passed)) => passed,
+                    faulty => {
+                        let error =
+                            faulty.ok().and_then(Result::err).map_or_else(String::new, |error| error.to_string());
+                        tracing::error!(program = %name, error, "a pass ended by a fault of betagate; it is tried again");
+                        (false, self.settings.clock.now().checked_add(AFTER_A_FAULT).ok())
+                    }
+                };
                 again = at;
                 if !changed {
                     break;

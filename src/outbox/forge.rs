@@ -344,9 +344,11 @@ fn is_limited(headers: &HeaderMap) -> bool {
     headers.contains_key(RETRY_AFTER) || headers.get("x-ratelimit-remaining").is_some_and(|left| left == "0")
 }
 
+/// What a forge said, in a line that a database keeps.
 fn cut(text: &str, characters: usize) -> String {
+    let text = text.replace(char::is_control, " ");
     if text.chars().count() <= characters {
-        return text.to_owned();
+        return text;
     }
     text.chars().take(characters - 1).chain(['…']).collect()
 }

@@ -97,7 +97,8 @@ fn ratio_of(numerator: f64, denominator: f64) -> Outcome {
 
 /// A reading that says what is wrong with which source.
 fn source_error(source: &str, why: &str, at: Timestamp) -> Reading {
-    let mut text = format!("{source}: {why}");
+    // Whoever answered may have said anything; it is shown in a line, and a database keeps no NUL.
+    let mut text = format!("{source}: {why}").replace(char::is_control, " ");
     if text.len() > LONGEST_ERROR {
         let end = (0..=LONGEST_ERROR).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         text.truncate(end);

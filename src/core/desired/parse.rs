@@ -292,6 +292,7 @@ impl Settle<'_> {
         let length = self.path.len();
         match &mut node.value {
             Value::Text(text) => {
+                self.no_nul(text, node.at);
                 if self.bare_boolean(text, node.offset) {
                     self.refuse(text, node.at);
                 }
@@ -308,6 +309,7 @@ impl Settle<'_> {
                     push_key(&mut self.path, &entry.key);
                     entry.at.line = entry.at.line.max(1) + self.chunk.lines_before;
                     entry.at.column = entry.at.column.max(1);
+                    self.no_nul(&entry.key, entry.at);
                     if self.bare_boolean(&entry.key, entry.offset) {
                         self.refuse(&entry.key, entry.at);
                     }
@@ -331,6 +333,13 @@ impl Settle<'_> {
         };
         let last_word = before.split_whitespace().next_back().unwrap_or_default();
         from.starts_with(text) && !last_word.starts_with(['|', '>', '!'])
+    }
+
+    /// No database keeps this character.
+    fn no_nul(&mut self, text: &str, at: Position) {
+        if text.contains('\0') && self.refused.insert(at) {
+            self.problems.push(Problem::new(self.file, at, self.path.as_str(), "a text can't hold the character NUL"));
+        }
     }
 
     fn refuse(&mut self, text: &str, at: Position) {

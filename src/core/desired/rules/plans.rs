@@ -1,11 +1,18 @@
 //! Rollback plans: triggers and steps. A plan that would touch what must stay online is refused here, when it is written.
 
 use super::{ROUTE_GROUPS, Rules};
+use crate::decide::BREAK_GLASS;
 use crate::resources::{Action, Kind, RollbackPlanSpec, Step};
 
 impl Rules<'_> {
     pub(super) fn plans(&mut self) {
         for (name, plan) in &self.program.plans {
+            if name.starts_with(BREAK_GLASS) {
+                let document = self.document(Kind::RollbackPlan, name);
+                let message =
+                    format!("names that begin with '{BREAK_GLASS}' are those of runs that were begun by hand");
+                self.problem(document, "/metadata/name", message);
+            }
             self.triggers(name, &plan.spec);
             for (place, step) in plan.spec.steps.iter().enumerate() {
                 self.step(name, step, &format!("/spec/steps/{place}"));

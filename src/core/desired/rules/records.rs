@@ -41,7 +41,7 @@ impl Rules<'_> {
             Says::Waive | Says::AcceptMitigation => &[
                 ("gate", spec.gate.is_none()),
                 ("check", spec.check.is_none()),
-                ("note", spec.note.is_none()),
+                ("note", spec.note.as_deref().is_none_or(|note| note.trim().is_empty())),
                 ("until", spec.until.is_none()),
             ],
             Says::Go | Says::NoGo => &[("rollout", spec.rollout.is_none()), ("stage", spec.stage.is_none())],

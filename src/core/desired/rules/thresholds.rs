@@ -4,14 +4,19 @@ use super::Rules;
 use crate::desired::parse::Document;
 use crate::resources::{Check, Comparison, Unit};
 
+/// The KPIs that are no share of a whole.
+const NO_SHARES: [&str; 2] = ["feed_interactions_per_active_user", "sev1_incidents"];
+
 impl Rules<'_> {
-    /// Counts are never below zero, and shares of a whole never above it.
+    /// Counts are never below zero, and shares of a whole never above it; what is compared with an earlier time may be.
     pub(super) fn reachable(&mut self, document: Option<&Document>, check: &Check, pointer: &str) {
         let Some(pass) = &check.pass else { return };
-        let share = check.kpi.is_some() || check.fact.is_some();
-        let counted = share || check.incidents.is_some();
-        let least = counted.then_some(0.0);
-        let most = (share && pass.unit == Unit::Percent).then_some(100.0);
+        // A flag's value is whatever its variant says.
+        let fact = check.fact.as_deref().filter(|fact| *fact != "flag.value");
+        let least = (check.kpi.is_some() || fact.is_some() || check.incidents.is_some()).then_some(0.0);
+        let share = fact.is_some() || check.kpi.as_ref().is_some_and(|kpi| !NO_SHARES.contains(&kpi.as_str()));
+        let whole = share && check.vs.is_none() && pass.unit == Unit::Percent;
+        let most = whole.then_some(100.0);
         let met = match pass.comparison {
             Comparison::AtLeast => most.is_none_or(|most| pass.bound <= most),
             Comparison::Above => most.is_none_or(|most| pass.bound < most),
