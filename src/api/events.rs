@@ -99,11 +99,13 @@ async fn take_in(
 ) -> Result<events::Ingested, Problem> {
     let wrong = |words: &str| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "event", words);
     let mut by_program: BTreeMap<String, Vec<Event>> = BTreeMap::new();
-    let mut known: BTreeMap<Uuid, Vec<String>> = BTreeMap::new();
+    let (mut known, none): (BTreeMap<Uuid, Vec<String>>, _) = (BTreeMap::new(), Vec::new());
     for (program, event) in parsed {
         let own = match known.entry(event.user_id) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(people::programs(&state.store, event.user_id).await?),
+            // A service says which program it is.
+            _ if program.is_some() && !by_person => &none,
+            Entry::Occupied(known) => &*known.into_mut(),
+            Entry::Vacant(place) => &*place.insert(people::programs(&state.store, event.user_id).await?),
         };
         let program = match program {
             Some(program) if by_person && !own.contains(&program) => {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::store::audit::{self, Entry};
 use crate::store::datasets::{self, DumpBody, Hand, keep_dump, newest_dump};
-use crate::store::{StoreError, Tx};
+use crate::store::{Store, StoreError, Tx};
 
 /// Why a dataset was not made what it should be. Nothing of the transaction may be kept.
 #[derive(Debug, thiserror::Error)]
@@ -230,6 +230,22 @@ pub async fn record(tx: &mut Tx, hand: &Hand<'_>, action: &str, detail: Value) -
         detail,
     };
     audit::append(tx, entry).await.map(drop)
+}
+
+/// The digest of the rows that were brought in last, as the record tells; none where it does not.
+///
+/// # Errors
+/// The database's.
+pub async fn brought_last(store: &Store, program: &str, dataset: &str) -> Result<Option<String>, StoreError> {
+    let of = audit::Filter {
+        program: Some(program.to_owned()),
+        object: Some(format!("Dataset/{dataset}")),
+        ..audit::Filter::default()
+    };
+    let newest = audit::list(store, &of).await?.into_iter();
+    let mut brought =
+        newest.filter(|kept| matches!(kept.entry.action.as_str(), "dataset.brought" | "dataset.imported"));
+    Ok(brought.next().and_then(|kept| kept.entry.detail["delta"]["digest"].as_str().map(str::to_owned)))
 }
 
 fn taken(error: StoreError) -> DatasetError {

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::commit::ACTOR;
 use super::{Controller, ControllerError, lists};
-use crate::apply::datasets::{DatasetError, bring, undo};
+use crate::apply::datasets::{DatasetError, bring, brought_last, undo};
 use crate::source::Snapshot;
 use crate::store::datasets::{self, Hand};
 use crate::store::{Store, StoreError, leadership, steps};
@@ -38,6 +38,8 @@ pub(super) struct KnownDataset {
     refused: Option<String>,
     /// Why a step could not undo it, last.
     failed: Option<String>,
+    /// The digest of the rows that were brought in last; not looked for yet when none.
+    live: Option<Option<String>>,
 }
 
 #[derive(Clone, Debug)]
@@ -158,12 +160,19 @@ impl Controller {
                 known.rows = read(&snapshot, &dataset).map(|(_, rows)| Arc::new(rows));
                 known.blob = blob;
             }
+            let live = match self.known_dataset(name, &dataset.name).live.clone() {
+                Some(live) => live,
+                None => brought_last(&self.settings.store, name, &dataset.name).await?,
+            };
+            let known = self.known_dataset(name, &dataset.name);
+            known.live = Some(live.clone());
             let of_it = undone.iter().filter(|(.., detail)| detail["dataset"] == dataset.name.as_str());
             let after = of_it.filter_map(|(key, at, detail)| {
                 Some((key.clone(), (*at, serde_json::from_value(detail["counts"].clone()).ok()?)))
             });
             let fact = DatasetFact {
                 digest: known.rows.as_ref().map(|rows| rows.digest.clone()),
+                live,
                 counts,
                 after: after.collect(),
                 failed: known.failed.clone(),
@@ -325,7 +334,8 @@ impl Controller {
 
     /// A table has changed by us: it is compared anew, and what checks read of it is out of date.
     fn dataset_changed(&mut self, program: &str, dataset: &str) {
-        self.known_dataset(program, dataset).looked = None;
+        let known = self.known_dataset(program, dataset);
+        (known.looked, known.live) = (None, None);
         let Some(gates) = self.desired_program(program).map(|program| &program.gates) else { return };
         let stale: BTreeSet<(String, String)> = gates
             .iter()
@@ -361,7 +371,8 @@ impl Controller {
 
 fn state(word: &str, summary: String, wait: Option<(&str, &str)>) -> ObjectState {
     let waits = wait.map(|(on, from)| Wait { on: on.to_owned(), from: from.to_owned() });
-    ObjectState { state: word.to_owned(), summary, waits: waits.into_iter().collect(), needs_somebody: false }
+    let needs_somebody = matches!(word, "Held" | "Waiting" | "Unmet");
+    ObjectState { state: word.to_owned(), summary, waits: waits.into_iter().collect(), needs_somebody }
 }
 
 fn held(holder: &str, fact: &DatasetFact) -> ObjectState {

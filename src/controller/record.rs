@@ -94,7 +94,7 @@ async fn record_incidents(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     for (name, incident) in &program.incidents {
-        if unchanged.contains(name) && incidents::is_from(tx, program.name(), name, "document").await? {
+        if unchanged.contains(name) && incidents::is_from(tx, program.name(), name, incidents::DECLARED).await? {
             continue;
         }
         let spec = &incident.spec;
@@ -107,7 +107,7 @@ async fn record_incidents(
             started_at: spec.started_at,
             resolved_at: spec.resolved_at,
             acknowledged_at: spec.acknowledged_at,
-            source: "document".to_owned(),
+            source: incidents::DECLARED.to_owned(),
             first_seen: now,
         };
         incidents::upsert(tx, &incident).await?;

@@ -15,15 +15,13 @@ use super::Controller;
 use super::observe::signoff_fact;
 use crate::source::cluster::{Key, Watched};
 use crate::status::cluster::Record;
-use crate::store::incidents::Incident;
+use crate::store::incidents::{DECLARED, Incident};
 use crate::store::signoffs::Signoff;
 
 /// An incident that is over is shown for so long, as its status is.
 const SHOWN: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Of each kind at most so many of a program, the newest: a cluster is no archive.
 const MOST: usize = 500;
-/// How what came as a document is called in the record.
-const DECLARED: &str = "document";
 
 impl Controller {
     /// Notes what came in elsewhere, where it is to be seen as resources. What changed is told even where nothing was decided.

@@ -1,6 +1,6 @@
 //! People's words: sign-offs, incidents, freezes, and what the controller is asked for.
 
-use betagate_core::resources::{Kind, Says, SignoffSpec, check_title};
+use betagate_core::resources::{Kind, Moment, Says, SignoffSpec, check_title};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -50,6 +50,7 @@ impl Desk<'_> {
         self.expect_about(&program, &word).await?;
         self.expect_person(&program, &word.by).await?;
         self.expect_scope(&program, &word).await?;
+        self.expect_effect(&program, &word).await?;
         let name = format!("recorded-{}", Uuid::now_v7());
         let mut tx = self.store.begin().await?;
         let proof = match self.bringer {
@@ -76,6 +77,50 @@ impl Desk<'_> {
             Some((field, what)) => Err(DeskError::Usage(format!("a no-go needs --{field}: {what}"))),
             None => Ok(()),
         }
+    }
+
+    /// A word that can never count is not taken: whoever says it is to know.
+    async fn expect_effect(&self, program: &str, word: &SignoffSpec) -> Result<(), DeskError> {
+        let refuse = |why: String| Err(DeskError::Usage(why));
+        if word.by.is_empty() {
+            return refuse("a word needs --by: who says it".to_owned());
+        }
+        if let Some(Moment::Instant(until)) = word.until
+            && until <= self.now
+        {
+            return refuse(format!("--until {until} is over already: the word would never count"));
+        }
+        let silent = word.note.as_deref().is_none_or(|note| note.trim().is_empty());
+        if silent && matches!(word.says, Says::Waive | Says::AcceptMitigation) {
+            return refuse("a waiver and an accepted mitigation need --note: why".to_owned());
+        }
+        match (word.says, &word.gate, &word.check) {
+            (Says::Done, Some(gate), Some(check)) => self.expect_asked(program, (gate, check), &word.by).await,
+            (Says::Acknowledge, ..) => match word.object.as_deref().map(is_object) {
+                Some(false) => refuse(format!(
+                    "'{}' is no object: it is KIND/NAME as plan prints it, such as Cohort/pavia",
+                    word.object.as_deref().unwrap_or_default()
+                )),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// `done` is said of what is signed, by somebody who is asked.
+    async fn expect_asked(&self, program: &str, (gate, check): (&str, &str), by: &str) -> Result<(), DeskError> {
+        let all = status::all_good(self.store).await?;
+        let good = all.iter().find(|good| good.kind == "Gate" && good.program == program && good.name == gate);
+        let checks = good.and_then(|good| good.body["checks"].as_array()).into_iter().flatten();
+        let Some(asked) = checks.into_iter().find(|one| one["name"] == check) else { return Ok(()) };
+        let Some(signoff) = asked.get("signoff") else {
+            return Err(DeskError::Usage(format!("check '{check}' is measured: nobody signs it")));
+        };
+        let from: Vec<&str> = signoff["from"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if from.is_empty() || from.contains(&by) {
+            return Ok(());
+        }
+        Err(DeskError::Usage(format!("check '{check}' is signed by {}, not by {by}", from.join(" or "))))
     }
 
     /// What a word is about must be there.
@@ -130,14 +175,14 @@ impl Desk<'_> {
             let again = format!("give this one another name, such as {}-2", new.name);
             return Err(DeskError::Refused(format!("an incident '{}' {state} already; {again}", new.name)));
         }
-        let detail = json!({ "severity": new.severity, "title": new.title, "startedAt": new.started_at });
+        let detail = json!({ "severity": new.severity, "title": title, "startedAt": new.started_at });
         let object = format!("Incident/{}", new.name);
         let incident = Incident {
             program: program.clone(),
             name: new.name,
             severity: new.severity,
             category: new.category,
-            title: new.title,
+            title: title.to_owned(),
             started_at: new.started_at,
             resolved_at: None,
             acknowledged_at: None,
@@ -292,4 +337,10 @@ fn is_name(name: &str) -> bool {
         && name.starts_with(plain)
         && name.ends_with(plain)
         && name.chars().all(|c| plain(c) || c == '-')
+}
+
+/// Whether a text names an object as plans do: a kind as it is spelt, and a name.
+fn is_object(text: &str) -> bool {
+    let Some((kind, name)) = text.split_once('/') else { return false };
+    Kind::ALL.iter().any(|known| known.name() == kind) && !name.is_empty()
 }

@@ -32,6 +32,9 @@ pub struct Incident {
     pub first_seen: Timestamp,
 }
 
+/// The source of an incident that a document declares.
+pub const DECLARED: &str = "document";
+
 /// Writes an incident as it stands now; what was first seen stays. Says whether anything changed. An acknowledgement is
 /// not taken back by a source that does not know of it.
 pub async fn upsert(tx: &mut Tx, incident: &Incident) -> Result<bool, StoreError> {

@@ -85,11 +85,10 @@ pub async fn came_to(tx: &mut Tx, program: &str, key: &str, detail: &Value) -> R
 /// # Errors
 /// The database's.
 pub async fn undone(store: &Store, program: &str) -> Result<Vec<(String, Timestamp, Value)>, StoreError> {
-    let sql = "SELECT effect_key, done_at, detail FROM step_effects WHERE program = $1 ORDER BY effect_key";
+    let sql = "SELECT effect_key, done_at, detail FROM step_effects
+        WHERE program = $1 AND detail->>'undone' IS NOT NULL ORDER BY effect_key";
     let rows = store.all(sql, args![program]).await?;
-    let all = rows.iter().map(|row| Ok((row.get::<String>("effect_key")?, row.get("done_at")?, row.get("detail")?)));
-    let all: Vec<(_, _, Value)> = all.collect::<Result<_, StoreError>>()?;
-    Ok(all.into_iter().filter(|(.., detail)| detail["undone"].is_string()).collect())
+    rows.iter().map(|row| Ok((row.get("effect_key")?, row.get("done_at")?, row.get("detail")?))).collect()
 }
 
 /// The effects of these runs that were done. Those of all runs there ever were are asked for by nobody.

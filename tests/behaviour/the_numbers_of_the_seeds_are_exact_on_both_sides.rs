@@ -61,8 +61,9 @@ fn meets(check: &Check, read: Read) -> bool {
 /// The checks of the gates in a folder of manifests that have a threshold, by name.
 fn checks(folder: &str) -> BTreeMap<String, Check> {
     let mut found = BTreeMap::new();
-    for file in std::fs::read_dir(repository_root().join("manifests").join(folder)).unwrap() {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+    let folder = std::fs::read_dir(repository_root().join("manifests").join(folder)).unwrap();
+    for file in folder.map(|file| file.unwrap().path()).filter(|file| file.is_file()) {
+        let text = std::fs::read_to_string(file).unwrap();
         for document in serde_saphyr::from_multiple::<serde_json::Value>(&text).unwrap() {
             if document["kind"] == "Gate" {
                 let gate: GateSpec = serde_json::from_value(document["spec"].clone()).unwrap();
