@@ -25,9 +25,8 @@ impl Controller {
             return;
         }
         self.wished = Some(moment);
-        let mut wish = Wish::default();
-        wish.records = self.records(watched);
-        wish.said_elsewhere = self.programs.values().flat_map(|state| state.said_elsewhere.clone()).collect();
+        let said_elsewhere = self.programs.values().flat_map(|state| state.said_elsewhere.clone()).collect();
+        let mut wish = Wish { records: self.records(watched), said_elsewhere, ..Wish::default() };
         let states: BTreeMap<&str, _> =
             self.decisions().flat_map(|it| &it.states).map(|(key, it)| (key.as_str(), it)).collect();
         let observed = self.target.observed();

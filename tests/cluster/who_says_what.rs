@@ -69,10 +69,8 @@ impl Guarded {
 
     /// Whether the API server took a GO.
     fn goes(&self, name: &str, user: Option<&str>) -> bool {
-        let word = json!({ "apiVersion": "betagate.dev/v1alpha1", "kind": "Signoff", "metadata": { "name": name },
-            "spec": { "program": "small", "by": "founder", "says": "go", "rollout": "all", "stage": "second" } });
         let who = user.map(|user| format!(" --as={user} --as-group=system:authenticated")).unwrap_or_default();
-        self.namespace.kubectl(&format!("create{who} -f -"), &word.to_string()).done
+        self.namespace.kubectl(&format!("create{who} -f -"), &go(name).to_string()).done
     }
 
     fn state(&self, word: &str) -> (String, String) {
@@ -86,6 +84,12 @@ impl Drop for Guarded {
     fn drop(&mut self) {
         self.unguard();
     }
+}
+
+/// The founder's GO for the second stage.
+fn go(name: &str) -> Value {
+    json!({ "apiVersion": "betagate.dev/v1alpha1", "kind": "Signoff", "metadata": { "name": name },
+        "spec": { "program": "small", "by": "founder", "says": "go", "rollout": "all", "stage": "second" } })
 }
 
 /// A part of the chart for a namespace.
@@ -139,6 +143,14 @@ async fn a_word_given_with_kubectl_is_proven_where_and_since_the_policy_is_in_fo
     assert!(guarded.state(&word).1.contains("the API server let nobody else give it"), "{:?}", guarded.state(&word));
     let kept = signoffs::list(&follower.store, "small").await.unwrap();
     assert!(kept.iter().any(|one| one.name == word && one.verified && one.source == "document"), "{kept:?}");
+
+    // What is brought from Git is brought by another than who said it, whoever that is.
+    let carried = go("from-git").to_string();
+    let words = "apply --server-side --field-manager=betagate-git --as=oidc:marta --as-group=system:authenticated -f -";
+    assert!(guarded.namespace.kubectl(words, &carried).done);
+    follower.until("it is looked at", || guarded.state("from-git").0 == "NotCounted").await;
+    let (_, why) = guarded.state("from-git");
+    assert!(why.ends_with("carried by another than who gave it"), "{why}");
 
     // Nothing is trusted that is not there.
     guarded.unguard();
