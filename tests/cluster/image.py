@@ -2,7 +2,7 @@
 """An OCI image without a container engine: image.py BINARY -o IMAGE.tar --name betagate.test/betagate:dev
 
 Writes a tar of an OCI image layout with one uncompressed layer: the program, the shared libraries it is linked with (none of a static one), the
-certificates of public authorities where the machine has them, a /tmp; it runs as user 65532. Same input, same bytes. The image that people run is made
+certificates of public authorities and the time zones where the machine has them, a /tmp; it runs as user 65532. Same input, same bytes. The image that people run is made
 by the Dockerfile; this one lets tests run a build for development in a cluster, and needs neither an engine nor a second build.
 
     ctr -n k8s.io images import IMAGE.tar
@@ -22,6 +22,7 @@ from pathlib import Path
 
 USER = 65532
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+ZONES = Path("/usr/share/zoneinfo")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -86,6 +87,7 @@ def program_image(program, output, names):
     files += [("/etc/passwd", f"{name}:x:{USER}:{USER}::/:/sbin/nologin\n".encode(), 0o644)]
     if CERTIFICATES.exists():
         files.append((str(CERTIFICATES), CERTIFICATES.read_bytes(), 0o644))
+    files += [(str(path), path.read_bytes(), 0o644) for path in ZONES.rglob("*") if path.is_file() and path.relative_to(ZONES).parts[0] not in ("posix", "right")]
     content = layer(files, [("/tmp", 0o1777)])
     write(output, names, content, {"User": f"{USER}:{USER}", "Entrypoint": [f"/usr/bin/{name}"], "Env": ["PATH=/usr/bin"], "WorkingDir": "/"})
 
