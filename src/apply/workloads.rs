@@ -69,6 +69,15 @@ pub enum RunState {
     Stopping,
 }
 
+/// What keeps a workload from running as it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// In words.
+    pub why: String,
+    /// Whether it stays until somebody does something.
+    pub stuck: bool,
+}
+
 /// Where workloads are made so.
 #[derive(Clone)]
 pub enum Target {
@@ -168,11 +177,19 @@ impl Target {
         }
     }
 
-    /// What keeps workloads from being as they should, by name, in words.
-    pub fn troubles(&self) -> BTreeMap<String, String> {
+    /// Where a workload answers as a whole, where that is known: on a cluster, its Service.
+    pub fn address(&self, workload: &str) -> Option<String> {
+        match self {
+            Self::Elsewhere | Self::Machine(_) => None,
+            Self::Cluster(deployer) => deployer.address(workload),
+        }
+    }
+
+    /// What keeps workloads from being as they should, by name.
+    pub fn obstacles(&self) -> BTreeMap<String, Obstacle> {
         match self {
             Self::Elsewhere | Self::Machine(_) => BTreeMap::new(),
-            Self::Cluster(deployer) => deployer.troubles(),
+            Self::Cluster(deployer) => deployer.obstacles(),
         }
     }
 }

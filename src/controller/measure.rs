@@ -1,5 +1,6 @@
 //! When each check is measured, and with what question.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ impl Controller {
         let zone = TimeZone::get(&program.program.spec.time_zone).unwrap_or(TimeZone::UTC);
         let mut next: Option<Timestamp> = None;
         let mut to_measure: Vec<(String, Check, KpiQuery)> = Vec::new();
+        let mut glances: BTreeSet<(String, String)> = BTreeSet::new();
         for (gate_name, gate) in &program.gates {
             let every = gate.spec.measure.as_ref().map_or(MEASURE_EVERY, |measure| measure.every);
             let review_due = review_due(&gate.spec, memory, gate_name, &zone, now);
@@ -56,7 +58,9 @@ impl Controller {
                 let unknown_fact = check.fact.is_some()
                     && last.is_some_and(|(_, reading)| matches!(reading.outcome, Outcome::Unknown(_)));
                 let last = last.map(|(at, _)| *at);
-                let every = if unknown_fact { UNKNOWN_FACT_EVERY } else { every };
+                // Whether a workload is ready costs nothing to look up, and a stage may hang on it.
+                let glance = check.fact.as_deref() == Some(facts::WORKLOAD_READY);
+                let every = if unknown_fact && !glance { UNKNOWN_FACT_EVERY } else { every };
                 let again = last.map_or(now, |last| every.after(last));
                 // A decision call is about its own moment.
                 let called = call_at.is_some_and(|at| last.is_some_and(|last| last < at));
@@ -65,20 +69,26 @@ impl Controller {
                     next = [next, Some(every.after(now))].into_iter().flatten().min();
                 } else {
                     next = [next, Some(again)].into_iter().flatten().min();
+                    if glance {
+                        glances.insert(key);
+                        to_measure.push((gate_name.clone(), check.clone(), about.clone()));
+                    }
                 }
             }
         }
         if !to_measure.is_empty() {
-            self.measure_all(name, to_measure, (day0, now)).await?;
+            self.measure_all(name, (to_measure, &glances), memory, (day0, now)).await?;
         }
         Ok(next)
     }
 
-    /// Facts are looked up at once. What asks another server is measured beside the passes, so that a slow one delays no protection.
+    /// Facts are looked up at once; one that is only glanced at is kept where it differs. What asks another server is measured beside the passes, so
+    /// that a slow one delays no protection.
     async fn measure_all(
         &mut self,
         name: &str,
-        due: Vec<(String, Check, KpiQuery)>,
+        (due, glances): (Vec<(String, Check, KpiQuery)>, &BTreeSet<(String, String)>),
+        memory: &Memory,
         (day0, now): (Date, Timestamp),
     ) -> Result<(), ControllerError> {
         let about_lists = due.iter().filter(|(_, check, _)| check.fact.as_deref() == Some(facts::COHORT_OUTCOME));
@@ -98,7 +108,7 @@ impl Controller {
         let world = facts::World {
             store: &self.settings.store,
             program,
-            workloads: self.workload_facts(name),
+            workloads: self.current_workload_facts(program, memory),
             list_outcomes,
             environment: self.settings.environment.clone().unwrap_or_default(),
             day0,
@@ -109,7 +119,13 @@ impl Controller {
         for (gate, check, about) in due {
             let key = MeasuredCheck { program: name.to_owned(), gate, check: check.name.clone() };
             if check.fact.is_some() {
-                measured.push((key, facts::measure(&world, &check).await));
+                let reading = facts::measure(&world, &check).await;
+                let at = (key.gate.clone(), key.check.clone());
+                let same = |known: &Reading| known.outcome == reading.outcome;
+                let known = self.programs.get(name).and_then(|state| state.measured.get(&at));
+                if !glances.contains(&at) || known.is_none_or(|(_, known)| !same(known)) {
+                    measured.push((key, reading));
+                }
             } else if self.asked.insert(key.clone()) {
                 let (signals, sources, wake) = (self.signals.clone(), sources.clone(), self.wake.clone());
                 self.in_flight.spawn(async move {

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use betagate_core::decide::{
-    self, Memory, ProcessFact, Quarantined, RunMemory, StepMemory, WorkloadFact, WorkloadHold, quarantine,
-    stage_versions, workload_holds,
+    self, Memory, ProcessFact, Quarantined, RunMemory, StageVersion, StepMemory, WorkloadFact, WorkloadHold,
+    quarantine, stage_versions, workload_holds,
 };
 use betagate_core::desired::ProgramDesired;
 use betagate_core::plan::RunningWorkload;
-use betagate_core::resources::{Component, WorkloadSpec};
+use betagate_core::resources::{Component, WorkloadSpec, WorkloadVersion};
 use jiff::SignedDuration;
 use jiff::civil::Date;
 use serde::Deserialize as _;
@@ -44,6 +44,8 @@ pub(super) struct KnownRevisions {
 #[derive(Clone)]
 struct Wanted {
     program: String,
+    /// What a stage makes of its document.
+    version: Option<WorkloadVersion>,
     run: target::Wanted,
     /// The revision that its document describes.
     document: String,
@@ -56,6 +58,7 @@ struct Wanted {
 struct DescribedWorkloads {
     program: String,
     specs: Vec<(String, WorkloadSpec)>,
+    versions: BTreeMap<String, StageVersion>,
     memory: Memory,
 }
 
@@ -92,7 +95,7 @@ impl Controller {
 
     /// What is known of a program's workloads.
     pub(super) fn workload_facts(&self, program: &str) -> BTreeMap<String, WorkloadFact> {
-        let (observed, troubles) = (self.target.observed(), self.target.troubles());
+        let (observed, obstacles) = (self.target.observed(), self.target.obstacles());
         let own = self.revisions.held.iter().filter(|(_, wanted)| wanted.program == program);
         let facts = own.map(|(name, wanted)| {
             let running = observed.iter().filter(|running| running.workload == *name);
@@ -107,12 +110,28 @@ impl Controller {
                 holders: wanted.holders.clone(),
                 previous: wanted.previous.clone(),
                 kept_back: wanted.kept_back.clone(),
-                trouble: troubles.get(name).cloned(),
+                trouble: obstacles.get(name).map(|one| one.why.clone()),
+                stuck: obstacles.get(name).is_some_and(|one| one.stuck),
                 processes: processes.collect(),
             };
             (name.clone(), fact)
         });
         facts.collect()
+    }
+
+    /// The same, without those that do not yet run as the stages that are open would have them: what is ready of those is another version.
+    pub(super) fn current_workload_facts(
+        &self,
+        program: &ProgramDesired,
+        memory: &Memory,
+    ) -> BTreeMap<String, WorkloadFact> {
+        let versions = stage_versions(program, &memory.rollouts);
+        let mut facts = self.workload_facts(program.name());
+        facts.retain(|name, _| {
+            let held = self.revisions.held.get(name).and_then(|wanted| wanted.version.as_ref());
+            held == versions.get(name).map(|of_stage| &of_stage.version)
+        });
+        facts
     }
 
     /// Makes the workloads of every program so.
@@ -168,7 +187,8 @@ impl Controller {
                 let version = versions.get(name).map(|of_stage| of_stage.version.over(&workload.spec));
                 (name.clone(), version.unwrap_or_else(|| workload.spec.clone()))
             });
-            all.push(DescribedWorkloads { program, specs: specs.collect(), memory });
+            let specs = specs.collect();
+            all.push(DescribedWorkloads { program, specs, versions, memory });
         }
         Ok(all)
     }
@@ -179,14 +199,15 @@ impl Controller {
         described: &[DescribedWorkloads],
     ) -> Result<BTreeMap<String, (String, BTreeSet<String>)>, ControllerError> {
         let (mut held, mut restarts) = (BTreeMap::new(), BTreeMap::new());
-        for DescribedWorkloads { program, specs, memory } in described {
+        for DescribedWorkloads { program, specs, versions, memory } in described {
             let (holds, bad) = (workload_holds(&memory.runs), quarantine(&memory.runs));
             for (name, hold) in &holds {
                 restarts.extend(hold.restarts.iter().map(|(step, ids)| (step.clone(), (name.clone(), ids.clone()))));
             }
             for (name, spec) in specs {
                 let hold = holds.get(name).cloned().unwrap_or_default();
-                let wanted = self.wanted_as_held(program, (name, spec), &hold, bad.get(name), memory).await?;
+                let mut wanted = self.wanted_as_held(program, (name, spec), &hold, bad.get(name), memory).await?;
+                wanted.version = versions.get(name).map(|of_stage| of_stage.version.clone());
                 held.insert(name.clone(), wanted);
             }
         }
@@ -205,6 +226,7 @@ impl Controller {
         let document = self.target.revision(name, spec);
         let mut wanted = Wanted {
             program: program.to_owned(),
+            version: None,
             run: target::Wanted {
                 workload: name.to_owned(),
                 revision: document.clone(),
@@ -326,6 +348,16 @@ impl Controller {
             }
         }
         Ok(())
+    }
+
+    /// Where what must stay online is probed: as was said, or where betagate's own API is deployed by this controller, the program's before another's.
+    pub(super) fn probed_at(&self, program: &str) -> Option<String> {
+        let programs = self.built.iter().flat_map(|built| &built.desired.programs);
+        let (own, others): (Vec<_>, Vec<_>) = programs.partition(|(name, _)| name.as_str() == program);
+        let workloads = own.into_iter().chain(others).flat_map(|(_, program)| program.workloads.keys());
+        let deployed =
+            || workloads.into_iter().filter(|name| self.is_api(name)).find_map(|name| self.target.address(name));
+        self.settings.probe.clone().or_else(deployed)
     }
 
     /// Whether a workload's processes serve the API.

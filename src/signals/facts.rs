@@ -26,6 +26,9 @@ const DUTY_AHEAD: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// What the check of a cohort's list came to.
 pub const COHORT_OUTCOME: &str = "cohort.outcome";
 
+/// Whether every replica of a workload is ready.
+pub const WORKLOAD_READY: &str = "workload.ready";
+
 /// Where facts are looked up.
 pub struct World<'a> {
     /// The database.
@@ -75,7 +78,7 @@ async fn read(world: &World<'_>, fact: &str, of: Option<&str>) -> Result<Option<
         "invites.uncertain" => Some(mails(world, of, MailState::Uncertain).await? as f64),
         COHORT_OUTCOME => cohort_outcome(world, of),
         "migration.applied" => migration(store, of).await?,
-        "workload.ready" => workload_ready(world, of),
+        WORKLOAD_READY => workload_ready(world, of),
         "rehearsal.age" => rehearsal_age(world, of).await?,
         "dataset.published" => {
             dataset(world, of).await?.map(|counts| counts.get(PUBLISHED).copied().unwrap_or(0) as f64)

@@ -164,7 +164,8 @@ async fn what_is_wanted_is_deployed_once_and_what_others_own_stays_theirs() {
     );
     // The mark stands before the round is over, and troubles are told when it is.
     wait_for("the trouble to be told", Duration::from_secs(60), || {
-        deployer.troubles().remove("taken").filter(|said| said.contains("Service taken that is not betagate's"))
+        let said = deployer.obstacles().remove("taken").filter(|one| one.stuck);
+        said.filter(|one| one.why.contains("Service taken that is not betagate's"))
     });
     assert!(place.get("service/taken").unwrap()["metadata"]["labels"]["betagate.dev/workload"].is_null());
 
@@ -193,10 +194,18 @@ async fn who_applies_the_same_fields_is_named_and_not_fought() {
     assert!(applied.done, "{}", applied.text);
     // Where there are pods, their image that is nowhere is told too, until then.
     let said = wait_for("the conflict to be told", Duration::from_secs(60), || {
-        deployer.troubles().remove("web").filter(|said| said.contains("argocd"))
+        deployer.obstacles().remove("web").map(|one| one.why).filter(|said| said.contains("argocd"))
     });
     assert!(said.contains("argocd applies the same fields") && said.contains(".spec.replicas"), "{said}");
     assert_eq!(place.get("deployment/web").unwrap()["spec"]["replicas"], 5, "it is theirs now");
+    // The rest of the workload is nobody else's business.
+    place.run("delete service web");
+    place.wait("service/web", |live| live["spec"]["ports"][0]["port"] == 8080);
+    // They give it up, and it is ours again, without anybody having asked in between.
+    let nothing = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web", "namespace": "contested" } });
+    let applied = kubectl("apply --server-side --field-manager=argocd --validate=false -f -", &nothing.to_string());
+    assert!(applied.done, "{}", applied.text);
+    place.wait("deployment/web", |live| live["spec"]["replicas"] == 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,10 +10,11 @@ use kube::Api;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::Value;
 
-use super::build::{Identity, MIGRATED, RESTART, Sort, built, job_name, secrets_of};
-use super::write::Trouble;
+use super::build::{APPLIED, Described, Identity, MIGRATED, RESTART, Sort, built, job_name, secrets_of};
+use super::observe::condition;
+use super::write::{Trouble, others};
 use super::{Shared, WORKLOAD_LABEL};
-use crate::apply::workloads::Wanted;
+use crate::apply::workloads::{Obstacle, Wanted};
 
 /// The pause after a first failure; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -23,11 +24,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Default)]
 struct Kept {
     /// The generations that our own writes left behind, by object and digest of what was written.
-    settled: BTreeMap<(Sort, String, String), i64>,
+    settled: BTreeMap<Written, i64>,
+    /// What another applies too, and what it applied then: it is not asked for again before that is something else.
+    contested: BTreeMap<Written, (Value, Trouble)>,
     /// The ids of the `Workload` resources.
     owners: BTreeMap<String, String>,
     failures: u32,
 }
+
+/// An object, and the digest of what was written to it.
+type Written = (Sort, String, String);
 
 /// Keeps what is wanted deployed, for good.
 pub(super) async fn keep(shared: Arc<Shared>) {
@@ -44,7 +50,7 @@ pub(super) async fn keep(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// Once through everything. Says whether nothing is left to try again.
+    /// Once through everything. Says whether nothing is left to be tried again without anything having changed.
     async fn once(&self, kept: &mut Kept) -> bool {
         let (wanted, left) = {
             let orders = self.orders();
@@ -55,24 +61,29 @@ impl Shared {
             return true;
         }
         let mut names: BTreeSet<(Sort, String)> = BTreeSet::new();
-        let mut troubles = BTreeMap::new();
+        let (mut troubles, mut well) = (BTreeMap::new(), true);
         for one in &wanted {
             if let Err(trouble) = self.workload(one, &mut names, kept).await {
-                let before = self.orders().troubles.get(&one.workload).cloned();
-                if before.as_deref() != Some(&trouble.to_string()) {
-                    tracing::warn!(workload = %one.workload, %trouble, "a workload is not as it should be");
+                let obstacle = Obstacle { why: trouble.to_string(), stuck: trouble.stuck() };
+                let known = self.orders().troubles.get(&one.workload) == Some(&obstacle);
+                match &trouble {
+                    _ if known => {}
+                    Trouble::Migration { stuck: false, .. } => {
+                        tracing::info!(workload = %one.workload, %trouble, "a workload waits for its migration");
+                    }
+                    _ => tracing::warn!(workload = %one.workload, %trouble, "a workload is not as it should be"),
                 }
-                troubles.insert(one.workload.clone(), trouble);
+                well &= !trouble.is_tried_again();
+                troubles.insert(one.workload.clone(), obstacle);
             }
         }
-        let mut well = troubles.is_empty();
         for (sort, name, live) in self.surplus(&names, &left) {
             if let Err(error) = self.remove(sort, &name, &live).await {
                 tracing::warn!(kind = sort.kind(), name, %error, "what is no longer wanted could not be taken away");
                 well = false;
             }
         }
-        self.orders().troubles = troubles.into_iter().map(|(name, trouble)| (name, trouble.to_string())).collect();
+        self.orders().troubles = troubles;
         well
     }
 
@@ -101,42 +112,69 @@ impl Shared {
         names.extend(objects.iter().map(|object| (object.sort, object.name.clone())));
         let migrated = live.as_ref().and_then(|live| live["metadata"]["annotations"][MIGRATED].as_str());
         let job = job_name(wanted, own);
+        let mut trouble = None;
         for object in &objects {
-            if object.sort == Sort::Job && migrated == job.as_deref() {
-                continue;
-            }
-            // A Job can't be changed, and what ran under its name need not run again.
-            if object.sort == Sort::Job && self.seen().object(Sort::Job, &object.name).is_some() {
-                if !self.ended_well(&object.name)? {
-                    return Ok(());
-                }
-                continue;
-            }
-            let digest = object.body["metadata"]["annotations"][super::build::APPLIED].as_str().unwrap_or_default();
-            let key = (object.sort, object.name.clone(), digest.to_owned());
-            let settled = self.ensure(object, kept.settled.get(&key).copied()).await?;
-            kept.settled.retain(|(sort, name, _), _| (*sort, name) != (object.sort, &object.name));
-            kept.settled.extend(settled.map(|generation| (key, generation)));
-            if object.sort == Sort::Job && !self.ended_well(&object.name)? {
-                // The old pods go on until it has; its watch wakes us up. The budget is theirs.
-                return Ok(());
+            let done = match object.sort {
+                Sort::Job if migrated == job.as_deref() => Ok(()),
+                // The old pods go on until it has ended well; its watch wakes us up. The budget is theirs.
+                Sort::Job => self.migrate(object, kept).await,
+                _ => self.keep_so(object, kept).await,
+            };
+            match done {
+                // What is wrong with one object is no reason to leave the others.
+                Err(one) if object.sort != Sort::Job && one.is_of_one_object() => trouble = trouble.or(Some(one)),
+                other => other?,
             }
         }
+        trouble.map_or(Ok(()), Err)
+    }
+
+    /// Makes one object so.
+    async fn keep_so(&self, object: &Described, kept: &mut Kept) -> Result<(), Trouble> {
+        let digest = object.body["metadata"]["annotations"][APPLIED].as_str().unwrap_or_default();
+        let key = (object.sort, object.name.clone(), digest.to_owned());
+        let of_others = || others(self.seen().object(object.sort, &object.name));
+        if let Some((applied, trouble)) = kept.contested.get(&key)
+            && *applied == of_others()
+        {
+            return Err(trouble.clone());
+        }
+        let settled = self.ensure(object, kept.settled.get(&key).copied()).await;
+        let of_this = |(sort, name, _): &Written| (*sort, name) == (object.sort, &object.name);
+        kept.contested.retain(|one, _| !of_this(one));
+        if let Err(trouble @ Trouble::Contested { .. }) = &settled {
+            kept.contested.insert(key.clone(), (of_others(), trouble.clone()));
+        }
+        let settled = settled?;
+        kept.settled.retain(|one, _| !of_this(one));
+        kept.settled.extend(settled.map(|generation| (key, generation)));
         Ok(())
     }
 
-    /// Whether a migration has run to its good end.
-    fn ended_well(&self, job: &str) -> Result<bool, Trouble> {
-        let live = self.seen().object(Sort::Job, job).cloned().unwrap_or_default();
-        let is = |kind: &str| {
-            let conditions = live["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            conditions.into_iter().find(|one| one["type"] == kind && one["status"] == "True")
-        };
-        if let Some(failed) = is("Failed") {
-            let why = format!("the migration failed: {}", failed["message"].as_str().unwrap_or_default());
-            return Err(Trouble::Refused { kind: Sort::Job.kind(), name: job.to_owned(), why });
+    /// Has a migration run, once, and says what keeps it from having ended well. A Job can't be changed, and what ran under its name need not run again.
+    async fn migrate(&self, object: &Described, kept: &mut Kept) -> Result<(), Trouble> {
+        if self.seen().object(Sort::Job, &object.name).is_none() {
+            self.keep_so(object, kept).await?;
         }
-        Ok(is("Complete").is_some())
+        let seen = self.seen();
+        let job = seen.object(Sort::Job, &object.name).cloned().unwrap_or_default();
+        if condition(&job, "Complete", "True").is_some() {
+            return Ok(());
+        }
+        let failed =
+            condition(&job, "Failed", "True").map(|failed| failed["message"].as_str().unwrap_or_default().to_owned());
+        let (why, stuck) = match (failed, seen.migration_obstacle(&object.name), job["status"]["failed"].as_u64()) {
+            (Some(message), ..) => (
+                format!("the migration failed ({message}); once that is mended, delete the Job to have it tried again"),
+                true,
+            ),
+            (None, Some(obstacle), _) => (format!("the migration does not start ({})", obstacle.why), obstacle.stuck),
+            (None, None, Some(times @ 1..)) => {
+                (format!("the migration failed {times} time(s) and is tried again"), false)
+            }
+            (None, None, _) => ("the migration runs first".to_owned(), false),
+        };
+        Err(Trouble::Migration { job: object.name.clone(), why, stuck })
     }
 
     /// The id of a `Workload` resource. It is asked for when none of its objects is there: then it may be another one than before.

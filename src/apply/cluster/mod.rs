@@ -31,7 +31,7 @@ use kube::Client;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::workloads::{Running, Wanted};
+use super::workloads::{Obstacle, Running, Wanted};
 use crate::keys::Keys;
 use seen::Seen;
 
@@ -42,6 +42,8 @@ pub use differs::covers;
 pub const MANAGER: &str = "betagate";
 /// The label with the workload's name.
 pub const WORKLOAD_LABEL: &str = "betagate.dev/workload";
+/// The label of a migration's pods with the workload that waits for them.
+const MIGRATES_LABEL: &str = "betagate.dev/migrates";
 /// The label with the revision of what runs.
 pub const REVISION_LABEL: &str = "betagate.dev/revision";
 
@@ -90,7 +92,7 @@ struct Orders {
     /// All that were asked for.
     asked: BTreeSet<String>,
     /// What is wrong, by workload.
-    troubles: BTreeMap<String, String>,
+    troubles: BTreeMap<String, Obstacle>,
 }
 
 impl Deployer {
@@ -148,11 +150,20 @@ impl Deployer {
         self.shared.seen().pods()
     }
 
-    /// What is wrong, by workload, in words.
-    pub fn troubles(&self) -> BTreeMap<String, String> {
-        let mut troubles = self.shared.seen().troubles();
-        troubles.extend(self.shared.orders().troubles.clone());
-        troubles
+    /// The address of a workload's Service: by number, as a cluster may have no names.
+    pub fn address(&self, workload: &str) -> Option<String> {
+        let seen = self.shared.seen();
+        let service = &seen.object(build::Sort::Service, workload)?["spec"];
+        let ip: std::net::IpAddr = service["clusterIP"].as_str()?.parse().ok()?;
+        let port = u16::try_from(service["ports"][0]["port"].as_u64()?).ok()?;
+        Some(format!("http://{}", std::net::SocketAddr::from((ip, port))))
+    }
+
+    /// What is wrong, by workload.
+    pub fn obstacles(&self) -> BTreeMap<String, Obstacle> {
+        let mut obstacles = self.shared.seen().obstacles();
+        obstacles.extend(self.shared.orders().troubles.clone());
+        obstacles
     }
 }
 

@@ -5,28 +5,35 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{REVISION_LABEL, WORKLOAD_LABEL};
-use crate::apply::workloads::{RunState, Running};
+use super::{MIGRATES_LABEL, REVISION_LABEL, WORKLOAD_LABEL};
+use crate::apply::workloads::{Obstacle, RunState, Running};
 
-/// Why containers wait that will hardly start by themselves.
-const STUCK: [&str; 8] = [
-    "ImagePullBackOff",
-    "ErrImagePull",
-    "ErrImageNeverPull",
-    "InvalidImageName",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
-    "CrashLoopBackOff",
-];
+/// What is known of a pod of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pod {
+    /// As one of its workload's; a migration's is none.
+    pub running: Option<Running>,
+    /// The Job of a migration that it is of.
+    pub migrates: Option<String>,
+    /// What keeps it from starting.
+    pub obstacle: Option<Obstacle>,
+}
 
-/// A pod of a workload; none of others, or of one that has ended.
-pub(super) fn running(pod: &Value) -> Option<Running> {
-    let meta = &pod["metadata"];
-    let label = |name: &str| meta["labels"][name].as_str().map(str::to_owned);
+/// A pod of ours; none of one that has ended.
+pub(super) fn pod(pod: &Value) -> Option<Pod> {
     if matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
         return None;
     }
+    let labels = &pod["metadata"]["labels"];
+    let of = |label: &str| labels[label].as_str().map(str::to_owned);
+    let migrates = of(MIGRATES_LABEL).and_then(|_| of("batch.kubernetes.io/job-name"));
+    Some(Pod { running: running(pod), migrates, obstacle: obstacle(pod) })
+}
+
+/// A pod of a workload; none of others.
+fn running(pod: &Value) -> Option<Running> {
+    let meta = &pod["metadata"];
+    let label = |name: &str| meta["labels"][name].as_str().map(str::to_owned);
     let ready = pod["status"]["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Ready");
     let is_ready = ready.is_some_and(|ready| ready["status"] == "True");
     let time = |value: &Value| value.as_str().and_then(|at| at.parse::<Timestamp>().ok());
@@ -41,24 +48,60 @@ pub(super) fn running(pod: &Value) -> Option<Running> {
     Some(Running { workload, id: Some(name.clone()), place: name, revision, state, since: since.unwrap_or_default() })
 }
 
-/// What keeps a pod from starting, in words.
-pub(super) fn stuck(pod: &Value) -> Option<String> {
+/// What keeps a pod from starting. The words stay the same however often it is tried: each change of them is a write of a status.
+fn obstacle(pod: &Value) -> Option<Obstacle> {
     let name = pod["metadata"]["name"].as_str()?;
-    let statuses = |field: &str| pod["status"][field].as_array().cloned().unwrap_or_default();
-    let waiting = statuses("containerStatuses").into_iter().chain(statuses("initContainerStatuses"));
-    let waiting = waiting.map(|status| status["state"]["waiting"].clone());
-    let reason = waiting.filter_map(|waiting| waiting["reason"].as_str().map(str::to_owned));
-    let reason = reason.into_iter().find(|reason| STUCK.contains(&reason.as_str()));
-    reason.map(|reason| format!("pod {name}: {reason}"))
+    let list = |field: &str| pod["status"][field].as_array().cloned().unwrap_or_default();
+    let containers = list("containerStatuses").into_iter().chain(list("initContainerStatuses"));
+    let found = containers.filter_map(|status| container_obstacle(&status));
+    // A cluster may yet grow a node.
+    let nowhere = condition(pod, "PodScheduled", "False").filter(|one| one["reason"] == "Unschedulable");
+    let found = found.chain(nowhere.map(|one| (said("Unschedulable", &one["message"]), false)));
+    let (why, stuck) = found.max_by_key(|(_, stuck)| *stuck)?;
+    Some(Obstacle { why: format!("pod {name}: {why}"), stuck })
+}
+
+/// What keeps a container from running, and whether somebody has to mend it: its image, or what it names. One that crashes may be well the next time.
+fn container_obstacle(status: &Value) -> Option<(String, bool)> {
+    let (waiting, ended) = (&status["state"]["waiting"], &status["lastState"]["terminated"]);
+    let (reason, image) = (waiting["reason"].as_str().unwrap_or_default(), status["image"].as_str().unwrap_or("?"));
+    match reason {
+        // The two alternate.
+        "ImagePullBackOff" | "ErrImagePull" => return Some((format!("ImagePullBackOff: {image}"), true)),
+        "ErrImageNeverPull" | "InvalidImageName" => return Some((format!("{reason}: {image}"), true)),
+        "CreateContainerConfigError" => return Some((said(reason, &waiting["message"]), true)),
+        "CreateContainerError" | "RunContainerError" => return Some((reason.to_owned(), true)),
+        _ => {}
+    }
+    if status["ready"] == true || !ended.is_object() {
+        return None;
+    }
+    // As between the tries of one that can't be started.
+    if matches!(ended["reason"].as_str(), Some("StartError" | "ContainerCannotRun")) {
+        return Some(("RunContainerError".to_owned(), true));
+    }
+    let (reason, code) = (ended["reason"].as_str().unwrap_or("Error"), ended["exitCode"].as_i64().unwrap_or_default());
+    Some((format!("CrashLoopBackOff: it ended before ({reason}, exit code {code})"), false))
+}
+
+fn said(reason: &str, message: &Value) -> String {
+    match message.as_str().unwrap_or_default().trim() {
+        "" => reason.to_owned(),
+        message => format!("{reason}: {message}"),
+    }
 }
 
 /// What keeps a Deployment from going on, in the API server's words: pods that are not let in, a rollout that gets no further.
-pub(super) fn stalled(deployment: &Value) -> Option<String> {
-    let conditions = deployment["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let is = |one: &Value, kind: &str, status: &str| one["type"] == kind && one["status"] == status;
-    let refused = conditions.iter().find(|one| is(one, "ReplicaFailure", "True"));
-    let stuck = conditions.iter().find(|one| is(one, "Progressing", "False"));
-    refused.or(stuck).and_then(|one| one["message"].as_str()).map(str::to_owned)
+pub(super) fn stalled(deployment: &Value) -> Option<Obstacle> {
+    let refused = condition(deployment, "ReplicaFailure", "True");
+    let stuck = refused.or_else(|| condition(deployment, "Progressing", "False"))?;
+    Some(Obstacle { why: stuck["message"].as_str()?.to_owned(), stuck: true })
+}
+
+/// A condition of an object, if it stands so.
+pub(super) fn condition(object: &Value, kind: &str, status: &str) -> Option<Value> {
+    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().find(|one| one["type"] == kind && one["status"] == status).cloned()
 }
 
 #[cfg(test)]
@@ -92,12 +135,36 @@ mod tests {
         );
         let leaving = json!({ "status/conditions": ready, "metadata/deletionTimestamp": "2026-03-02T09:00:00Z" });
         assert_eq!(state(leaving), Some(RunState::Stopping));
-        assert_eq!(state(json!({ "status/phase": "Failed" })), None);
-        let waits = json!([{ "state": { "waiting": { "reason": "ImagePullBackOff" } } }]);
+        assert_eq!(super::pod(&pod(json!({ "status/phase": "Failed" }))), None);
+    }
+
+    #[test]
+    fn an_image_or_a_name_is_for_somebody_to_mend_and_a_crash_may_pass() {
+        let said = |status: Value, conditions: Value| {
+            let status = json!({ "containerStatuses": [status], "conditions": conditions });
+            let found = pod(&json!({ "metadata": { "name": "api-1" }, "status": status }));
+            found.and_then(|pod| pod.obstacle).map(|one| (one.why, one.stuck))
+        };
+        let waits = |reason: &str| json!({ "image": "x:1", "state": { "waiting": { "reason": reason, "message": "secret \"a\" not found" } } });
+        let told = |why: &str, stuck: bool| Some((format!("pod api-1: {why}"), stuck));
+        assert_eq!(said(waits("ErrImagePull"), json!([])), told("ImagePullBackOff: x:1", true));
+        assert_eq!(said(waits("ImagePullBackOff"), json!([])), told("ImagePullBackOff: x:1", true));
         assert_eq!(
-            stuck(&pod(json!({ "status/containerStatuses": waits }))).as_deref(),
-            Some("pod api-1: ImagePullBackOff")
+            said(waits("CreateContainerConfigError"), json!([])),
+            told("CreateContainerConfigError: secret \"a\" not found", true)
         );
-        assert_eq!(stuck(&pod(json!({}))), None);
+        assert_eq!(said(waits("ContainerCreating"), json!([])), None);
+        let crashed = json!({ "ready": false, "state": { "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 40s" } },
+            "lastState": { "terminated": { "exitCode": 1, "reason": "Error" } } });
+        let tried = json!({ "ready": false, "state": { "running": {} }, "lastState": crashed["lastState"] });
+        assert_eq!(said(crashed, json!([])), told("CrashLoopBackOff: it ended before (Error, exit code 1)", false));
+        assert_eq!(
+            said(tried, json!([])),
+            told("CrashLoopBackOff: it ended before (Error, exit code 1)", false),
+            "the same words while it is tried"
+        );
+        let no_room =
+            json!([{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" }]);
+        assert_eq!(said(json!({}), no_room), told("Unschedulable: 0/1 nodes", false));
     }
 }

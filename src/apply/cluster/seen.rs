@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::build::Sort;
 use super::{MANAGER, Shared, WORKLOAD_LABEL, observe};
-use crate::apply::workloads::Running;
+use crate::apply::workloads::{Obstacle, Running};
 
 /// What one watch follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +29,7 @@ enum Followed {
 #[derive(Default)]
 pub(super) struct Seen {
     objects: BTreeMap<(Sort, String), Value>,
-    pods: BTreeMap<String, (Running, Option<String>)>,
+    pods: BTreeMap<String, observe::Pod>,
     secrets: BTreeMap<String, String>,
     /// The watches that have told everything there is once.
     told: BTreeSet<Followed>,
@@ -66,21 +66,29 @@ impl Seen {
     }
 
     pub fn pods(&self) -> Vec<Running> {
-        self.pods.values().map(|(running, _)| running.clone()).collect()
+        self.pods.values().filter_map(|pod| pod.running.clone()).collect()
     }
 
-    /// What keeps workloads from running, by name.
-    pub fn troubles(&self) -> BTreeMap<String, String> {
-        let mut found = BTreeMap::new();
+    /// What keeps workloads from running, by name: a pod says it more exactly than its Deployment, which knows when it has gone on for too long.
+    pub fn obstacles(&self) -> BTreeMap<String, Obstacle> {
+        let mut found: BTreeMap<String, Obstacle> = BTreeMap::new();
         for (sort, name, object) in self.objects() {
             if sort == Sort::Deployment {
-                found.extend(observe::stalled(object).map(|why| (name.to_owned(), why)));
+                found.extend(observe::stalled(object).map(|one| (name.to_owned(), one)));
             }
         }
-        for (running, stuck) in self.pods.values() {
-            found.extend(stuck.clone().map(|why| (running.workload.clone(), why)));
+        for pod in self.pods.values() {
+            let (Some(running), Some(obstacle)) = (&pod.running, &pod.obstacle) else { continue };
+            let stuck = obstacle.stuck || found.get(&running.workload).is_some_and(|known| known.stuck);
+            found.insert(running.workload.clone(), Obstacle { stuck, ..obstacle.clone() });
         }
         found
+    }
+
+    /// What keeps a migration's pod from starting.
+    pub fn migration_obstacle(&self, job: &str) -> Option<Obstacle> {
+        let own = self.pods.values().filter(|pod| pod.migrates.as_deref() == Some(job));
+        own.filter_map(|pod| pod.obstacle.clone()).max_by_key(|one| one.stuck)
     }
 
     fn take(&mut self, followed: Followed, object: &Value, digest: impl Fn(&Value) -> String) {
@@ -90,8 +98,8 @@ impl Seen {
         }
         match followed {
             Followed::Objects(sort) => self.put(sort, name, object.clone()),
-            Followed::Pods => match observe::running(object) {
-                Some(running) => drop(self.pods.insert(name.to_owned(), (running, observe::stuck(object)))),
+            Followed::Pods => match observe::pod(object) {
+                Some(pod) => drop(self.pods.insert(name.to_owned(), pod)),
                 None => drop(self.pods.remove(name)),
             },
             Followed::Secrets => drop(self.secrets.insert(name.to_owned(), digest(object))),
@@ -139,7 +147,10 @@ async fn watch(shared: Weak<Shared>, followed: Followed, client: kube::Client, n
     let ours = format!("app.kubernetes.io/managed-by={MANAGER},{WORKLOAD_LABEL}");
     let (resource, config) = match followed {
         Followed::Objects(sort) => (sort.resource(), watcher::Config::default().labels(&ours)),
-        Followed::Pods => (core("Pod", "pods"), watcher::Config::default().labels(&ours)),
+        // Those of migrations too, which are none of the Deployment's.
+        Followed::Pods => {
+            (core("Pod", "pods"), watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGER}")))
+        }
         Followed::Secrets => (core("Secret", "secrets"), watcher::Config::default()),
     };
     let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);

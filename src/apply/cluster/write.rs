@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, ValidationDirective};
 use kube::core::Status;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::build::{APPLIED, Described, Sort};
 use super::{MANAGER, Shared, WORKLOAD_LABEL, covers};
@@ -51,6 +51,37 @@ pub(super) enum Trouble {
         /// Which fields.
         fields: String,
     },
+    /// A migration has not ended well.
+    #[error("Job {job}: {why}; what ran before goes on")]
+    Migration {
+        /// The Job.
+        job: String,
+        /// How it stands.
+        why: String,
+        /// Whether somebody has to mend it.
+        stuck: bool,
+    },
+}
+
+impl Trouble {
+    /// Whether it stays until somebody does something.
+    pub fn stuck(&self) -> bool {
+        match self {
+            Self::NotLeading | Self::Away(_) => false,
+            Self::Refused { .. } | Self::Foreign { .. } | Self::Contested { .. } => true,
+            Self::Migration { stuck, .. } => *stuck,
+        }
+    }
+
+    /// Whether it may be over without our being told: our watches see neither objects that are not ours nor what an API server thinks.
+    pub fn is_tried_again(&self) -> bool {
+        !matches!(self, Self::Contested { .. } | Self::Migration { .. })
+    }
+
+    /// Whether other objects of the workload have nothing to do with it.
+    pub fn is_of_one_object(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Foreign { .. } | Self::Contested { .. })
+    }
 }
 
 impl Shared {
@@ -86,7 +117,10 @@ impl Shared {
         let params = PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply(MANAGER) };
         let applied = match api.patch(&name, &params, &Patch::Apply(&object.body)).await {
             Err(kube::Error::Api(status)) if status.code == 409 => {
-                if let Some(trouble) = contested(&status, live.as_ref(), kind, &name) {
+                // Who applies it is asked anew: what was seen may be older than the conflict.
+                let now = api.get_opt(&name).await.map_err(|error| failed(&error, kind, &name))?.map(plain);
+                now.iter().for_each(|now| self.seen().put(object.sort, &name, now.clone()));
+                if let Some(trouble) = contested(&status, now.as_ref(), kind, &name) {
                     return Err(trouble);
                 }
                 tracing::info!(kind, name, why = %status.message, "what was changed by hand is put back");
@@ -133,6 +167,15 @@ fn appliers(live: &Value) -> BTreeSet<&str> {
     let fields = live["metadata"]["managedFields"].as_array().into_iter().flatten();
     let applied = fields.filter(|entry| entry["operation"] == "Apply");
     applied.filter_map(|entry| entry["manager"].as_str()).collect()
+}
+
+/// What an object says, and what of it others apply.
+pub(super) fn others(live: Option<&Value>) -> Value {
+    let Some(live) = live else { return Value::Null };
+    let fields = live["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let others = fields.filter(|entry| entry["operation"] == "Apply" && entry["manager"] != MANAGER);
+    let others: Vec<Value> = others.map(|entry| json!([entry["manager"], entry["fieldsV1"]])).collect();
+    json!([live["spec"], others])
 }
 
 /// A conflict with somebody who applies the same fields, and will again. What was changed by hand is none: that is put back.

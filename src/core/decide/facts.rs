@@ -91,6 +91,8 @@ pub struct WorkloadFact {
     pub kept_back: Option<String>,
     /// What keeps it from running as it is wanted.
     pub trouble: Option<String>,
+    /// Whether that stays so until somebody does something.
+    pub stuck: bool,
     /// What runs.
     pub processes: Vec<ProcessFact>,
 }

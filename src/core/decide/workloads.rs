@@ -201,6 +201,7 @@ impl Pass<'_> {
                 (_, [_, ..]) => (name.clone(), "Held", format!("{runs}; held by {}", by.join(", "))),
                 (Some(why), _) => (name.clone(), "KeptBack", format!("{runs}; {why}")),
                 (None, _) if all_run(fact, name).is_ok() => (name.clone(), "Ready", runs),
+                (None, _) if fact.stuck => (name.clone(), "Stalled", runs),
                 (None, _) => (name.clone(), "Rolling", runs),
             }
         });
@@ -209,7 +210,8 @@ impl Pass<'_> {
 
     /// Whether a workload goes no further without somebody.
     pub(super) fn workload_is_stuck(&self, name: &str) -> bool {
-        self.readings.workloads.get(name).is_some_and(|fact| fact.kept_back.is_some() || fact.trouble.is_some())
+        let fact = self.readings.workloads.get(name);
+        fact.is_some_and(|fact| fact.kept_back.is_some() || (fact.stuck && all_run(fact, name).is_err()))
     }
 }
 

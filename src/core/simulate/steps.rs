@@ -43,6 +43,7 @@ pub(crate) fn follow_steps(program: &ProgramDesired, effective: &Effective, read
             previous: Some(BEFORE.to_owned()),
             kept_back: None,
             trouble: None,
+            stuck: false,
         };
         readings.workloads.insert(name.clone(), fact);
     }

@@ -68,15 +68,27 @@ impl Wanted {
                     .map_or_else(|| format!("{now:.0}"), |before| before.last_transition_time.clone()),
             }
         });
+        let (state, summary) = self.in_a_line();
         let status = ResourceStatus {
             observed_generation: self.generation,
-            state: self.state.clone(),
-            summary: self.summary.clone().map(short),
+            state,
+            summary: summary.map(short),
             holds: self.holds.clone(),
             conditions: conditions.collect(),
             replicas: self.replicas,
         };
         (status != known).then_some(status)
+    }
+
+    /// What `kubectl get` shows: where a change does not count, why not.
+    fn in_a_line(&self) -> (Option<String>, Option<String>) {
+        let (word, why, goes_on) = match &self.standing {
+            Some(Standing::Refused { why, kept }) => ("Invalid", why, *kept),
+            Some(Standing::Pending { why, kept }) => ("Pending", why, *kept),
+            _ => return (self.state.clone(), self.summary.clone()),
+        };
+        let state = self.state.clone().unwrap_or_else(|| word.to_owned());
+        (Some(state), Some(still(why, goes_on)))
     }
 
     fn conditions(&self) -> Vec<Said> {
@@ -93,11 +105,9 @@ impl Wanted {
                 said("Stalled", false, DELETING, ""),
             ];
         }
-        let kept =
-            |why: &str, kept: bool| if kept { format!("{why}; what it said before goes on") } else { why.to_owned() };
         match &self.standing {
-            Some(Standing::Refused { why, kept: goes_on }) => {
-                let why = kept(why, *goes_on);
+            Some(Standing::Refused { why, kept }) => {
+                let why = still(why, *kept);
                 vec![
                     said("Accepted", false, "Invalid", &why),
                     said("Ready", false, "Invalid", &why),
@@ -105,8 +115,8 @@ impl Wanted {
                     said("Stalled", true, "Invalid", &why),
                 ]
             }
-            Some(Standing::Pending { why, kept: goes_on }) => {
-                let why = kept(why, *goes_on);
+            Some(Standing::Pending { why, kept }) => {
+                let why = still(why, *kept);
                 vec![
                     said("Accepted", false, "ReferenceMissing", &why),
                     said("Ready", false, "ReferenceMissing", &why),
@@ -125,27 +135,29 @@ impl Wanted {
                     Some(Standing::Lingers(why)) => said("Accepted", true, "ReferenceDeleted", why),
                     _ => said("Accepted", true, "Accepted", ""),
                 };
-                // What still rolls out is on its way; what is held, closed or failed is as it should be.
-                let ready = state != "Rolling";
-                let reason = if ready { "Steady" } else { "Rolling" };
+                // What still rolls out is on its way, and what is stalled waits for somebody; what is held, closed or failed is as it should be.
+                let (rolls, stalled) = (state == "Rolling", state == "Stalled");
+                let ready = !rolls && !stalled;
+                let reason = if ready { "Steady" } else { state.as_str() };
+                let why = if stalled { summary.as_str() } else { "" };
                 vec![
                     accepted,
                     said("Ready", ready, &state, &summary),
-                    said("Reconciling", !ready, reason, ""),
-                    said("Stalled", false, reason, ""),
+                    said("Reconciling", rolls, reason, ""),
+                    said("Stalled", stalled, reason, why),
                 ]
             }
         }
     }
 }
 
-/// Whether a status says that its document is accepted, if it says so at all.
-pub fn accepted(status: &ResourceStatus) -> Option<bool> {
-    status
-        .conditions
-        .iter()
-        .find(|condition| condition.r#type == "Accepted")
-        .map(|condition| condition.status == "True")
+/// Whether a status says that a condition holds, if it says anything of it.
+pub fn says(status: &ResourceStatus, kind: &str) -> Option<bool> {
+    status.conditions.iter().find(|condition| condition.r#type == kind).map(|condition| condition.status == "True")
+}
+
+fn still(why: &str, kept: bool) -> String {
+    if kept { format!("{why}; what it said before goes on") } else { why.to_owned() }
 }
 
 fn short(text: String) -> String {
@@ -194,12 +206,31 @@ mod tests {
         let refused = Standing::Refused { why: "no".to_owned(), kept: true };
         let refused = Wanted { generation: Some(2), standing: Some(refused), ..accepted.clone() };
         let second = refused.differing(&first, at(20)).unwrap();
+        assert_eq!(second.summary.as_deref(), Some("no; what it said before goes on"), "kubectl get says so too");
         assert_eq!(condition(&second, "Ready").last_transition_time, "1970-01-01T00:00:20Z");
         assert_eq!(condition(&second, "Reconciling").last_transition_time, "1970-01-01T00:00:10Z");
         assert!(condition(&second, "Stalled").message.contains("what it said before goes on"));
         let third = Wanted { generation: Some(3), ..refused };
         let third = third.differing(&serde_json::to_value(&second).unwrap(), at(30)).unwrap();
         assert_eq!(condition(&third, "Stalled").last_transition_time, "1970-01-01T00:00:20Z");
+    }
+
+    #[test]
+    fn what_rolls_is_on_its_way_and_what_is_stalled_waits_for_somebody() {
+        let said = |state: &str| {
+            let wanted = Wanted {
+                state: Some(state.to_owned()),
+                summary: Some("the image is nowhere".to_owned()),
+                standing: Some(Standing::Accepted),
+                decided: true,
+                ..Wanted::default()
+            };
+            let status = wanted.differing(&Value::Null, at(1)).unwrap();
+            ["Ready", "Reconciling", "Stalled"].map(|kind| says(&status, kind).unwrap())
+        };
+        assert_eq!(said("Rolling"), [false, true, false]);
+        assert_eq!(said("Stalled"), [false, false, true]);
+        assert_eq!(said("Held"), [true, false, false]);
     }
 
     #[test]

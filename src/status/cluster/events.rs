@@ -58,6 +58,8 @@ fn note(reason: &str) -> (EventType, &'static str) {
     match reason {
         "NotAccepted" => (Warning, "What the resource says now does not count; its condition Accepted says why."),
         "Accepted" => (Normal, "What the resource says counts again."),
+        "Stalled" => (Warning, "It gets no further by itself; its condition Stalled says why."),
+        "GoesOn" => (Normal, "What kept it from going on is over."),
         "RollbackStarted" => (Warning, "A rollback has begun; its status says what it holds."),
         "EpisodeJoined" => (Warning, "Another cause joined the rollback that is in force."),
         "FreezeAdopted" => (Warning, "A freeze by hand was taken over as a run."),

@@ -226,12 +226,15 @@ impl Writer {
         }
     }
 
-    /// Acceptance that turns is an event of its own.
+    /// Acceptance that turns is an event of its own, and so is what gets no further.
     fn tell_of_turning(&self, key: &Key, before: &Seen, status: &ResourceStatus) {
         let known = serde_json::from_value(before.status.clone()).unwrap_or_default();
-        let reason = match (conditions::accepted(&known), conditions::accepted(status)) {
-            (None | Some(true), Some(false)) => "NotAccepted",
-            (Some(false), Some(true)) => "Accepted",
+        let turned = |kind| (conditions::says(&known, kind), conditions::says(status, kind));
+        let reason = match (turned("Accepted"), turned("Stalled")) {
+            ((None | Some(true), Some(false)), _) => "NotAccepted",
+            (_, (None | Some(false), Some(true))) => "Stalled",
+            ((Some(false), Some(true)), _) => "Accepted",
+            (_, (Some(true), Some(false))) => "GoesOn",
             _ => return,
         };
         let _ = self.events.send(Told { key: key.clone(), uid: before.uid.clone(), reason: reason.to_owned() });

@@ -5,6 +5,7 @@ use betagate_core::resources::WorkloadSpec;
 use serde_json::{Map, json};
 
 use super::{Described, It, Own, Sort, digest, is_own, pinned, pod};
+use crate::apply::cluster::MIGRATES_LABEL;
 use crate::apply::workloads::Wanted;
 
 /// How often it is tried before it counts as failed.
@@ -41,9 +42,11 @@ pub(super) fn job(it: &It<'_>) -> Option<Described> {
     let container = json!({ "name": "migrate", "image": it.spec.image, field: command });
     let labels = it.labels();
     // Its pods are none that the Service reaches and the Deployment owns.
-    let pod_labels: Map<_, _> = labels.clone().into_iter().filter(|(name, _)| name != super::WORKLOAD_LABEL).collect();
+    let mut pod_labels: Map<_, _> =
+        labels.clone().into_iter().filter(|(name, _)| name != super::WORKLOAD_LABEL).collect();
+    pod_labels.insert(MIGRATES_LABEL.to_owned(), json!(it.name()));
     let spec = json!({
-        "backoffLimit": TRIES,
+        "backoffLimit": TRIES - 1,
         "activeDeadlineSeconds": DEADLINE_SECONDS,
         "template": { "metadata": { "labels": pod_labels }, "spec": pod(it, container, "Never") },
     });

@@ -272,6 +272,42 @@ fn a_stage_gives_a_workload_a_version_that_stays_until_another_does_and_a_hold_c
 }
 
 #[test]
+fn what_is_to_open_after_a_stage_with_a_version_waits_for_a_look_at_that_version() {
+    let mut world = with("[{scaleWorkload: {workload: worker, replicas: 1}}]");
+    put(
+        &mut world.desired.rollouts,
+        "closed",
+        "{program: beta, stages: [{name: pilot, cohorts: [pavia], workloads: {worker: 'x:1'}}, {name: wide, cohorts: [pavia]}, {name: all}]}",
+    );
+    world.memory = Memory::default();
+    let revision = Revision { id: "r1".to_owned(), ..Revision::default() };
+    let mut stage = || {
+        let decision = decide(&world.desired, &revision, &world.readings, &world.memory, world.now);
+        world.memory = decision.memory;
+        world.memory.rollouts["closed"].current.clone().unwrap_or_default()
+    };
+    assert_eq!(stage(), "pilot", "what was measured is about the version before");
+    assert_eq!(stage(), "all", "the others bring none");
+}
+
+#[test]
+fn a_workload_that_gets_no_further_by_itself_needs_somebody() {
+    let mut world = with("[{scaleWorkload: {workload: worker, replicas: 1}}]");
+    let mut state = |stuck: bool, ready: bool| {
+        let worker = world.readings.workloads.get_mut("worker").unwrap();
+        (worker.stuck, worker.trouble) = (stuck, Some("its image is nowhere".to_owned()));
+        worker.processes.iter_mut().for_each(|process| process.ready = ready);
+        let decision = decide(&world.desired, &Revision::default(), &world.readings, &world.memory, world.now);
+        let state = &decision.states["Workload/worker"];
+        assert!(state.summary.contains("its image is nowhere"), "{}", state.summary);
+        (state.state.clone(), state.needs_somebody)
+    };
+    assert_eq!(state(true, false), ("Stalled".to_owned(), true));
+    assert_eq!(state(false, false), ("Rolling".to_owned(), false));
+    assert_eq!(state(true, true), ("Ready".to_owned(), false), "all that is wanted runs");
+}
+
+#[test]
 fn a_cause_step_proposes_its_document_for_each_episode_and_the_revert_once_and_waits_for_neither() {
     let mut world = with("[{captureRootCause: {owner: founder, propose: [document, revert]}}]");
     world.start("further");
