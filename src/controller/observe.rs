@@ -95,7 +95,7 @@ impl Controller {
             return BTreeMap::new();
         };
         let groups = program.program.spec.always_online.clone();
-        let Some(base) = self.settings.probe.clone() else { return BTreeMap::new() };
+        let Some(base) = self.probed_at(name) else { return BTreeMap::new() };
         let urgent = memory.runs.values().any(betagate_core::decide::RunMemory::in_force);
         let state = self.programs.entry(name.to_owned()).or_default();
         let due = state.probe_at.is_none_or(|at| now >= at);
@@ -116,10 +116,11 @@ impl Controller {
     fn document_fact(&self, message: &outbox::Message) -> DocumentFact {
         let key = &message.intent.effect_key;
         let run = message.intent.payload["document"]["run"].as_str().unwrap_or_default();
-        match crate::outbox::Documents::of(&self.settings.data).read(run, key) {
+        let documents = crate::outbox::Documents::with(&self.settings.data, &self.settings.source);
+        match documents.read(run, key) {
             Ok(Some(found)) => DocumentFact { complete: found.complete, missing: found.missing },
             Ok(None) => {
-                DocumentFact { complete: false, missing: vec!["the document is gone from its folder".to_owned()] }
+                DocumentFact { complete: false, missing: vec![format!("{} is gone", documents.place(run, key))] }
             }
             Err(error) => DocumentFact { complete: false, missing: vec![error.to_string()] },
         }

@@ -128,8 +128,8 @@ impl Controller {
             }
             Some(Action::KeepOnline(groups)) => {
                 for group in groups {
-                    match &self.settings.probe {
-                        Some(base) if crate::signals::probe::answers(base, group).await => {}
+                    match self.probed_at(program.name()) {
+                        Some(base) if crate::signals::probe::answers(&base, group).await => {}
                         Some(_) => missing.push(format!("route group {group} does not answer")),
                         None => missing.push("there is no server that could be probed".to_owned()),
                     }

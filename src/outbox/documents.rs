@@ -1,4 +1,5 @@
-//! Cause documents: Markdown files that the controller begins and people complete.
+//! Cause documents: Markdown that the controller begins and people complete, in files of the data folder; on a cluster, where a pod's folder goes with
+//! it, in ConfigMaps.
 //!
 //! A document is written once and then belongs to its readers: it is never written over. It is complete when its root cause is filled in
 //! and every action item has an owner (seed 002, section 4, step 6).
@@ -9,10 +10,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{DeliveryError, Receipt, effect_digest, files};
+use super::{DeliveryError, Receipt, config_maps, effect_digest, files};
+use crate::source::Source;
+use crate::source::cluster::Watched;
 
 /// So many digits of the effect's digest end a document's name.
 const DIGITS: usize = 8;
@@ -45,21 +49,36 @@ pub struct Completeness {
     pub missing: Vec<String>,
 }
 
-/// The folder of cause documents.
-#[derive(Clone, Debug)]
+/// Where cause documents are.
+#[derive(Clone)]
 pub struct Documents {
     folder: PathBuf,
+    /// The namespace that has them in the folder's place.
+    cluster: Option<Arc<Source>>,
 }
 
 impl Documents {
     /// The documents of a data folder.
     pub fn of(data: &Path) -> Self {
-        Self { folder: data.join("documents") }
+        Self { folder: data.join("documents"), cluster: None }
     }
 
-    /// Where the document of an effect is.
-    pub fn path(&self, run: &str, effect_key: &str) -> PathBuf {
-        self.folder.join(format!("{}{}.md", beginning(run), &effect_digest(effect_key)[..DIGITS]))
+    /// The documents of a controller: where its source is a namespace, they are there.
+    pub fn with(data: &Path, source: &Arc<Source>) -> Self {
+        let cluster = source.watched().is_some().then(|| source.clone());
+        Self { cluster, ..Self::of(data) }
+    }
+
+    /// Where the document of an effect is, in words.
+    pub fn place(&self, run: &str, effect_key: &str) -> String {
+        match self.cluster {
+            Some(_) => format!("ConfigMap {}", config_maps::name(&file_name(run, effect_key))),
+            None => self.path(run, effect_key).display().to_string(),
+        }
+    }
+
+    fn path(&self, run: &str, effect_key: &str) -> PathBuf {
+        self.folder.join(file_name(run, effect_key))
     }
 
     /// The documents of a run that are here, by the names of their files.
@@ -81,10 +100,15 @@ impl Documents {
     /// # Errors
     /// [`DeliveryError::Later`] when the file can't be written.
     pub async fn deliver(&self, document: &CauseDocument) -> Result<Receipt, DeliveryError> {
+        let reference = self.place(&document.run, &document.effect_key);
+        if let Some(watched) = self.watched() {
+            config_maps::create(watched, &file_name(&document.run, &document.effect_key), &document.text()).await?;
+            return Ok(Receipt { way: "document".into(), reference, at: document.at });
+        }
         let path = self.path(&document.run, &document.effect_key);
         let written = files::folder(&self.folder).and_then(|()| files::create(&path, document.text().as_bytes()));
         written.map_err(|error| DeliveryError::later(format!("{}: {error}", path.display())))?;
-        Ok(Receipt { way: "document".into(), reference: path.display().to_string(), at: document.at })
+        Ok(Receipt { way: "document".into(), reference, at: document.at })
     }
 
     /// What a document says of itself now; `None` when it has not been begun.
@@ -92,14 +116,35 @@ impl Documents {
     /// # Errors
     /// When it is there and can't be read, is no text, or is larger than a mebibyte.
     pub fn read(&self, run: &str, effect_key: &str) -> io::Result<Option<Completeness>> {
+        Ok(self.text(run, effect_key)?.map(|text| completeness(&text)))
+    }
+
+    /// A document as it is now; `None` when it has not been begun.
+    ///
+    /// # Errors
+    /// As [`Documents::read`].
+    pub fn text(&self, run: &str, effect_key: &str) -> io::Result<Option<String>> {
+        if let Some(watched) = self.watched() {
+            let bytes = watched.cause_document(&file_name(run, effect_key));
+            let text = bytes.map(|bytes| String::from_utf8(bytes.to_vec()).map_err(|_| io::ErrorKind::InvalidData));
+            return Ok(text.transpose()?);
+        }
         let path = self.path(run, effect_key);
         match fs::metadata(&path) {
             Ok(about) if about.len() > MOST_BYTES => Err(io::ErrorKind::FileTooLarge.into()),
-            Ok(_) => Ok(Some(completeness(&fs::read_to_string(&path)?))),
+            Ok(_) => fs::read_to_string(&path).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
+
+    fn watched(&self) -> Option<&Watched> {
+        self.cluster.as_ref().and_then(|source| source.watched())
+    }
+}
+
+fn file_name(run: &str, effect_key: &str) -> String {
+    format!("{}{}.md", beginning(run), &effect_digest(effect_key)[..DIGITS])
 }
 
 /// What the names of a run's documents begin with.

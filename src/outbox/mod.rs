@@ -7,6 +7,7 @@
 //! Must not know: why a message is sent, or where it is queued.
 
 pub mod call;
+mod config_maps;
 pub mod documents;
 mod files;
 pub mod forge;

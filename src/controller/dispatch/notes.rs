@@ -106,7 +106,7 @@ impl Post {
             }
             MessageKind::Document { run, owner, body } => {
                 let document = CauseDocument { effect_key: effect_key.to_owned(), run, owner, body, at: now };
-                let receipt = Documents::of(&self.data).deliver(&document).await?;
+                let receipt = Documents::with(&self.data, &self.source).deliver(&document).await?;
                 Ok(json!(receipt))
             }
             MessageKind::Page { person, text } => {

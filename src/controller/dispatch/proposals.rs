@@ -27,10 +27,10 @@ impl Post {
             MessageKind::Proposal { branch, message, run, document, revert } => {
                 let mut files = BTreeMap::new();
                 if let Some(key) = document {
-                    let path = Documents::of(&self.data).path(&run, &key);
-                    let text =
-                        std::fs::read(&path).map_err(|error| later(format!("the cause document: {}", error.kind())))?;
-                    files.insert(format!("incidents/{run}.md"), text);
+                    let text = Documents::with(&self.data, &self.source).text(&run, &key);
+                    let text = text.and_then(|text| text.ok_or(std::io::ErrorKind::NotFound.into()));
+                    let text = text.map_err(|error| later(format!("the cause document: {}", error.kind())))?;
+                    files.insert(format!("incidents/{run}.md"), text.into_bytes());
                 }
                 let proposal = Proposal { branch, message, files, revert, at: now };
                 let done = self.source.propose(proposal).await.map_err(|error| later(error.to_string()))?;

@@ -23,7 +23,7 @@ use super::super::snapshot::{File, Revision, Snapshot};
 use super::super::wake::Wake;
 use super::super::{SourceError, lock};
 use super::marks::Marks;
-use super::{CARRIED_LABEL, FILES_LABEL, OWN_MANAGERS, RECORD_MANAGER, RECORDED_ANNOTATION, RECORDED_LABEL};
+use super::{CARRIED_LABEL, CAUSES, FILES_LABEL, OWN_MANAGERS, RECORD_MANAGER, RECORDED_ANNOTATION, RECORDED_LABEL};
 
 /// A watch tells of failures only, not that it works again without news: one that has not failed for longer than its longest pause works.
 const FAILS_FOR: Duration = Duration::from_secs(65);
@@ -172,6 +172,10 @@ impl Held {
         self.state().is_complete()
     }
 
+    pub(super) fn file(&self, path: &str) -> Option<Arc<[u8]>> {
+        self.state().files.values().find_map(|files| files.get(path)?.read().ok())
+    }
+
     pub(super) fn failing(&self, what: What, words: String) {
         self.state().failing.insert(what, (Instant::now(), words));
         // The source says so in its state.
@@ -198,7 +202,8 @@ impl Held {
         }
         // What stands in the same commit as the document that names it is meant first.
         let laid = state.laid.iter().flat_map(|laid| &laid.files);
-        for (path, file) in laid.chain(state.files.values().flatten()) {
+        let own = state.files.values().flatten().filter(|(path, _)| !is_cause(path));
+        for (path, file) in laid.chain(own) {
             files.entry(path.clone()).or_insert_with(|| file.clone());
         }
         let revision = state.laid.as_ref().and_then(|laid| laid.revision.clone());
@@ -381,6 +386,10 @@ pub fn digest(spec: &Value) -> String {
     let mut spec = spec.clone();
     spec.sort_all_objects();
     HEXLOWER.encode(&Sha256::digest(spec.to_string()))
+}
+
+fn is_cause(path: &str) -> bool {
+    path.split_once('/').is_some_and(|(folder, _)| folder == CAUSES)
 }
 
 /// The files of a ConfigMap, where its label says. Documents are resources here, so that nothing else passes for one.

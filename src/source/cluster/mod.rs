@@ -26,6 +26,8 @@ use held::Held;
 
 /// ConfigMaps with this label bring files; its value is the folder: `cohorts`, `templates`, or another kind's plural.
 pub const FILES_LABEL: &str = "betagate.dev/files";
+/// The value of that label for cause documents, which people complete: they belong to no revision.
+pub const CAUSES: &str = "causes";
 /// Resources with this label are written by the controller for people to see what came in elsewhere, which its value says. They are no documents, unless
 /// somebody else changed what they say: then that counts.
 pub const RECORDED_LABEL: &str = "betagate.dev/recorded";
@@ -104,6 +106,11 @@ impl Watched {
     /// whoever waits for a change, unless it is what was said before.
     pub fn lay(&self, files: BTreeMap<String, File>, revision: Option<Revision>) {
         self.held.lay(files, revision);
+    }
+
+    /// A cause document, by the name of its file, as it was seen last.
+    pub fn cause_document(&self, file: &str) -> Option<Arc<[u8]>> {
+        self.held.file(&format!("{CAUSES}/{file}"))
     }
 
     /// Takes in what a write answered, so that the next look does not find the state before it.

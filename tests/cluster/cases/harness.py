@@ -99,11 +99,20 @@ def namespace(name, **labels):
         kubectl("delete", "namespace", name, "--wait=false")
 
 
+def _psql(database, *words):
+    psql = next(path / "psql" for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True) if (path / "psql").exists())
+    return [psql, "-q", "-X", "-v", "ON_ERROR_STOP=1", os.environ["BETAGATE_TEST_POSTGRES"].rsplit("/", 1)[0] + f"/{database}", *words, "-c"]
+
+
+def asked_of(database, query):
+    """What a database answers, as text."""
+    return run(*_psql(database, "-A", "-t"), query).must().strip()
+
+
 @contextlib.contextmanager
 def database(name):
     """An empty PostgreSQL database, and the address by which pods reach it."""
-    psql = next(path / "psql" for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True) if (path / "psql").exists())
-    own = [psql, "-q", "-X", "-v", "ON_ERROR_STOP=1", os.environ["BETAGATE_TEST_POSTGRES"], "-c"]
+    own = _psql("postgres")
     run(*own, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)').must()
     run(*own, f'CREATE DATABASE "{name}"').must()
     try:
@@ -114,10 +123,11 @@ def database(name):
 
 @contextlib.contextmanager
 def scraped(space, port):
-    """Prometheus scrapes the ready pods of a namespace that are annotated for it, as they are now."""
+    """Prometheus scrapes the pods of a namespace that are annotated for it and this port, as they are now."""
     pods = json.loads(kubectl("get", "pods", "-o", "json", namespace=space).must())["items"]
-    targets = [{"targets": [f"{pod['status']['podIP']}:{port}"], "labels": {"namespace": space, "pod": pod["metadata"]["name"]}}
-               for pod in pods if pod["metadata"].get("annotations", {}).get("prometheus.io/scrape") == "true" and pod["status"].get("podIP")]
+    asks = lambda said: said.get("prometheus.io/scrape") == "true" and said.get("prometheus.io/port", str(port)) == str(port)  # noqa: E731
+    pods = [pod for pod in pods if asks(pod["metadata"].get("annotations", {})) and pod["status"].get("podIP") and not pod["metadata"].get("deletionTimestamp")]
+    targets = [{"targets": [f"{pod['status']['podIP']}:{port}"], "labels": {"namespace": space, "pod": pod["metadata"]["name"]}} for pod in pods]
     file = Path(os.environ["BETAGATE_TEST_PROMETHEUS_TARGETS"]) / f"{space}.json"
     file.write_text(json.dumps(targets))
     try:
@@ -142,6 +152,9 @@ def installed(name, *words):
             raise
         finally:
             helm("uninstall", "betagate", f"--namespace={space}", "--ignore-not-found")
+            # Nobody is left to take its finalizer off cohorts whose invites exist, and the namespace would stay.
+            for cohort in kubectl("get", "cohorts", "-o", "name", namespace=space).out.split():
+                kubectl("patch", cohort, "--type=merge", "-p", '{"metadata":{"finalizers":null}}', namespace=space)
 
 
 def definitions():
