@@ -30,6 +30,15 @@ pub(super) struct MeasuredCheck {
     check: String,
 }
 
+/// What is to be measured.
+#[derive(Default)]
+struct Due {
+    /// Each check with its gate and its question.
+    checks: Vec<(String, Check, KpiQuery)>,
+    /// Those that are only glanced at, by gate and check: what is the same as before is not kept again.
+    glances: BTreeSet<(String, String)>,
+}
+
 impl Controller {
     /// Measures the checks that are due, at once, and keeps the readings. A gate whose review is due now is measured first.
     pub(super) async fn measure(
@@ -43,8 +52,7 @@ impl Controller {
         let Some(program) = built.desired.programs.get(name) else { return Ok(None) };
         let zone = TimeZone::get(&program.program.spec.time_zone).unwrap_or(TimeZone::UTC);
         let mut next: Option<Timestamp> = None;
-        let mut to_measure: Vec<(String, Check, KpiQuery)> = Vec::new();
-        let mut glances: BTreeSet<(String, String)> = BTreeSet::new();
+        let mut to_measure = Due::default();
         for (gate_name, gate) in &program.gates {
             let every = gate.spec.measure.as_ref().map_or(MEASURE_EVERY, |measure| measure.every);
             let review_due = review_due(&gate.spec, memory, gate_name, &zone, now);
@@ -65,19 +73,19 @@ impl Controller {
                 // A decision call is about its own moment.
                 let called = call_at.is_some_and(|at| last.is_some_and(|last| last < at));
                 if again <= now || called || (review_due && last.is_some_and(|last| last < now)) {
-                    to_measure.push((gate_name.clone(), check.clone(), about.clone()));
+                    to_measure.checks.push((gate_name.clone(), check.clone(), about.clone()));
                     next = [next, Some(every.after(now))].into_iter().flatten().min();
                 } else {
                     next = [next, Some(again)].into_iter().flatten().min();
                     if glance {
-                        glances.insert(key);
-                        to_measure.push((gate_name.clone(), check.clone(), about.clone()));
+                        to_measure.glances.insert(key);
+                        to_measure.checks.push((gate_name.clone(), check.clone(), about.clone()));
                     }
                 }
             }
         }
-        if !to_measure.is_empty() {
-            self.measure_all(name, (to_measure, &glances), memory, (day0, now)).await?;
+        if !to_measure.checks.is_empty() {
+            self.measure_all(name, to_measure, memory, (day0, now)).await?;
         }
         Ok(next)
     }
@@ -87,7 +95,7 @@ impl Controller {
     async fn measure_all(
         &mut self,
         name: &str,
-        (due, glances): (Vec<(String, Check, KpiQuery)>, &BTreeSet<(String, String)>),
+        Due { checks: due, glances }: Due,
         memory: &Memory,
         (day0, now): (Date, Timestamp),
     ) -> Result<(), ControllerError> {
