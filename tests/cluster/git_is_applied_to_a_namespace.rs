@@ -119,9 +119,8 @@ async fn a_pruned_cohort_waits_for_an_acknowledgement_as_everywhere() {
     // It comes again, and is made anew once nothing of the old one is in the way.
     repo.git(&["revert", "--no-edit", "HEAD"]);
     follower.fetch();
-    let deleting =
-        || namespace.condition("program/small", "Applied").0 != "" && !namespace.get("cohort/pavia").is_null();
-    follower.until("it is still there", deleting).await;
+    let deleting = || namespace.condition("cohort/pavia", "Applied") == ("False".to_owned(), "Deleting".to_owned());
+    follower.until("it says that it waits", deleting).await;
 }
 
 #[tokio::test]

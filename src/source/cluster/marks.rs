@@ -71,7 +71,7 @@ impl Marks {
             applied: annotation(APPLIED),
             file: annotation(FILE),
             labels: labels.filter(|_| ours).cloned().unwrap_or_default(),
-            annotations: annotations.filter(|_| ours).map(|all| without_kubectls(all)).unwrap_or_default(),
+            annotations: annotations.filter(|_| ours).map(without_kubectls).unwrap_or_default(),
             others: others.filter(|manager| !manager.starts_with(OWN)).collect(),
             owners: hash(fields.iter().map(|entry| said(entry))),
             owned: hash(owned.map(Value::to_string).into_iter()),
