@@ -67,8 +67,8 @@ impl Problem {
             file: file.to_owned(),
             line: at.line,
             column: at.column,
-            field: field.into(),
-            message: message.into(),
+            field: kept(field.into()),
+            message: kept(message.into()),
             expected: None,
             nearest: None,
             severity: Severity::Error,
@@ -78,7 +78,7 @@ impl Problem {
     /// Says what could have stood there.
     #[must_use]
     pub fn expected(mut self, expected: impl Into<String>) -> Self {
-        self.expected = Some(expected.into());
+        self.expected = Some(kept(expected.into()));
         self
     }
 
@@ -119,6 +119,11 @@ impl fmt::Display for Problem {
             (Some(expected), Some(nearest)) => write!(f, " (expected {expected}; did you mean {nearest}?)"),
         }
     }
+}
+
+/// A problem is written down, and no database keeps a NUL.
+fn kept(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 /// Puts problems in the order they are shown (file, line, column) and drops exact repetitions.

@@ -36,6 +36,17 @@ fn bad_text_is_named_with_line_and_column() {
 }
 
 #[test]
+fn a_text_that_no_database_keeps_is_refused_with_its_place() {
+    assert_eq!(
+        shown("kind: A\nmetadata: {name: a}\nspec:\n  note: \"a\\0b\"\n  \"c\\0\": d\n"),
+        [
+            "a.yaml:4:9: spec.note: a text can't hold the character NUL",
+            "a.yaml:5:3: spec[\"c\\0\"]: a text can't hold the character NUL"
+        ]
+    );
+}
+
+#[test]
 fn a_syntax_error_in_one_document_leaves_the_others_readable() {
     let text = "# head\nkind: A\nmetadata: {name: a}\n---\nkind: B\nmetadata:\n  name: b\nspec: [\n---\n\n--- # c\nkind: C\nx: 1\n...\nkind: D\n y: 1\n";
     let parsed = parse("a.yaml", text);
