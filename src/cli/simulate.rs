@@ -122,9 +122,10 @@ impl Simulate {
     fn program_of<'a>(&self, built: &'a Built) -> Result<&'a ProgramDesired, CliError> {
         let programs = &built.desired.programs;
         match (&self.program, programs.values().collect::<Vec<_>>().as_slice()) {
-            (Some(name), _) => {
-                programs.get(name).ok_or_else(|| CliError::Failed(format!("there is no program '{name}'")))
-            }
+            (Some(name), _) => match programs.get(name) {
+                Some(program) => Ok(program),
+                None => Err(CliError::Failed(format!("there is no program '{name}'"))),
+            },
             (None, [only]) => Ok(only),
             (None, all) => {
                 let names: Vec<&str> = all.iter().map(|program| program.name()).collect();

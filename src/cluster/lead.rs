@@ -29,6 +29,8 @@ pub struct Campaign {
     clock: Clock,
     lease: Option<Lease>,
     observed: Option<Observed>,
+    /// The API server did not answer since it was seen: whoever holds it could not renew it either, and has the time for it once more.
+    blind: bool,
 }
 
 /// Why a lease was not got or kept this time.
@@ -43,7 +45,7 @@ impl Campaign {
     /// Stands for the lead that the Lease `name` in the cluster's namespace gives, under a name that no other process has.
     pub fn new(cluster: Arc<Cluster>, name: impl Into<String>, me: impl Into<String>, clock: Clock) -> Self {
         let leases = Api::namespaced(cluster.client().clone(), cluster.namespace());
-        Self { cluster, leases, name: name.into(), me: me.into(), clock, lease: None, observed: None }
+        Self { cluster, leases, name: name.into(), me: me.into(), clock, lease: None, observed: None, blind: false }
     }
 
     /// Waits until this process leads. May be dropped at any moment.
@@ -139,15 +141,21 @@ impl Campaign {
     }
 
     async fn look(&mut self) -> Result<(), Missed> {
-        let found = patiently(self.leases.get_opt(&self.name)).await;
-        self.saw(found.map_err(|code| Missed::Away(away(code)))?);
+        match patiently(self.leases.get_opt(&self.name)).await {
+            Ok(found) => self.saw(found),
+            Err(code) => {
+                self.blind = true;
+                return Err(Missed::Away(away(code)));
+            }
+        }
         Ok(())
     }
 
     /// A lease that was not written since keeps the moment at which it was first seen.
     fn saw(&mut self, lease: Option<Lease>) {
         let version = |lease: &Option<Lease>| lease.as_ref().and_then(|it| it.metadata.resource_version.clone());
-        if self.observed.is_none() || lease.is_none() || version(&lease) != version(&self.lease) {
+        let anew = std::mem::take(&mut self.blind) || self.observed.is_none() || lease.is_none();
+        if anew || version(&lease) != version(&self.lease) {
             let spec = lease.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
             self.observed = spec.map(|spec| Observed {
                 holder: spec.holder_identity.unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! One program, once through the flow.
 
 use betagate_core::decide::{BY_HAND, FreezeFact, decide};
-use betagate_core::plan::plan;
+use betagate_core::plan::{Action, plan};
 use jiff::Timestamp;
 
 use super::{Controller, ControllerError, remembered};
@@ -41,7 +41,8 @@ impl Controller {
         let datasets = self.changed_datasets(name, &mut decision, &readings, day0).await?;
         self.tell_waiting_lists(name, &mut decision);
         self.tell_gone_cohorts(name, &mut decision);
-        let mut observed = self.observed(name, &readings).await?;
+        let (published, flags) = self.published(name, &decision).await?;
+        let mut observed = self.observed(name, &readings, flags).await?;
         // A freeze by hand that was made since the readings is the next decision's: this one must not take it for undone.
         observed.freezes.retain(|(cohort, holder)| {
             let is_it = |known: &FreezeFact| known.cohort == *cohort && known.holder == *holder;
@@ -52,6 +53,11 @@ impl Controller {
         observed.capacities = capacities;
         observed.datasets.clone_from(&datasets);
         let plan = plan(&decision.effective, &workloads, &observed);
+        let differs = plan.actions.iter().any(|action| matches!(action, Action::SetFlag { .. }));
+        let hash = self.hash_of(&decision.effective.flags);
+        if let Some(state) = self.programs.get_mut(name) {
+            state.published = (!differs).then_some((published, hash));
+        }
         let changed = decision.memory != remembered || !decision.sealed.is_empty();
         let again = [decision.look_again_at, measured_again].into_iter().flatten().min();
         if changed || !plan.is_empty() || !decision.messages.is_empty() || self.must_tell(name, &decision) {

@@ -36,7 +36,7 @@ impl Controller {
         let mut tx = self.settings.store.begin().await?;
         leadership::fence(&mut tx, self.epoch).await?;
         let documents = memory::save(&mut tx, name, &before, remembered::write(name, &decision.memory)?).await?;
-        self.carry_out(&mut tx, name, &decision, plan, now).await?;
+        let published = self.carry_out(&mut tx, name, &decision, plan, now).await?;
         self.faults.at(|| moment("between effect and record")).await;
         self.send(&mut tx, name, &decision, now).await?;
         seal(&mut tx, name, &decision).await?;
@@ -46,6 +46,7 @@ impl Controller {
         self.faults.at(|| moment("after")).await;
         self.tell_events(&decision);
         self.keep(name, documents, statuses, decision);
+        self.keep_published(published);
         Ok(())
     }
 
@@ -57,6 +58,17 @@ impl Controller {
         self.decided += 1;
     }
 
+    /// The flags of other programs are published anew as they were.
+    fn keep_published(&mut self, published: Option<(i64, i64)>) {
+        let Some((before, after)) = published else { return };
+        for known in self.programs.values_mut().filter_map(|state| state.published.as_mut()) {
+            if known.0 == before {
+                known.0 = after;
+            }
+        }
+    }
+
+    /// Says which revision of flags followed which, where flags were published.
     async fn carry_out(
         &self,
         tx: &mut Tx,
@@ -64,7 +76,7 @@ impl Controller {
         decision: &Decision,
         plan: &Plan,
         now: Timestamp,
-    ) -> Result<(), ControllerError> {
+    ) -> Result<Option<(i64, i64)>, ControllerError> {
         let mut flags_change = false;
         for action in &plan.actions {
             match action {
@@ -107,9 +119,9 @@ impl Controller {
             record(tx, name, "applied", &format!("Program/{name}"), detail, now).await?;
         }
         if flags_change || self.holds_change(name, decision) {
-            self.publish_flags(tx, name, decision, now).await?;
+            return self.publish_flags(tx, name, decision, now).await.map(Some);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Whether what is published tells of other holds than these: a second hold on a flag that is held already changes no flag, and yet its step is
@@ -139,7 +151,7 @@ impl Controller {
             cohort: cohort.to_owned(),
             open,
             capacity,
-            addresses: super::lists::address_rules(program),
+            addresses: super::lists::address_rules(program.map(|program| &**program)),
             list_digest: None,
             rows: 0,
         };
@@ -154,7 +166,7 @@ impl Controller {
         name: &str,
         decision: &Decision,
         now: Timestamp,
-    ) -> Result<(), ControllerError> {
+    ) -> Result<(i64, i64), ControllerError> {
         let mut all = Map::new();
         let mut holds: Vec<String> = Vec::new();
         // A program that this controller has not decided yet goes on being served as it was published last.
@@ -191,8 +203,9 @@ impl Controller {
         digest.update(serde_json::to_vec(&body).unwrap_or_default());
         digest.update(serde_json::to_vec(&holds).unwrap_or_default());
         let digest = data_encoding::HEXLOWER.encode(&digest.finalize());
-        flags::publish(tx, &body, &json!(holds), &digest, &revision, now).await?;
-        Ok(())
+        let before = newest.map_or(0, |newest| newest.revision);
+        let after = flags::publish(tx, &body, &json!(holds), &digest, &revision, now).await?;
+        Ok((before, after))
     }
 
     async fn send(&self, tx: &mut Tx, name: &str, decision: &Decision, now: Timestamp) -> Result<(), ControllerError> {

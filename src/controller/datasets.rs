@@ -136,7 +136,7 @@ impl Controller {
     }
 
     fn desired_program(&self, name: &str) -> Option<&ProgramDesired> {
-        self.built.as_ref().and_then(|built| built.desired.programs.get(name))
+        self.built.as_ref()?.desired.programs.get(name).map(|program| &**program)
     }
 
     /// What `decide` is told about the datasets of a program.

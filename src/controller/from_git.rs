@@ -90,6 +90,11 @@ pub(super) struct FromGit {
 type Suspended = BTreeMap<Key, (Value, Option<String>)>;
 
 impl FromGit {
+    /// How far it is, as its keeper says now.
+    pub(super) fn reported(&self) -> Report {
+        self.keeper.report()
+    }
+
     /// Begins to fetch, with what is remembered of earlier; nothing where Git is not what the resources are brought from.
     pub(super) async fn start(
         settings: &Settings,

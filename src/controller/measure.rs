@@ -19,6 +19,8 @@ use crate::store::readings;
 
 /// A fact that is not known is looked up at every pass: what is committed in one may be known in the next.
 const UNKNOWN_FACT_EVERY: Span = Span::seconds(0);
+/// Nothing but a pass changes what it can be, so one is waited for, and none is made for its sake without a pause.
+const UNKNOWN_FACT_AGAIN: Span = Span::seconds(1);
 /// How many readings of each check are kept.
 const KEEP: i64 = 500;
 
@@ -74,6 +76,7 @@ impl Controller {
                 let called = call_at.is_some_and(|at| last.is_some_and(|last| last < at));
                 if again <= now || called || (review_due && last.is_some_and(|last| last < now)) {
                     to_measure.checks.push((gate_name.clone(), check.clone(), about.clone()));
+                    let every = if unknown_fact { UNKNOWN_FACT_AGAIN } else { every };
                     next = [next, Some(every.after(now))].into_iter().flatten().min();
                 } else {
                     next = [next, Some(again)].into_iter().flatten().min();

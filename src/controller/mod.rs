@@ -2,6 +2,7 @@
 //!
 //! It is level-triggered: it never matters why it woke up. Must not know: the rules of the domain (those are `core`'s).
 
+mod apart;
 mod calendar;
 mod carry;
 mod commit;
@@ -22,12 +23,14 @@ mod records;
 mod rehearse;
 mod remembered;
 mod requests;
+mod rest;
 mod revision;
 mod settle;
 mod told;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::RandomState;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -163,6 +166,8 @@ pub struct Controller {
     built_from: Option<Arc<Snapshot>>,
     /// What of a cluster counts.
     ledger: Option<settle::Ledger>,
+    /// The programs of a cluster, as they were surveyed.
+    apart: apart::Apart,
     /// Writes the statuses of resources, on a cluster.
     teller: Option<Teller>,
     /// What the resources are brought from.
@@ -186,6 +191,8 @@ pub struct Controller {
     /// Whether a pass waits for its measurements.
     patient: bool,
     revisions: workloads::KnownRevisions,
+    /// Tells what was decided from what was decided before.
+    hashing: RandomState,
     /// The moments at which a test may stop it.
     faults: Arc<Faults>,
     /// Wakes the loop: an outbox receipt, a request through the API of the same process.
@@ -221,6 +228,7 @@ impl Controller {
             built: None,
             built_from: None,
             ledger: None,
+            apart: apart::Apart::default(),
             teller: Teller::start(settings.source.clone(), settings.clock.clone(), &settings.holder),
             git,
             owed: false,
@@ -233,6 +241,7 @@ impl Controller {
             asked: BTreeSet::new(),
             patient: false,
             revisions: workloads::KnownRevisions::default(),
+            hashing: RandomState::new(),
             wake,
             settings,
         })
@@ -357,9 +366,10 @@ impl Controller {
         let senders = dispatch::Senders::start(self.post.clone());
         let mut failures = 0_u32;
         let mut source_changed = true;
-        let mut words = Push::of_words(self.settings.store.clone(), LONGEST_SLEEP);
+        let mut words = Push::of_words(self.settings.store.clone(), rest::LONGEST);
         words.listen().await;
         loop {
+            let before = self.moment().await;
             let passed = self.look(source_changed || failures > 0).await;
             source_changed = false;
             let pause = match passed {
@@ -387,7 +397,7 @@ impl Controller {
                 () = source.next_change(), if failures == 0 => source_changed = true,
                 () = wake.notified(), if failures == 0 => {}
                 () = words.wait(), if failures == 0 => {}
-                () = tokio::time::sleep(longest) => {}
+                () = self.rest(longest, before.as_ref()) => {}
                 () = clock.sleep_until(pause.unwrap_or(Timestamp::MAX)), if pause.is_some() => {}
             }
         }

@@ -1,10 +1,11 @@
 //! What is so: the readings that `decide` is told, and what `plan` compares with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 
 use betagate_core::decide::{
-    ApiFact, BY_HAND, CheckRef, DocumentFact, FreezeFact, IncidentFact, Memory, OnlineFact, Readings, Receipt,
-    SignoffFact, StopFact,
+    ApiFact, BY_HAND, CheckRef, Decision, DocumentFact, FreezeFact, IncidentFact, Memory, OnlineFact, Readings,
+    Receipt, SignoffFact, StopFact,
 };
 use betagate_core::plan::{Observed, RunningWorkload};
 use betagate_core::resources::{Moment, SignoffSpec};
@@ -126,8 +127,42 @@ impl Controller {
         }
     }
 
-    /// What `plan` compares with, beside what was read for the decision.
-    pub(super) async fn observed(&self, name: &str, readings: &Readings) -> Result<Observed, ControllerError> {
+    /// The flags of a program as they are published, and the revision that has them. Thousands of flags are read only when they may differ from what is
+    /// decided now.
+    pub(super) async fn published(
+        &self,
+        name: &str,
+        decision: &Decision,
+    ) -> Result<(i64, BTreeMap<String, Value>), ControllerError> {
+        let newest = flags::newest_revision(&self.settings.store).await?;
+        let decided = &decision.effective.flags;
+        let known = self.programs.get(name).and_then(|state| state.published);
+        if known == Some((newest, self.hash_of(decided))) {
+            return Ok((newest, decided.clone()));
+        }
+        let newest = flags::newest(&self.settings.store).await?;
+        let revision = newest.as_ref().map_or(0, |snapshot| snapshot.revision);
+        Ok((revision, published_flags(newest.map(|snapshot| snapshot.body), name)))
+    }
+
+    /// What tells flags from others, but for the commit that they name.
+    pub(super) fn hash_of(&self, flags: &BTreeMap<String, Value>) -> u64 {
+        let mut hasher = self.hashing.build_hasher();
+        for (key, flag) in flags {
+            key.hash(&mut hasher);
+            let fields = flag.as_object().into_iter().flatten().filter(|(field, _)| *field != "commit");
+            fields.for_each(|field| field.hash(&mut hasher));
+        }
+        hasher.finish()
+    }
+
+    /// What `plan` compares with, beside what was read for the decision and what is published.
+    pub(super) async fn observed(
+        &self,
+        name: &str,
+        readings: &Readings,
+        flags: BTreeMap<String, Value>,
+    ) -> Result<Observed, ControllerError> {
         let store = &self.settings.store;
         let open_cohorts = invites::open_cohorts(store, name).await?.into_iter().collect();
         let freezes = freezes::list(store, Some(name)).await?.into_iter().map(|freeze| {
@@ -135,7 +170,6 @@ impl Controller {
             (cohort, freeze.holder)
         });
         let freezes = freezes.collect();
-        let flags = published_flags(flags::newest(store).await?.map(|snapshot| snapshot.body), name);
         let mut workloads: BTreeMap<String, RunningWorkload> = BTreeMap::new();
         for running in self.target.observed().into_iter().filter(|running| running.state == RunState::Ready) {
             let entry = workloads.entry(running.workload);
@@ -169,8 +203,8 @@ fn called(process: &flags::Process) -> String {
 
 /// The definitions of one program's flags in a published snapshot.
 pub(super) fn published_flags(body: Option<Value>, program: &str) -> BTreeMap<String, Value> {
-    let Some(Value::Object(body)) = body else { return BTreeMap::new() };
-    let Some(Value::Object(flags)) = body.get("flags").cloned() else { return BTreeMap::new() };
+    let Some(Value::Object(mut body)) = body else { return BTreeMap::new() };
+    let Some(Value::Object(flags)) = body.get_mut("flags").map(Value::take) else { return BTreeMap::new() };
     flags.into_iter().filter(|(_, flag)| flag["program"] == program).collect()
 }
 

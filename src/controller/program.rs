@@ -1,10 +1,12 @@
 //! What the controller keeps of one program between passes, so that the cost of a pass grows with what changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use betagate_core::cohort::Outcome;
 use betagate_core::decide::{Decision, OnlineFact, Reading};
+use betagate_core::desired::ProgramDesired;
 use betagate_core::plan::Plan;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -30,12 +32,14 @@ pub struct ProgramState {
     pub(super) statuses: Option<BTreeMap<String, String>>,
     /// The lists that are in the database, as they were seen.
     pub(super) lists: BTreeMap<String, String>,
+    /// The revision of published flags that was found to have this program's as they were decided, and which those are.
+    pub(super) published: Option<(i64, u64)>,
     /// The last probe of each route group.
     pub(super) online: BTreeMap<String, OnlineFact>,
     /// Always-online groups are probed again from then on.
     pub(super) probe_at: Option<Timestamp>,
-    /// The revision whose records (incidents, sign-offs, invites) are in the database.
-    pub(super) recorded: Option<String>,
+    /// The program whose records (incidents, sign-offs, invites) are in the database.
+    pub(super) recorded: Option<Arc<ProgramDesired>>,
     /// What came in elsewhere and is to be seen as resources, on a cluster; none before it was looked up once.
     pub(super) records: Option<BTreeMap<Key, Record>>,
     /// What was said elsewhere of declared incidents (that they are over, that somebody took note), on a cluster: fields of their resources.

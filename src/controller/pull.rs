@@ -34,7 +34,7 @@ pub struct Side<'a> {
 
 impl Side<'_> {
     fn program(&self, name: &str) -> Option<&ProgramDesired> {
-        self.built.ok().and_then(|built| built.desired.programs.get(name))
+        self.built.ok()?.desired.programs.get(name).map(|program| &**program)
     }
 }
 

@@ -3,6 +3,7 @@
 //! The declared one wins where a recorded one has its name. An open incident whose document is removed stays open.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use betagate_core::desired::ProgramDesired;
@@ -21,24 +22,25 @@ impl Controller {
         let revision = &built.desired.revision;
         let Some(program) = built.desired.programs.get(name) else { return Ok(()) };
         let state = self.programs.entry(name.to_owned()).or_default();
-        let content = self.snapshot.as_ref().map(|snapshot| snapshot.revision.content.clone());
         let looks_again = state.prove_again.is_some_and(|at| Instant::now() >= at);
-        if state.recorded.is_some() && state.recorded == content && !looks_again {
+        // Taken over from an earlier revision as it was: nothing of it changed.
+        if state.recorded.as_ref().is_some_and(|recorded| Arc::ptr_eq(recorded, program)) && !looks_again {
             return Ok(());
         }
-        let proofs = self.proofs(program).await?;
+        let program = program.clone();
+        let proofs = self.proofs(&program).await?;
         let now = self.settings.clock.now();
         let zone = TimeZone::get(&program.program.spec.time_zone).unwrap_or(TimeZone::UTC);
-        let (again, unchanged) = (proofs.again(), self.unchanged_incidents(program));
+        let (again, unchanged) = (proofs.again(), self.unchanged_incidents(&program));
         let mut tx = self.settings.store.begin().await?;
         crate::store::leadership::fence(&mut tx, self.epoch).await?;
-        record_program(&mut tx, program, &revision.id, &zone, day0, now).await?;
-        record_incidents(&mut tx, program, &unchanged, now).await?;
-        record_signoffs(&mut tx, program, (day0, &zone), &proofs, now).await?;
-        record_invites(&mut tx, program, &self.settings.keys, now).await?;
+        record_program(&mut tx, &program, &revision.id, &zone, day0, now).await?;
+        record_incidents(&mut tx, &program, &unchanged, now).await?;
+        record_signoffs(&mut tx, &program, (day0, &zone), &proofs, now).await?;
+        record_invites(&mut tx, &program, &self.settings.keys, now).await?;
         tx.commit().await?;
         if let Some(state) = self.programs.get_mut(name) {
-            (state.recorded, state.prove_again) = (content, again);
+            (state.recorded, state.prove_again) = (Some(program), again);
         }
         Ok(())
     }
@@ -151,7 +153,9 @@ async fn record_invites(
     keys: &crate::keys::Keys,
     now: Timestamp,
 ) -> Result<(), ControllerError> {
-    for (name, invite) in &program.invites {
+    let declared = || program.invites.iter().map(|(name, invite)| (name.as_str(), &invite.spec));
+    let known = invites::declared_before(tx, program.name(), declared()).await?;
+    for (name, invite) in program.invites.iter().filter(|(name, _)| !known.contains(name.as_str())) {
         match invites::declare(tx, keys, program.name(), name, &invite.spec, now).await {
             Err(invites::InviteError::Store(error)) => return Err(error.into()),
             Err(error) => tracing::warn!(invite = %name, error = %error, "a declared invite can't be made"),

@@ -46,7 +46,7 @@ impl Controller {
         let unchanged = program.incidents.keys().filter(|name| {
             let seen = watched.resource(Kind::Incident, name);
             seen.is_some_and(|seen| {
-                seen.generation.is_some() && seen.status["observedGeneration"].as_i64() == seen.generation
+                seen.generation.is_some() && seen.status()["observedGeneration"].as_i64() == seen.generation
             })
         });
         unchanged.cloned().collect()

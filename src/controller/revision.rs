@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use betagate_core::decide::RunMemory;
 use betagate_core::desired::error::{Position, Problem, sorted};
-use betagate_core::desired::{BuildOptions, Built, ProgramDesired, Revision, survey};
+use betagate_core::desired::{BuildOptions, Built, Revision, survey};
 use serde_json::json;
 
 use super::commit::ACTOR;
@@ -47,18 +47,22 @@ pub fn survey_snapshot(snapshot: &Snapshot, environment: Option<&str>, default_p
     }
     let file_exists = |path: &str| snapshot.files.contains_key(path);
     let options = BuildOptions { environment, default_prometheus, file_exists: &file_exists };
+    let texts = texts.iter().map(|(path, text)| (*path, text.as_ref()));
+    let (desired, problems) = survey(texts, revision_of(snapshot), &options);
+    unreadable.extend(problems);
+    unreadable.extend(super::datasets::problems(snapshot, &desired));
+    Built { desired, warnings: sorted(unreadable) }
+}
+
+/// Which revision a snapshot is of, and who made it.
+pub(super) fn revision_of(snapshot: &Snapshot) -> Revision {
     let about = &snapshot.revision;
-    let revision = Revision {
+    Revision {
         id: about.commit.clone().unwrap_or_else(|| about.id.clone()),
         author: about.author.as_ref().map(|author| author.email.clone()),
         verified: about.author.as_ref().is_some_and(|author| author.verified),
         at: about.committed_at,
-    };
-    let texts = texts.iter().map(|(path, text)| (*path, text.as_ref()));
-    let (desired, problems) = survey(texts, revision, &options);
-    unreadable.extend(problems);
-    unreadable.extend(super::datasets::problems(snapshot, &desired));
-    Built { desired, warnings: sorted(unreadable) }
+    }
 }
 
 impl Controller {
@@ -102,7 +106,7 @@ impl Controller {
             }
             Ok(built) => {
                 tracing::info!(revision = %snapshot.revision.short(), programs = built.desired.programs.len(), "took a revision");
-                let commands = built.desired.programs.values().flat_map(ProgramDesired::commands);
+                let commands = built.desired.programs.values().flat_map(|program| program.commands());
                 self.workplace.in_force(snapshot, commands.flatten().cloned().collect());
                 self.built = Some(built);
                 self.built_from = Some(snapshot.clone());

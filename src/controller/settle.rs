@@ -10,7 +10,6 @@ use betagate_core::decide::RunMemory;
 use betagate_core::desired::error::{Position, Problem};
 use betagate_core::desired::settle::{Settled, Standing, settle};
 
-use super::revision::survey_snapshot;
 use super::{Controller, ControllerError, remembered};
 use crate::source::{File, Snapshot};
 use crate::store::{accepted, leadership, memory};
@@ -43,23 +42,29 @@ impl Controller {
         };
         let environment = self.settings.environment.as_deref();
         let default_prometheus = std::env::var("PROM_URL").is_ok();
-        let survey = |documents: &BTreeMap<String, File>| {
-            survey_snapshot(&snapshot.with_documents(documents), environment, default_prometheus)
-        };
         let same = |one: &File, other: &File| one.digest() == other.digest();
         let mut current = snapshot.document_files();
         let judged = current.iter().map(|(path, file)| (path.clone(), file.digest().to_owned())).collect();
         let early = self.early_words(&before, current.keys());
         current.retain(|path, _| !early.contains_key(path));
-        let Settled { documents, built, mut standing } = settle(&current, &before, same, survey);
+        let apart = &mut self.apart;
+        apart.begin();
+        let mut survey =
+            |documents: &BTreeMap<String, File>| apart.survey(snapshot, documents, environment, default_prometheus);
+        let Settled { documents, built, mut standing } = settle(&current, &before, same, &mut survey);
+        // Of a cluster whose every program is gone: what was there.
+        let last = built.desired.programs.is_empty().then(|| survey(&before));
+        apart.end(last.as_ref().unwrap_or(&built), &current);
         standing.extend(early);
         self.decided += 1;
         // Not there in a whole list is deleted. But what a run holds stays held, whatever is deleted.
-        if built.desired.programs.is_empty() && self.held_before(survey(&before).desired.programs.keys()).await? {
+        if let Some(last) = last
+            && self.held_before(last.desired.programs.keys()).await?
+        {
             let words = "every program was deleted while a rollback is in force: what was there goes on";
             tracing::warn!("{words}");
             self.problems = vec![Problem::new("", Position::START, "", words)];
-            self.built = Some(survey(&before));
+            self.built = Some(last);
             self.built_from = Some(Arc::new(snapshot.with_documents(&before)));
             self.ledger = Some(Ledger { documents: before, standing, judged });
             return Ok(());

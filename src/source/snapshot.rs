@@ -233,6 +233,11 @@ impl File {
         &self.digest
     }
 
+    /// The same, to be kept.
+    pub fn shared_digest(&self) -> Arc<str> {
+        self.digest.clone()
+    }
+
     /// Whether it is held in memory.
     pub fn is_held(&self) -> bool {
         matches!(self.content, Content::Held(_))

@@ -20,6 +20,8 @@ pub(super) const CHANNEL: &str = "betagate_changes";
 const WORDS: &str = "betagate_words";
 /// How long after a change of the file SQLite's readers surely see it: the file changes a moment before the commit is theirs.
 const ECHO: Duration = Duration::from_millis(8);
+/// Where listening failed, it is tried again after this.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// Changes of the file that come together are one.
 const TOGETHER: Duration = Duration::from_millis(1);
 
@@ -78,7 +80,7 @@ impl Push {
                 self.listen().await;
             }
             From::Postgres(None) => {
-                tokio::time::sleep(self.every).await;
+                tokio::time::sleep(self.every.min(LISTEN_AGAIN)).await;
                 self.listen().await;
             }
             From::File(Some((_, changed))) => {
@@ -91,6 +93,19 @@ impl Push {
             From::File(None) => tokio::time::sleep(self.every).await,
         }
     }
+}
+
+/// Counts what is written to this database by anybody: as long as it stays the same, nothing has changed. The server counts a moment late (ten seconds at most,
+/// of a connection that is idle), so what is urgent is told in words. None where the database does not count.
+///
+/// # Errors
+/// The database's.
+pub async fn tide(store: &Store) -> Result<Option<i64>, StoreError> {
+    if store.postgres().is_none() {
+        return Ok(None);
+    }
+    let sql = "SELECT tup_inserted + tup_updated + tup_deleted AS tide FROM pg_stat_database WHERE datname = current_database()";
+    store.one(sql, args![]).await?.get("tide").map(Some)
 }
 
 /// Tells the controller, when this transaction is committed, that there is something to act on.

@@ -118,7 +118,7 @@ impl Spent {
 }
 
 /// The seconds that all threads of a process have had a core.
-fn cpu(pid: u32) -> f64 {
+pub fn cpu(pid: u32) -> f64 {
     let ticks = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let after_name = ticks.rsplit(')').next().unwrap();
     let fields: Vec<&str> = after_name.split_whitespace().collect();

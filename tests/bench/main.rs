@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cluster;
 mod documents;
 mod doors;
 mod flags;
@@ -58,6 +59,10 @@ fn main() {
     let (peers, wanted): (Vec<String>, Vec<String>) =
         words.into_iter().filter(|word| !word.starts_with('-')).partition(|word| word.contains('='));
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    // Only when asked for: it builds Kubernetes the first time, and looks at ten idle minutes.
+    if wanted.iter().any(|wanted| wanted == "cluster") {
+        cluster::measure();
+    }
     if runs("documents") {
         documents::measure();
     }

@@ -8,7 +8,7 @@ or `IfNotPresent`.
 
 All of it lives in network, process and mount namespaces of its own: nothing reaches beyond them, several can run side by side, and whatever way this ends (also
 by SIGKILL) takes all of it along. It needs root, or sudo. Where a machine allows no namespaces the reason is said, and the command gets an API server alone, on
-loopback; --check only says which of both it would be: exit 0, or 1 and the reason.
+loopback; --check only says which of both it would be: exit 0, or 1 and the reason. --alone asks for an API server alone.
 
 The command sees
   KUBECONFIG                          who may do everything; context `nobody` may do nothing
@@ -18,6 +18,7 @@ The command sees
   BETAGATE_TEST_PROMETHEUS            scrapes every second what files in BETAGATE_TEST_PROMETHEUS_TARGETS name, pods too
   BETAGATE_TEST_IMAGES                the folder of the images, BINARY.tar
   BETAGATE_TEST_KUBELET               the kubelet's folder, in which the volumes of pods lie
+  BETAGATE_TEST_AUDIT                 with --alone: the API server's audit log; the context `betagate` may do everything too, and is told apart there
 and kubectl, helm and the other programs on its PATH.
 """
 
@@ -206,8 +207,9 @@ def run_alone(binaries, given):
         try:
             plane = ControlPlane(processes, scratch, "127.0.0.1", (free_port(), free_port(), free_port()))
             plane.make_certificates()
-            plane.start_alone()
-            return run_command(given, {"KUBECONFIG": plane.kubeconfig("admin", "admin", "nobody"), "BETAGATE_TEST_CLUSTER": plane.server})
+            plane.start_alone(scratch / "audit.log" if given.alone else None)
+            env = {"KUBECONFIG": plane.kubeconfig("admin", "admin", "nobody", "betagate"), "BETAGATE_TEST_CLUSTER": plane.server}
+            return run_command(given, env | ({"BETAGATE_TEST_AUDIT": scratch / "audit.log"} if given.alone else {}))
         finally:
             processes.kill()
 
@@ -232,6 +234,7 @@ def parsed(words):
     parser.add_argument("--program", action="append", default=[])
     parser.add_argument("--user", help=argparse.SUPPRESS)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--alone", action="store_true")
     own, command = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
     given = parser.parse_args(own)
     given.command = command
@@ -244,7 +247,7 @@ def main():
         scratch, cgroup, binaries = map(Path, sys.argv[2:5])
         return run_inside(scratch, str(cgroup), binaries, parsed(sys.argv[5:]))
     given = parsed(sys.argv[1:])
-    reason = reason_against_pods()
+    reason = "none were asked for" if given.alone else reason_against_pods()
     if given.check:
         print(reason or "pods can run here")
         return 1 if reason else 0

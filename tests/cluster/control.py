@@ -13,9 +13,12 @@ node-token,system:node:node1,3,system:nodes
 manager-token,system:kube-controller-manager,4,
 scheduler-token,system:kube-scheduler,5,
 proxy-token,system:kube-proxy,6,
+betagate-token,betagate,7,system:masters
 """
 SERVICES, FIRST_SERVICE = "10.96.0.0/16", "10.96.0.1"
 PODS = "10.244.0.0/24"
+# Who asked for what, once it is answered.
+AUDIT = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [ { level: Metadata } ]\n"
 
 
 def quietly(words, **more):
@@ -80,10 +83,10 @@ class ControlPlane:
                      "-extfile", self.at(f"{name}.ext"), "-out", self.at(f"{name}.crt")])
         quietly(["openssl", "genrsa", "-out", self.at("accounts.key"), "2048"])
 
-    def start_etcd(self):
+    def start_etcd(self, *more):
         peer, client = (f"http://127.0.0.1:{port}" for port in (self.peer_port, self.client_port))
         self.processes.start("etcd", f"--data-dir={self.at('etcd')}", "--unsafe-no-fsync", f"--listen-client-urls={client}", f"--advertise-client-urls={client}",
-                             f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}", "--log-level=warn")
+                             f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}", "--log-level=warn", *more)
         self.processes.wait_for("etcd", lambda: answers(f"{client}/health"))
 
     def start_api_server(self, *more):
@@ -94,10 +97,21 @@ class ControlPlane:
             f"--service-account-key-file={self.at('accounts.key')}", f"--service-cluster-ip-range={SERVICES}", *more)
         self.processes.wait_for("kube-apiserver", lambda: answers(f"{self.server}/readyz"))
 
-    def start_alone(self):
-        """No node will come: nothing makes service accounts, and nothing reaches the server through a Service."""
-        self.start_etcd()
-        self.start_api_server("--advertise-address=192.0.2.1", "--authorization-mode=RBAC", "--endpoint-reconciler-type=none", "--disable-admission-plugins=ServiceAccount")
+    def stop_api_server(self):
+        """At once, as when its machine is lost."""
+        server = self.processes.running.pop("kube-apiserver")
+        server.kill()
+        server.wait()
+
+    def start_alone(self, audit=None, etcd=()):
+        """No node will come: nothing makes service accounts, and nothing reaches the server through a Service. It writes down who asks for what in `audit`. Started
+        again after it was stopped, it finds what its etcd has."""
+        if "etcd" not in self.processes.running:
+            self.start_etcd(*etcd)
+        policy = self.at("audit.yaml")
+        policy.write_text(AUDIT)
+        more = [f"--audit-policy-file={policy}", f"--audit-log-path={audit}"] if audit else []
+        self.start_api_server(*more, "--advertise-address=192.0.2.1", "--authorization-mode=RBAC", "--endpoint-reconciler-type=none", "--disable-admission-plugins=ServiceAccount")
 
     def start_whole(self):
         self.start_etcd()

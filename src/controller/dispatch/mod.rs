@@ -344,11 +344,11 @@ impl Controller {
             // The others too, with nothing open until their own pass: a note of theirs may be due.
             for (other, program) in &built.desired.programs {
                 if !orders.contains_key(other) {
-                    let (program, snapshot) = (Arc::new(program.clone()), snapshot.clone());
+                    let (program, snapshot) = (program.clone(), snapshot.clone());
                     orders.insert(other.clone(), Order { program, snapshot, open: Vec::new() });
                 }
             }
-            let order = Order { program: Arc::new(program.clone()), snapshot: snapshot.clone(), open };
+            let order = Order { program: program.clone(), snapshot: snapshot.clone(), open };
             orders.insert(name.to_owned(), order);
             true
         });

@@ -3,8 +3,6 @@
 //!
 //! Must not know: who is invited.
 
-use std::sync::Arc;
-
 use betagate_core::desired::ProgramDesired;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -78,7 +76,7 @@ impl Controller {
         let Some(program) = built.desired.programs.get(program) else {
             return Some(refused(format!("there is no program '{program}'")));
         };
-        let order = Order { program: Arc::new(program.clone()), snapshot, open: Vec::new() };
+        let order = Order { program: program.clone(), snapshot, open: Vec::new() };
         if self.patient {
             return Some(self.post.test(&order, intent).await);
         }

@@ -101,7 +101,7 @@ mod tests {
         let file_exists = |_: &str| true;
         let options = BuildOptions { environment: None, default_prometheus: false, file_exists: &file_exists };
         let built = build(vec![("program.yaml", text.as_str())], Revision::default(), &options).unwrap();
-        built.desired.programs["kruxt"].clone()
+        ProgramDesired::clone(&built.desired.programs["kruxt"])
     }
 
     fn word(digest: &str, until: Option<&str>) -> SignoffSpec {

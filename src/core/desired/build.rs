@@ -3,6 +3,7 @@
 //! Must not know: the rules themselves (`rules`), files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
@@ -71,7 +72,7 @@ pub fn survey<'a>(
         }
     }
     let mut assembly = Assembly {
-        desired: Desired { revision, programs: BTreeMap::new() },
+        programs: BTreeMap::new(),
         documents: &documents,
         options,
         keys: HashMap::new(),
@@ -86,11 +87,12 @@ pub fn survey<'a>(
     for (kind, document) in documents.all().filter(|(kind, _)| *kind != Kind::Program) {
         assembly.insert(kind, document);
     }
-    let Assembly { mut desired, problems: mut found, .. } = assembly;
-    found.extend(rules::check(&mut desired, &documents, options));
+    let Assembly { mut programs, problems: mut found, .. } = assembly;
+    found.extend(rules::check(&mut programs, &documents, options));
     problems.extend(documents.without_consequences(found));
-    desired.programs.values_mut().for_each(|program| program.content = program.digest());
-    (desired, sorted(problems))
+    programs.values_mut().for_each(|program| program.content = program.digest());
+    let programs = programs.into_iter().map(|(name, program)| (name, Arc::new(program))).collect();
+    (Desired { revision, programs }, sorted(problems))
 }
 
 /// A document as it stands in a file.
@@ -135,7 +137,7 @@ fn files_of_rows(all: &[(&str, Parsed)], options: &BuildOptions<'_>) -> BTreeSet
 
 /// Programs as they are put together.
 struct Assembly<'a> {
-    desired: Desired,
+    programs: BTreeMap<String, ProgramDesired>,
     documents: &'a Documents,
     options: &'a BuildOptions<'a>,
     /// Keys of flags, and where they stand.
@@ -152,14 +154,14 @@ impl Assembly<'_> {
         let seen: Vec<String> = self.documents.programs_seen().cloned().collect();
         seen.iter().filter(|name| !name.is_empty()).for_each(|name| self.empty_program(name));
         let own = |name: &&String| !self.documents.given(Kind::Program, name) && !name.is_empty();
-        self.real = self.desired.programs.keys().filter(own).cloned().collect();
+        self.real = self.programs.keys().filter(own).cloned().collect();
     }
 
     fn empty_program(&mut self, name: &str) {
         if let Ok(spec) = serde_json::from_value(serde_json::json!({ "timeZone": "UTC" })) {
             let origin = Origin { file: "".into(), line: 0 };
             let empty = || ProgramDesired::new(Resource { name: name.to_owned(), spec, origin });
-            self.desired.programs.entry(name.to_owned()).or_insert_with(empty);
+            self.programs.entry(name.to_owned()).or_insert_with(empty);
         }
     }
 
@@ -192,7 +194,7 @@ impl Assembly<'_> {
             ($field:ident, $spec:ty) => {
                 if let Some(resource) = read::<$spec>(document, &mut self.problems) {
                     let home = self.home(document, &resource.spec.program);
-                    if let Some(program) = self.desired.programs.get_mut(&home) {
+                    if let Some(program) = self.programs.get_mut(&home) {
                         program.$field.insert(document.name.clone(), resource);
                     }
                 }
@@ -201,7 +203,7 @@ impl Assembly<'_> {
         match kind {
             Kind::Program => {
                 if let Some(program) = read(document, &mut self.problems) {
-                    self.desired.programs.insert(document.name.clone(), ProgramDesired::new(program));
+                    self.programs.insert(document.name.clone(), ProgramDesired::new(program));
                 }
             }
             Kind::Cohort => into!(cohorts, CohortSpec),
@@ -245,7 +247,7 @@ impl Assembly<'_> {
         }
         self.keys.insert(key.clone(), resource.origin.clone());
         let home = self.home(document, &resource.spec.program);
-        if let Some(program) = self.desired.programs.get_mut(&home) {
+        if let Some(program) = self.programs.get_mut(&home) {
             program.flags.insert(key, resource);
         }
     }

@@ -16,8 +16,8 @@ use crate::resources::{
 pub struct Desired {
     /// Which revision.
     pub revision: Revision,
-    /// Programs, by name.
-    pub programs: BTreeMap<String, ProgramDesired>,
+    /// Programs, by name. Shared: what holds on to one, or takes it over from an earlier revision, need not copy it.
+    pub programs: BTreeMap<String, Arc<ProgramDesired>>,
 }
 
 /// Which revision of the source, and who made it.

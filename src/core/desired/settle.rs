@@ -13,7 +13,7 @@ use super::error::Problem;
 const SAID: usize = 5;
 
 /// How a document stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// It counts as it is.
     Accepted,
@@ -59,7 +59,7 @@ pub fn settle<D: Clone>(
     current: &BTreeMap<String, D>,
     accepted: &BTreeMap<String, D>,
     same: impl Fn(&D, &D) -> bool,
-    survey: impl Fn(&BTreeMap<String, D>) -> Built,
+    survey: impl FnMut(&BTreeMap<String, D>) -> Built,
 ) -> Settled<D> {
     let changed = |(path, document): &(&String, &D)| !accepted.get(*path).is_some_and(|before| same(before, document));
     let changed: BTreeSet<&str> = current.iter().filter(changed).map(|(path, _)| path.as_str()).collect();
@@ -77,8 +77,8 @@ struct Settling<'a, D, S> {
 
 type Errors = BTreeMap<String, Vec<Problem>>;
 
-impl<D: Clone, S: Fn(&BTreeMap<String, D>) -> Built> Settling<'_, D, S> {
-    fn look(&self, documents: &BTreeMap<String, D>) -> (Built, Errors) {
+impl<D: Clone, S: FnMut(&BTreeMap<String, D>) -> Built> Settling<'_, D, S> {
+    fn look(&mut self, documents: &BTreeMap<String, D>) -> (Built, Errors) {
         let built = (self.survey)(documents);
         let mut errors = Errors::new();
         for problem in built.warnings.iter().filter(|problem| problem.is_error()) {

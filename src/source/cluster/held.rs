@@ -73,8 +73,8 @@ pub struct Seen {
     pub carried: bool,
     /// The program it belongs to, as it says itself.
     pub program: String,
-    /// Its status.
-    pub status: Value,
+    /// Its status, as text: a tree of values is many times as large.
+    status: Box<str>,
     /// What its bookkeeping says of who applied it; only where documents are brought from Git.
     pub marks: Option<Box<Marks>>,
     file: File,
@@ -90,6 +90,11 @@ impl Seen {
     /// Of its document: equal exactly if it says the same.
     pub fn digest(&self) -> &str {
         self.file.digest()
+    }
+
+    /// Its status; null where it has none.
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.status).unwrap_or_default()
     }
 }
 
@@ -363,7 +368,7 @@ fn seen(kind: Kind, mut object: DynamicObject) -> (Key, Seen) {
         recorded,
         carried,
         program,
-        status: object.data["status"].take(),
+        status: text(&object.data["status"]),
         marks: None,
         file: File::of_bytes(&key.path(), document.to_string().into_bytes()),
     };
@@ -390,6 +395,10 @@ pub fn digest(spec: &Value) -> String {
 
 fn is_cause(path: &str) -> bool {
     path.split_once('/').is_some_and(|(folder, _)| folder == CAUSES)
+}
+
+fn text(status: &Value) -> Box<str> {
+    if status.is_null() { Box::default() } else { status.to_string().into() }
 }
 
 /// The files of a ConfigMap, where its label says. Documents are resources here, so that nothing else passes for one.

@@ -13,7 +13,7 @@ const LONGEST: usize = 1000;
 const DELETING: &str = "Deleting";
 
 /// What is to be said of a resource, without the times of its conditions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Wanted {
     /// The generation that this is about.
     pub generation: Option<i64>,
@@ -38,7 +38,7 @@ pub struct Wanted {
 }
 
 /// The condition `Applied`: whether a resource that is brought from Git is as Git says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Applied {
     /// True, False or Unknown.
     pub status: &'static str,

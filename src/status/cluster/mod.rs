@@ -8,13 +8,16 @@ mod conditions;
 mod events;
 mod records;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use betagate_core::resources::{API_VERSION, Kind, ResourceStatus};
 use futures_util::StreamExt as _;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use jiff::Timestamp;
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -77,7 +80,8 @@ impl Teller {
         let mut tasks = JoinSet::new();
         tasks.spawn(events::publish(cluster, holder.to_owned(), told));
         let events_too = events.clone();
-        tasks.spawn(Arc::new(Writer { source, clock, events: events_too }).run(wishes));
+        let known = Known::default();
+        tasks.spawn(Arc::new(Writer { source, clock, events: events_too, known }).run(wishes));
         Some(Self { wish, events, _tasks: tasks })
     }
 
@@ -96,6 +100,58 @@ struct Writer {
     source: Arc<Source>,
     clock: Clock,
     events: mpsc::UnboundedSender<Told>,
+    known: Known,
+}
+
+/// Resources whose statuses say what they should, so that ten thousand of them need not be compared because of one.
+#[derive(Default)]
+struct Known {
+    hashing: RandomState,
+    /// What was last found right, or written, and the version of the resource that has it.
+    right: Mutex<HashMap<Key, (u64, String)>>,
+}
+
+impl Known {
+    /// What differs; nothing of what was compared before.
+    fn differing(&self, key: &Key, wanted: &Wanted, seen: &Seen, now: Timestamp) -> Option<ResourceStatus> {
+        let hash = self.hashing.hash_one(wanted);
+        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        if right.get(key).is_some_and(|(known, version)| *known == hash && *version == seen.resource_version) {
+            return None;
+        }
+        let differing = wanted.differing(&seen.status(), now);
+        if differing.is_none() {
+            right.insert(key.clone(), (hash, seen.resource_version.clone()));
+        }
+        differing
+    }
+
+    /// What was written is as right as the server lets it be: a definition that lacks a field would have it written for ever.
+    fn wrote(&self, key: &Key, wanted: &Wanted, object: &DynamicObject) {
+        let version = object.metadata.resource_version.clone().unwrap_or_default();
+        let known = (self.hashing.hash_one(wanted), version);
+        self.right.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), known);
+    }
+
+    /// Forgets what is gone.
+    fn keep(&self, wish: &Wish) {
+        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        if right.len() > wish.resources.len() {
+            right.retain(|key, _| wish.resources.contains_key(key));
+        }
+    }
+}
+
+/// Something to be written.
+enum Task {
+    /// A run that has no resource.
+    Run(String),
+    /// What came in elsewhere.
+    Record(Write),
+    /// Our finalizer, put on a resource or taken off.
+    Finalizer(Key, bool),
+    /// A status that differs.
+    Status(Key),
 }
 
 /// One write.
@@ -134,61 +190,90 @@ impl Writer {
                 tokio::time::sleep(pause.mul_f64(0.8 + 0.4 * rand::random::<f64>())).await;
             }
             let wish = wishes.borrow_and_update().clone();
-            let writes = self.writes(&wish);
-            let later = self.clone().carry_out(writes, wishes.clone()).await;
+            let tasks = self.tasks(&wish);
+            let later = self.clone().carry_out(wish, tasks, wishes.clone()).await;
             failures = if later { failures.saturating_add(1) } else { 0 };
         }
     }
 
     /// What differs from what was seen.
-    fn writes(&self, wish: &Wish) -> Vec<Write> {
+    fn tasks(&self, wish: &Wish) -> Vec<Task> {
         let Some(watched) = self.source.watched() else { return Vec::new() };
-        let missing = wish.runs.iter().filter(|(name, _)| watched.resource(Kind::Rollback, name).is_none());
-        let mut writes: Vec<Write> = missing.map(|(name, spec)| run(watched, name, spec)).collect();
-        writes.extend(records::writes(watched, wish));
-        // Single invites are many, and seldom what is looked at first.
-        let (last, first): (Vec<_>, Vec<_>) = wish.resources.iter().partition(|(key, _)| key.kind == Kind::Invite);
+        self.known.keep(wish);
+        let missing = wish.runs.keys().filter(|name| watched.resource(Kind::Rollback, name).is_none());
+        let mut tasks: Vec<Task> = missing.cloned().map(Task::Run).collect();
+        tasks.extend(records::writes(watched, wish).into_iter().map(Task::Record));
         let now = self.clock.now();
-        writes.extend(wish.resources.iter().filter_map(|(key, wanted)| {
-            let seen = watched.resource(key.kind, &key.name)?;
-            let waits = wanted.waits.filter(|waits| *waits != seen.finalizers.iter().any(|one| one == FINALIZER))?;
-            Some(finalizer(key, &seen, waits))
-        }));
-        writes.extend(first.into_iter().chain(last).filter_map(|(key, wanted)| {
-            let seen = watched.resource(key.kind, &key.name)?;
-            // One that has changed since comes with the next wish.
-            let same = wanted.generation.is_none() || seen.generation == wanted.generation;
-            let status = wanted.differing(&seen.status, now).filter(|_| same)?;
-            let body = json!({
-                "apiVersion": API_VERSION,
-                "kind": key.kind.name(),
-                "metadata": { "name": key.name, "uid": seen.uid },
-                "status": status,
-            });
-            Some(Write { key: key.clone(), body, what: What::Status(status, seen) })
-        }));
-        writes
+        let (mut first, mut last) = (Vec::new(), Vec::new());
+        for (key, wanted) in &wish.resources {
+            let Some(seen) = watched.resource(key.kind, &key.name) else { continue };
+            if let Some(waits) = wanted.waits.filter(|waits| *waits != has_finalizer(&seen)) {
+                tasks.push(Task::Finalizer(key.clone(), waits));
+            }
+            if self.known.differing(key, wanted, &seen, now).is_some() {
+                // Single invites are many, and seldom what is looked at first.
+                let line = if key.kind == Kind::Invite { &mut last } else { &mut first };
+                line.push(Task::Status(key.clone()));
+            }
+        }
+        tasks.extend(first.into_iter().chain(last));
+        tasks
+    }
+
+    /// What is sent for it; nothing where it is no longer to be written.
+    fn write_of(&self, wish: &Wish, task: Task) -> Option<Write> {
+        let watched = self.source.watched()?;
+        match task {
+            Task::Run(name) => Some(run(watched, &name, wish.runs.get(&name)?)),
+            Task::Record(write) => Some(write),
+            Task::Finalizer(key, waits) => {
+                let seen = watched.resource(key.kind, &key.name)?;
+                Some(finalizer(&key, &seen, waits))
+            }
+            Task::Status(key) => {
+                let wanted = wish.resources.get(&key)?;
+                let seen = watched.resource(key.kind, &key.name)?;
+                // One that has changed since comes with the next wish.
+                let same = wanted.generation.is_none() || seen.generation == wanted.generation;
+                let status = self.known.differing(&key, wanted, &seen, self.clock.now()).filter(|_| same)?;
+                let body = json!({
+                    "apiVersion": API_VERSION,
+                    "kind": key.kind.name(),
+                    "metadata": { "name": key.name, "uid": seen.uid },
+                    "status": status,
+                });
+                Some(Write { key, body, what: What::Status(status, seen) })
+            }
+        }
     }
 
     /// Writes a few at once; says whether something is left for later. What a newer wish overtakes is left to that.
-    async fn carry_out(self: Arc<Self>, writes: Vec<Write>, newer: watch::Receiver<Arc<Wish>>) -> bool {
-        let wrote = futures_util::stream::iter(writes).map(|write| {
-            let (writer, newer) = (self.clone(), newer.clone());
-            async move { newer.has_changed().unwrap_or(true) || writer.write(write).await }
+    async fn carry_out(self: Arc<Self>, wish: Arc<Wish>, tasks: Vec<Task>, newer: watch::Receiver<Arc<Wish>>) -> bool {
+        let wrote = futures_util::stream::iter(tasks).map(|task| {
+            let (writer, wish, newer) = (self.clone(), wish.clone(), newer.clone());
+            async move {
+                if newer.has_changed().unwrap_or(true) {
+                    return true;
+                }
+                match writer.write_of(&wish, task) {
+                    Some(write) => writer.write(&wish, write).await,
+                    None => true,
+                }
+            }
         });
-        let wrote: Vec<bool> = wrote.buffer_unordered(AT_ONCE).collect().await;
-        wrote.contains(&false)
+        let later = wrote.buffer_unordered(AT_ONCE).fold(false, async |later, done| later || !done);
+        later.await
     }
 
     /// Says whether it is done with.
-    async fn write(&self, Write { key, body, what }: Write) -> bool {
+    async fn write(&self, wish: &Wish, Write { key, body, what }: Write) -> bool {
         let Some(watched) = self.source.watched().filter(|watched| watched.cluster().may_act()) else { return false };
         let (kind, name) = (key.kind, key.name.as_str());
         let (api, patch) = (watched.cluster().resources(kind), Patch::Apply(&body));
         let ours = |manager| PatchParams::apply(manager).force();
         let asked = async {
             Ok(match &what {
-                What::Status(..) => Some(api.patch_status(name, &ours(STATUS_MANAGER), &patch).await?),
+                What::Status(..) => Some(say(&api, name, &body).await?),
                 What::Ours => Some(api.patch(name, &ours(MANAGER), &patch).await?),
                 What::Record => Some(api.patch(name, &ours(RECORD_MANAGER), &patch).await?),
                 What::SaidElsewhere => Some(api.patch(name, &ours(ADMIN_MANAGER), &patch).await?),
@@ -202,6 +287,9 @@ impl Writer {
         };
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Ok(object)) => {
+                if let (What::Status(..), Some(wanted), Some(object)) = (&what, wish.resources.get(&key), &object) {
+                    self.known.wrote(&key, wanted, object);
+                }
                 object.into_iter().for_each(|object| watched.wrote(kind, object));
                 if let What::Status(status, before) = &what {
                     self.tell_of_turning(&key, before, status);
@@ -228,7 +316,7 @@ impl Writer {
 
     /// Acceptance that turns is an event of its own, and so is what gets no further.
     fn tell_of_turning(&self, key: &Key, before: &Seen, status: &ResourceStatus) {
-        let known = serde_json::from_value(before.status.clone()).unwrap_or_default();
+        let known = serde_json::from_value(before.status()).unwrap_or_default();
         let turned = |kind| (conditions::says(&known, kind), conditions::says(status, kind));
         let reason = match (turned("Accepted"), turned("Stalled")) {
             ((None | Some(true), Some(false)), _) => "NotAccepted",
@@ -239,6 +327,23 @@ impl Writer {
         };
         let _ = self.events.send(Told { key: key.clone(), uid: before.uid.clone(), reason: reason.to_owned() });
     }
+}
+
+/// Writes a status. Where the cluster's definition is an older one, which lacks a field of it, all but that is said: the server takes it out.
+async fn say(api: &Api<DynamicObject>, name: &str, body: &Value) -> kube::Result<DynamicObject> {
+    let applied = api.patch_status(name, &PatchParams::apply(STATUS_MANAGER).force(), &Patch::Apply(body)).await;
+    match applied {
+        Err(kube::Error::Api(refusal)) if refusal.message.contains("field not declared in schema") => {
+            tracing::warn!(name, refusal = %refusal.message, "the cluster's definitions are not this betagate's: betagate crd | kubectl apply --server-side -f -");
+            let merged = PatchParams { field_manager: Some(STATUS_MANAGER.to_owned()), ..PatchParams::default() };
+            api.patch_status(name, &merged, &Patch::Merge(body)).await
+        }
+        answer => answer,
+    }
+}
+
+fn has_finalizer(seen: &Seen) -> bool {
+    seen.finalizers.iter().any(|one| one == FINALIZER)
 }
 
 /// Our finalizer put on a resource, or taken off: those of others stay.

@@ -2,6 +2,8 @@
 //!
 //! Must not know: lists' rows, stages.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -77,6 +79,13 @@ pub async fn capacity_in(tx: &mut Tx, program: &str, cohort: &str) -> Result<Opt
 pub async fn cohorts(store: &Store, program: &str) -> Result<Vec<CohortState>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM cohort_state WHERE program = $1 AND gone_at IS NULL ORDER BY cohort");
     store.all(&sql, args![program]).await?.iter().map(read).collect()
+}
+
+/// How the addresses of each cohort of a program are compared.
+pub(super) async fn address_rules(tx: &mut Tx, program: &str) -> Result<BTreeMap<String, AddressRules>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM cohort_state WHERE program = $1");
+    let rows = tx.all(&sql, args![program]).await?;
+    rows.iter().map(|row| read(row).map(|state| (state.cohort, state.addresses))).collect()
 }
 
 /// The names of a program's open cohorts.

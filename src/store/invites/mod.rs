@@ -36,7 +36,7 @@ pub use bounces::{About, Returned, returned, unsubscribe};
 pub use cohorts::{
     CohortState, capacity_in, close_all, cohort_state, cohorts, open_cohorts, open_programs, promote, set_cohort,
 };
-pub use declared::declare;
+pub use declared::{declare, declared_before};
 pub use funnel::{Arrival, Funnel, Funnels, arrival, funnels};
 pub use hashed::find_hashed;
 pub use listing::{Filter, list, locale_of};

@@ -62,8 +62,8 @@ def documents_of(text, *files):
     return found
 
 
-def apply(documents, **how):
-    return kubectl("apply", "-f", "-", stdin=documents if isinstance(documents, str) else "\n---\n".join(json.dumps(one) for one in documents), **how)
+def apply(documents, server_side=False, **how):
+    return kubectl("apply", *(["--server-side"] if server_side else []), "-f", "-", stdin=documents if isinstance(documents, str) else "\n---\n".join(json.dumps(one) for one in documents), **how)
 
 
 def resource(kind, name, **spec):

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{Rules, token};
 use crate::dataset::{SHAPES, STATUSES, shape};
-use crate::desired::{Desired, documents::Documents, error::Problem};
+use crate::desired::{ProgramDesired, documents::Documents, error::Problem};
 use crate::resources::Kind;
 
 impl Rules<'_> {
@@ -44,9 +44,13 @@ impl Rules<'_> {
 }
 
 /// Two datasets in one table would take each other's rows away, also across programs.
-pub(super) fn one_a_table(desired: &Desired, documents: &Documents, problems: &mut Vec<Problem>) {
+pub(super) fn one_a_table(
+    programs: &BTreeMap<String, ProgramDesired>,
+    documents: &Documents,
+    problems: &mut Vec<Problem>,
+) {
     let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
-    for (name, dataset) in desired.programs.values().flat_map(|program| &program.datasets) {
+    for (name, dataset) in programs.values().flat_map(|program| &program.datasets) {
         // A document that is there twice is one mistake.
         if documents.given(Kind::Dataset, name) || shape(&dataset.spec.table).is_none() {
             continue;

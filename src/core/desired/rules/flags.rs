@@ -1,21 +1,21 @@
 //! Flags and invariants.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::results::{Given, given};
 use super::{Rules, is_variable, token};
 use crate::{
-    desired::{Desired, documents::Documents, error::Problem, parse::Document},
+    desired::{ProgramDesired, documents::Documents, error::Problem, parse::Document},
     flags::FlagSet,
     resources::{FlagSpec, Kind},
 };
 
 /// What the compiler of flags finds in every rule as it is written, those of other environments included.
-pub(super) fn compiled(desired: &Desired, documents: &Documents) -> Vec<Problem> {
+pub(super) fn compiled(programs: &BTreeMap<String, ProgramDesired>, documents: &Documents) -> Vec<Problem> {
     let mut written = Vec::new();
-    for flag in desired.programs.values().flat_map(|program| program.flags.values()) {
+    for flag in programs.values().flat_map(|program| program.flags.values()) {
         let Some(document) = documents.get(Kind::Flag, &flag.name) else { continue };
         let shared = serde_json::to_value(&flag.spec.evaluators).unwrap_or_default();
         let bucketing = serde_json::to_value(flag.spec.bucketing).unwrap_or_default();

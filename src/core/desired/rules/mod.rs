@@ -20,8 +20,10 @@ mod thresholds;
 
 pub use gates::KPIS;
 
+use std::collections::BTreeMap;
+
 use super::{
-    BuildOptions, Desired, ProgramDesired,
+    BuildOptions, ProgramDesired,
     documents::{Documents, written},
     error::Problem,
     nearest::{nearest, one_of},
@@ -56,9 +58,13 @@ fn below(folder: &str, name: &str) -> String {
 pub const ROUTE_GROUPS: &[&str] = &["privacy", "compliance", "auth", "flags", "health", "events"];
 
 /// Checks every rule of every program, and fills in the order in which gates seal.
-pub(super) fn check(desired: &mut Desired, documents: &Documents, options: &BuildOptions<'_>) -> Vec<Problem> {
-    let mut problems = flags::compiled(desired, documents);
-    for program in desired.programs.values_mut() {
+pub(super) fn check(
+    programs: &mut BTreeMap<String, ProgramDesired>,
+    documents: &Documents,
+    options: &BuildOptions<'_>,
+) -> Vec<Problem> {
+    let mut problems = flags::compiled(programs, documents);
+    for program in programs.values_mut() {
         program.gate_order = gates::order(program, documents, &mut problems);
         let mut rules = Rules { program, documents, options, problems: &mut problems };
         rules.people();
@@ -69,7 +75,7 @@ pub(super) fn check(desired: &mut Desired, documents: &Documents, options: &Buil
         rules.plans();
         rules.records();
     }
-    datasets::one_a_table(desired, documents, &mut problems);
+    datasets::one_a_table(programs, documents, &mut problems);
     problems
 }
 
