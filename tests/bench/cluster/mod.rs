@@ -244,10 +244,12 @@ async fn changes(client: &Client) {
         loop {
             let event = tokio::time::timeout(Duration::from_secs(60), seen.next()).await;
             match event.unwrap_or_else(|_| panic!("change {n} did not become Ready")) {
-                Some(Ok(Event::Apply(object))) if object.metadata.name == applied.metadata.name && ready(&object) => {
-                    if object.metadata.generation >= applied.metadata.generation {
-                        break;
-                    }
+                Some(Ok(Event::Apply(object)))
+                    if object.metadata.name == applied.metadata.name
+                        && object.metadata.generation >= applied.metadata.generation
+                        && ready(&object) =>
+                {
+                    break;
                 }
                 _ => {}
             }
