@@ -2,11 +2,11 @@
 
 use super::*;
 
-const CALL: &str = "{program: beta, stages: [{name: pilot, cohorts: [pavia]},
+pub(super) const CALL: &str = "{program: beta, stages: [{name: pilot, cohorts: [pavia]},
     {name: public, enter: {gates: [{name: accept, passes: 1}], signoffs: {from: [founder, ops], call: {at: '2026-03-02T18:00:00Z'}}}}]}";
 
 /// A soft launch: at 18:00 UTC two people decide, on a gate that is reviewed then.
-fn soft_launch() -> World {
+pub(super) fn soft_launch() -> World {
     let mut world = world();
     put(&mut world.desired.rollouts, "closed", CALL);
     let gate =
@@ -16,23 +16,23 @@ fn soft_launch() -> World {
     world
 }
 
-fn measure(world: &mut World, value: f64) {
+pub(super) fn measure(world: &mut World, value: f64) {
     let now = world.now;
     world.readings.checks.insert(CheckRef::new("accept", "in"), Reading::value(value, now));
     world.settle();
 }
 
-fn say(world: &mut World, by: &str, says: &str, rest: &str) {
+pub(super) fn say(world: &mut World, by: &str, says: &str, rest: &str) {
     let name = format!("{by}-{says}-{}", world.now);
     world.says(&name, &format!("{{program: beta, by: {by}, says: {says}, rollout: closed, stage: public{rest}}}"));
     world.settle();
 }
 
-fn current(world: &World) -> &str {
+pub(super) fn current(world: &World) -> &str {
     world.memory.rollouts["closed"].current.as_deref().unwrap()
 }
 
-fn waits(world: &World) -> Vec<String> {
+pub(super) fn waits(world: &World) -> Vec<String> {
     world.last.states["Rollout/closed"].waits.iter().map(|wait| wait.on.clone()).collect()
 }
 
@@ -335,84 +335,4 @@ fn a_tag_is_asked_for_once_at_its_time_of_day_and_not_while_the_line_is_stopped(
     world.advance_to("2026-03-04T08:00:00Z");
     world.settle();
     assert_eq!(tags(&world), ["beta/rollout/closed/pilot/tag/v1"]);
-}
-
-/// A world whose call has begun, with a good reading.
-fn in_the_call() -> World {
-    let mut world = soft_launch();
-    world.settle();
-    world.advance_to("2026-03-02T18:00:01Z");
-    measure(&mut world, 30.0);
-    world
-}
-
-#[test]
-fn a_call_that_a_rollback_puts_off_begins_when_it_is_over_and_what_was_said_meanwhile_counts_for_nothing() {
-    let mut world = soft_launch();
-    world.settle();
-    world.advance_to("2026-03-02T17:00:00Z");
-    world.incident("down", "2026-03-02T16:00:00Z");
-    world.settle();
-    world.advance_to("2026-03-02T18:10:00Z");
-    measure(&mut world, 30.0);
-    say(&mut world, "founder", "go", "");
-    say(&mut world, "ops", "go", "");
-    assert!(waits(&world).iter().any(|on| on.contains("the decision call is put off")), "{:?}", waits(&world));
-    assert_eq!(world.said("CallPutOff").len(), 1);
-    world.resolve("down");
-    world.complete_documents();
-    world.advance_to("2026-03-02T20:00:00Z");
-    world.says("over", "{program: beta, by: founder, says: lift, run: pull-back-1, note: over}");
-    measure(&mut world, 30.0);
-    assert_eq!((world.run("pull-back-1").phase, current(&world)), (RunPhase::Lifted, "pilot"));
-    assert_eq!(world.said("CallBegan").len(), 1);
-    assert!(waits(&world).iter().any(|on| on == "GO from founder, ops"), "{:?}", waits(&world));
-    say(&mut world, "founder", "go", "");
-    say(&mut world, "ops", "go", "");
-    assert_eq!(current(&world), "public");
-}
-
-#[test]
-fn a_stage_does_not_open_while_the_gate_that_passed_its_review_fails() {
-    let mut world = in_the_call();
-    say(&mut world, "founder", "go", "");
-    world.advance_to("2026-03-02T18:30:00Z");
-    measure(&mut world, 10.0);
-    say(&mut world, "ops", "go", "");
-    assert_eq!(current(&world), "pilot");
-    assert!(
-        waits(&world).iter().any(|on| on.contains("gate accept passed its reviews and fails now")),
-        "{:?}",
-        waits(&world)
-    );
-    world.advance_to("2026-03-02T18:40:00Z");
-    measure(&mut world, 30.0);
-    assert_eq!(current(&world), "public");
-}
-
-#[test]
-fn a_call_that_looks_again_at_what_was_just_reviewed_is_no_second_pass() {
-    let mut world = soft_launch();
-    put(&mut world.desired.rollouts, "closed", &CALL.replace("passes: 1", "passes: 2"));
-    world.settle();
-    world.advance_to("2026-03-02T12:00:00Z");
-    measure(&mut world, 30.0);
-    world.advance_to("2026-03-02T18:00:01Z");
-    measure(&mut world, 30.0);
-    say(&mut world, "founder", "go", "");
-    say(&mut world, "ops", "go", "");
-    assert_eq!((world.memory.gates["accept"].passes_in_row, current(&world)), (1, "pilot"));
-    world.advance_to("2026-03-03T12:00:00Z");
-    measure(&mut world, 30.0);
-    assert_eq!((world.memory.gates["accept"].passes_in_row, current(&world)), (2, "public"));
-}
-
-#[test]
-fn a_go_counts_until_it_runs_out() {
-    let mut world = in_the_call();
-    say(&mut world, "founder", "go", ", until: '2026-03-02T18:30:00Z'");
-    world.advance_to("2026-03-02T18:30:00Z");
-    say(&mut world, "ops", "go", "");
-    assert_eq!(current(&world), "pilot");
-    assert!(waits(&world).iter().any(|on| on == "GO from founder"), "{:?}", waits(&world));
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
 mod calls;
+mod calls_and_time;
 mod checklists;
 mod flags;
 mod gates;
