@@ -18,8 +18,6 @@ use crate::outbox::{Call, DeliveryError, Note, Webhook, effect_digest};
 use crate::secrets::secret_in;
 use crate::signals::net::Endpoint;
 
-/// What only the leading controller does, beside notes.
-pub(in crate::controller) const KINDS: &[&str] = &["job", "call", "proposal", "pull", "tag"];
 /// A claim holds for longer than any job may take.
 pub(super) const LEASE: SignedDuration = SignedDuration::from_mins(15);
 

@@ -45,7 +45,7 @@ use crate::store::{Store, StoreError};
 
 use invites::Lane;
 /// What only the leading controller sends, and its successor takes over.
-pub(super) const KINDS: [&[&str]; 2] = [notes::KINDS, jobs::KINDS];
+pub(super) const KINDS: [&[&str]; 4] = [NOTES.kinds, PAPERS.kinds, JOBS.kinds, PROPOSALS.kinds];
 pub use samples::{Sample, sample_letter};
 
 /// How long a sender that has nothing to do sleeps at most: an invite may be resent by another process.
@@ -62,8 +62,14 @@ pub(super) struct Batch {
     lease: SignedDuration,
 }
 
-const NOTES: Batch = Batch { kinds: notes::KINDS, limit: 50, lease: notes::LEASE };
-const JOBS: Batch = Batch { kinds: jobs::KINDS, limit: 1, lease: jobs::LEASE };
+const NOTES: Batch = Batch { kinds: &["note", "page"], limit: 50, lease: notes::LEASE };
+/// What is written on this machine waits for no server.
+const PAPERS: Batch = Batch { kinds: &["document", "minutes"], limit: 50, lease: notes::LEASE };
+const JOBS: Batch = Batch { kinds: &["job", "call"], limit: 1, lease: jobs::LEASE };
+/// What is proposed or tagged protects nothing, so that no step waits for it.
+const PROPOSALS: Batch = Batch { kinds: &["proposal", "pull", "tag"], limit: 1, lease: jobs::LEASE };
+/// A sender each.
+const BATCHES: [&Batch; 4] = [&PAPERS, &NOTES, &JOBS, &PROPOSALS];
 
 /// What a round of a sender came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,8 +234,9 @@ pub(super) struct Senders {
 impl Senders {
     pub(super) fn start(post: Arc<Post>) -> Self {
         let mut tasks = JoinSet::new();
-        tasks.spawn(send_messages(post.clone(), &NOTES));
-        tasks.spawn(send_messages(post.clone(), &JOBS));
+        for batch in BATCHES {
+            tasks.spawn(send_messages(post.clone(), batch));
+        }
         tasks.spawn(send_invites(post.clone()));
         Self { post, tasks }
     }
@@ -353,7 +360,7 @@ impl Controller {
             true
         });
         if self.patient {
-            for batch in [&NOTES, &JOBS] {
+            for batch in BATCHES {
                 while self.post.deliver_messages(batch).await? == Delivered::Full {}
             }
             self.post.invite_all(name).await?;

@@ -21,8 +21,6 @@ use crate::source::Snapshot;
 use crate::store::{leadership, outbox};
 
 pub(super) const LEASE: SignedDuration = SignedDuration::from_secs(120);
-/// What only the leading controller sends.
-pub(in crate::controller) const KINDS: &[&str] = &["note", "page", "document", "minutes"];
 
 impl Post {
     /// Delivers what is due, as much as is taken at once, each message with its receipt. After a round that failed, what that one had claimed is delivered again under the same name:
@@ -152,7 +150,7 @@ impl Post {
         let Some(channel) = program.program.spec.channels.get(channel) else {
             return Err(never(format!("there is no channel {channel}")));
         };
-        let mut told = Told::default();
+        let (mut told, mut away) = (Told::default(), None);
         for (place, address) in (1..).zip(&channel.email) {
             let effect_key = format!("{effect_key}/{address}");
             let mail = Mail {
@@ -165,10 +163,15 @@ impl Post {
                 unsubscribe: None,
                 test: false,
             };
-            let answer = match self.way(program) {
-                Ok((way, _)) => way.deliver(&mail).await,
-                Err(why) => Err(later(why)),
+            let answer = match (&away, self.way(program)) {
+                // Each would wait as long for nothing, and others' notes with them.
+                (Some(reason), _) => Err(DeliveryError::Away { reason: String::clone(reason) }),
+                (None, Ok((way, _))) => way.deliver(&mail).await,
+                (None, Err(why)) => Err(later(why)),
             };
+            if let Err(DeliveryError::Away { reason }) = &answer {
+                away = Some(reason.clone());
+            }
             told.one(format!("mail {place}"), answer.map(|receipt| json!(receipt)));
         }
         if let Some(webhook) = &channel.webhook {

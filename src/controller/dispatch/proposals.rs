@@ -14,7 +14,7 @@ use super::{Post, later, never};
 use crate::outbox::forge::{Forge, NewPull};
 use crate::outbox::{DeliveryError, Documents};
 use crate::secrets::secret_in;
-use crate::source::{Proposal, Tag};
+use crate::source::{Proposal, SourceError, Tag};
 
 impl Post {
     pub(super) async fn propose(
@@ -45,7 +45,11 @@ impl Post {
             }
             MessageKind::Tag { name, revision, message } => {
                 let tag = Tag { name, revision, message, at: now };
-                let made = self.source.tag(tag).await.map_err(|error| later(error.to_string()))?;
+                let made = self.source.tag(tag).await.map_err(|error| match error {
+                    // A tag of that name that is another commit's stays where it is.
+                    SourceError::Settings(_) => never(error.to_string()),
+                    _ => later(error.to_string()),
+                })?;
                 Ok(json!({ "way": "git", "reference": format!("tag {} {}", made.branch, made.commit), "at": now }))
             }
             _ => Err(never("this is no proposal".to_owned())),

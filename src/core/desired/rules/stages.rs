@@ -130,6 +130,17 @@ impl Rules<'_> {
             let message = format!("'{}' is no name that Git takes for a tag, such as v2.0.0-public", tag.name);
             self.problem(document, &format!("{pointer}/tag/name"), message);
         }
+        let all = self
+            .program
+            .rollouts
+            .iter()
+            .flat_map(|(name, other)| other.spec.stages.iter().map(move |stage| (name, stage)));
+        let mut same = all.filter(|(_, other)| other.tag.as_ref().is_some_and(|other| other.name == tag.name));
+        if let Some((first, other)) = same.next().filter(|(first, other)| *first != rollout || other.name != stage.name)
+        {
+            let message = format!("tag {} is made by stage {} of rollout {first} already", tag.name, other.name);
+            self.problem(document, &format!("{pointer}/tag/name"), message);
+        }
         if tag.at.as_ref().is_some_and(|at| at.len() != 5 || at.parse::<jiff::civil::Time>().is_err()) {
             self.problem(document, &format!("{pointer}/tag/at"), "a time of day, such as \"09:00\"");
         }

@@ -176,6 +176,10 @@ fn stages() {
         ("{ name: a, enter: { gates: [ { name: ready, passes: ¦2 } ] } }", "has no review"),
         ("{ name: a, enter: { gates: [ { name: ready, phases: [¦one] } ] } }", "no phase in that gate 'one'"),
         ("{ name: a, enter: { signoffs: { from: [¦anna] } } }", "did you mean ana?"),
+        (
+            "{ name: a, tag: { name: v1 } }, { name: b, tag: { name: ¦v1 } }",
+            "tag v1 is made by stage a of rollout r already",
+        ),
     ] {
         added(&[(&rollout(stages), &[said])]);
     }
