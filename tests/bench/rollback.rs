@@ -200,6 +200,8 @@ async fn event_to_freeze(server: &str) {
         all.len() > MORE_PROCESSES && all.iter().all(|process| process.flag_revision >= wanted)
     };
     until("five API processes", async || serving(1).await).await;
+    let program = async || betagate::store::status::get(&store, "Program", "kruxt").await.ok().flatten();
+    until("the program", async || program().await.is_some()).await;
     let (mut frozen, mut safe) = (Vec::new(), Vec::new());
     for event in 1..=EVENTS {
         let started = Timestamp::now().checked_sub(SignedDuration::from_mins(31)).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! Knows how each is written and read. Must not know what they are used for.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -339,14 +339,25 @@ impl fmt::Display for Rate {
 }
 
 /// A schedule as cron writes it, five fields, in the program's zone: `0 17 * * FRI`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cron(String);
+#[derive(Clone, Debug)]
+pub struct Cron {
+    text: String,
+    /// Read once: it is asked at every decision.
+    read: Arc<croner::Cron>,
+}
+
+impl PartialEq for Cron {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Cron {}
 
 impl Cron {
     /// The next time after `after`, in `zone`.
     pub fn next_after(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        let cron = croner::Cron::from_str(&self.0).ok()?;
-        cron.find_next_occurrence(&after.to_zoned(zone.clone()), false).ok().map(|next| next.timestamp())
+        self.read.find_next_occurrence(&after.to_zoned(zone.clone()), false).ok().map(|next| next.timestamp())
     }
 }
 
@@ -368,13 +379,13 @@ impl FromStr for Cron {
         if cron.find_next_occurrence(&Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC), true).is_err() {
             return Err(format!("'{text}' never comes: there is no such day"));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self { text: text.to_owned(), read: Arc::new(cron) })
     }
 }
 
 impl fmt::Display for Cron {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
