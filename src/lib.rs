@@ -39,6 +39,7 @@
 //! | a resource of a cluster as a document | `source/cluster/`; which of them count: `core/desired/settle.rs`, `controller/settle.rs`, read program by program: `controller/apart.rs` |
 //! | Git applied to a cluster: which revision, what is told | `controller/from_git.rs`; applying, pruning, drift: `apply/from_git/`; whose a resource is: `source/cluster/marks.rs` |
 //! | when the loop need not look | `controller/rest.rs` |
+//! | whether it is known who said a word | `cluster/bound.rs`, `controller/proofs.rs`; words and incidents from elsewhere seen as resources: `controller/records.rs` |
 //! | a status in a resource, an event, a Rollback resource | `status/cluster/`; what they say: `controller/told.rs` |
 //! | the way to a cluster, the Lease | `cluster/` |
 //! | where a reading comes from | `signals/` |
