@@ -60,8 +60,10 @@ fn main() {
         words.into_iter().filter(|word| !word.starts_with('-')).partition(|word| word.contains('='));
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     // Only when asked for: it builds Kubernetes the first time, and looks at ten idle minutes.
-    if wanted.iter().any(|wanted| wanted == "cluster") {
-        cluster::measure();
+    for (word, beside) in [("cluster", false), ("cluster-peers", true)] {
+        if wanted.iter().any(|wanted| wanted == word) {
+            cluster::measure(beside);
+        }
     }
     if runs("documents") {
         documents::measure();

@@ -18,7 +18,8 @@ The command sees
   BETAGATE_TEST_PROMETHEUS            scrapes every second what files in BETAGATE_TEST_PROMETHEUS_TARGETS name, pods too
   BETAGATE_TEST_IMAGES                the folder of the images, BINARY.tar
   BETAGATE_TEST_KUBELET               the kubelet's folder, in which the volumes of pods lie
-  BETAGATE_TEST_AUDIT                 with --alone: the API server's audit log; the context `betagate` may do everything too, and is told apart there
+  BETAGATE_TEST_AUDIT                 with --alone: the API server's audit log; the contexts `betagate`, `argo-rollouts` and `flagger` may do everything
+                                      too, and are told apart there
 and kubectl, helm and the other programs on its PATH.
 """
 
@@ -208,7 +209,7 @@ def run_alone(binaries, given):
             plane = ControlPlane(processes, scratch, "127.0.0.1", (free_port(), free_port(), free_port()))
             plane.make_certificates()
             plane.start_alone(scratch / "audit.log" if given.alone else None)
-            env = {"KUBECONFIG": plane.kubeconfig("admin", "admin", "nobody", "betagate"), "BETAGATE_TEST_CLUSTER": plane.server}
+            env = {"KUBECONFIG": plane.kubeconfig("admin", "admin", "nobody", "betagate", "argo-rollouts", "flagger"), "BETAGATE_TEST_CLUSTER": plane.server}
             return run_command(given, env | ({"BETAGATE_TEST_AUDIT": scratch / "audit.log"} if given.alone else {}))
         finally:
             processes.kill()

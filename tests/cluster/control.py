@@ -14,6 +14,8 @@ manager-token,system:kube-controller-manager,4,
 scheduler-token,system:kube-scheduler,5,
 proxy-token,system:kube-proxy,6,
 betagate-token,betagate,7,system:masters
+argo-rollouts-token,argo-rollouts,8,system:masters
+flagger-token,flagger,9,system:masters
 """
 SERVICES, FIRST_SERVICE = "10.96.0.0/16", "10.96.0.1"
 PODS = "10.244.0.0/24"
