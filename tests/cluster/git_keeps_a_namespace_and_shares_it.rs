@@ -37,6 +37,27 @@ async fn started(namespace: &Namespace, db: &crate::support::TestDb, repo: &Test
     follower
 }
 
+/// Time in which what is written beside the passes is written, and comes back by its watch.
+async fn passes(follower: &mut Follower, count: u32) {
+    for _ in 0..count {
+        follower.pass().await;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+/// Twelve minutes in which nothing changes: nothing is written, nor tried again. Gives how many writes there were.
+async fn rests(follower: &mut Follower) -> usize {
+    passes(follower, 10).await;
+    let before = follower.wire.writes();
+    for _ in 0..50 {
+        follower.clock.advance(SignedDuration::from_secs(15));
+        follower.pass().await;
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(follower.wire.writes(), before, "at rest something was written");
+    before
+}
+
 #[tokio::test]
 async fn what_somebody_changes_is_put_back_and_what_they_add_stays() {
     let (namespace, db, repo) = (Namespace::new("drifts"), sqlite(), repository());
@@ -51,16 +72,7 @@ async fn what_somebody_changes_is_put_back_and_what_they_add_stays() {
     follower.until("it is made again", || default(&namespace, "extra") == "off").await;
     follower.until("and ready", || namespace.condition("flag/extra", "Ready").0 == "True").await;
 
-    // At rest nothing is written.
-    for _ in 0..10 {
-        follower.pass().await;
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    let before = follower.wire.writes();
-    for _ in 0..50 {
-        follower.clock.advance(SignedDuration::from_secs(15));
-        follower.pass().await;
-    }
+    let before = rests(&mut follower).await;
     patch(&namespace, "extra", &json!({ "spec": { "description": "still mine" } }));
     let seen = || {
         let flag = namespace.get("flag/extra");
@@ -74,10 +86,7 @@ async fn what_somebody_changes_is_put_back_and_what_they_add_stays() {
     follower.fetch();
     patch(&namespace, "extra", &json!({ "spec": { "description": "mine again" } }));
     follower.until("the new controller has seen everything", seen).await;
-    for _ in 0..20 {
-        follower.pass().await;
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    passes(&mut follower, 20).await;
     assert_eq!(follower.wire.writes() - before, 1, "what is so already is not written again");
 }
 
@@ -148,17 +157,7 @@ async fn beside_a_tool_that_applies_the_same_nobody_fights() {
     let told = namespace.get("flag/extra")["status"]["conditions"].to_string();
     assert!(told.contains("argocd-controller applies the same fields (.spec.defaultVariant)"), "{told}");
     assert_eq!(default(&namespace, "extra"), "on");
-    for _ in 0..10 {
-        follower.pass().await;
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    let before = follower.wire.writes();
-    for _ in 0..50 {
-        follower.clock.advance(SignedDuration::from_secs(15));
-        follower.pass().await;
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    assert_eq!(follower.wire.writes(), before, "nothing is tried again while nothing changes");
+    rests(&mut follower).await;
 
     // It gives the field up: ours again. Fields of its own stay its own.
     let theirs = "apiVersion: betagate.dev/v1alpha1\nkind: Flag\nmetadata: { name: extra }\nspec: { program: small, description: theirs }\n";

@@ -24,38 +24,10 @@ use crate::{Said, define, kubectl};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A program with a cohort, a flag and a rollout that opens at once.
-pub const SMALL: &str = r#"
-apiVersion: betagate.dev/v1alpha1
-kind: Program
-metadata: { name: small }
-spec: { timeZone: UTC, startsOn: 2026-03-02, people: { founder: { git: [ana@example.com] } } }
----
-apiVersion: betagate.dev/v1alpha1
-kind: Cohort
-metadata: { name: pavia }
-spec: { program: small, members: { inline: [ { email: ada@example.com } ] } }
----
-apiVersion: betagate.dev/v1alpha1
-kind: Flag
-metadata: { name: new-feed }
-spec: { program: small, type: boolean, variants: { "on": true, "off": false }, defaultVariant: "on", safeVariant: "off" }
----
-apiVersion: betagate.dev/v1alpha1
-kind: Rollout
-metadata: { name: all }
-spec: { program: small, stages: [ { name: first, cohorts: [pavia] } ] }
-"#;
+pub const SMALL: &str = include_str!("small.yaml");
 
 /// A plan that pulls the flag back on a Sev-1.
-pub const PLAN: &str = "
-apiVersion: betagate.dev/v1alpha1
-kind: RollbackPlan
-metadata: { name: back }
-spec:
-  program: small
-  when: [ { incident: { severity: sev-1, activeFor: 30m } } ]
-  steps: [ { freezeInvites: { cohorts: all } }, { disableFlags: { keys: [new-feed] } } ]
-";
+pub const PLAN: &str = include_str!("plan.yaml");
 
 fn followed(cluster: &Arc<Cluster>, clock: &Clock, from_git: bool) -> Arc<Source> {
     Arc::new(match from_git {

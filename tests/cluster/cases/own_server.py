@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -26,38 +27,10 @@ from control import ControlPlane, Processes  # noqa: E402
 
 PROGRAM = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/betagate"
 # A small program with a cohort, a flag and a rollout that opens at once, and a plan that pulls the flag back on a Sev-1.
-SMALL = """
-apiVersion: betagate.dev/v1alpha1
-kind: Program
-metadata: { name: small }
-spec: { timeZone: UTC, startsOn: 2026-03-02, people: { founder: { git: [ana@example.com] } } }
----
-apiVersion: betagate.dev/v1alpha1
-kind: Cohort
-metadata: { name: pavia }
-spec: { program: small, members: { inline: [ { email: ada@example.com } ] } }
----
-apiVersion: betagate.dev/v1alpha1
-kind: Flag
-metadata: { name: new-feed }
-spec: { program: small, type: boolean, variants: { "on": true, "off": false }, defaultVariant: "on", safeVariant: "off" }
----
-apiVersion: betagate.dev/v1alpha1
-kind: Rollout
-metadata: { name: all }
-spec: { program: small, stages: [ { name: first, cohorts: [pavia] } ] }
----
-apiVersion: betagate.dev/v1alpha1
-kind: RollbackPlan
-metadata: { name: back }
-spec:
-  program: small
-  when: [ { incident: { severity: sev-1, activeFor: 30m } } ]
-  steps: [ { freezeInvites: { cohorts: all } }, { disableFlags: { keys: [new-feed] } } ]
-"""
+SMALL = "---\n".join((ROOT / "tests/cluster" / file).read_text() for file in ("small.yaml", "plan.yaml"))
 
 
-def _free_port():
+def free_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
@@ -71,7 +44,7 @@ class Server:
     def __init__(self, folder):
         binaries = Path(shutil.which("kube-apiserver")).parent
         self.processes = Processes(binaries, folder)
-        self.plane = ControlPlane(self.processes, folder, "127.0.0.1", (_free_port(), _free_port(), _free_port()))
+        self.plane = ControlPlane(self.processes, folder, "127.0.0.1", (free_port(), free_port(), free_port()))
         self.plane.make_certificates()
         self.start()
         self.kubeconfig = str(self.plane.kubeconfig("admin", "admin"))
@@ -111,16 +84,16 @@ def own_server():
         os.environ["KUBECONFIG"] = before
 
 
-class Controller:
-    """One controller of a namespace, by the name of its host."""
+class Process:
+    """One process of betagate's, with its name as its host."""
 
-    def __init__(self, name, space, folder):
+    def __init__(self, name, folder, *words):
         self.log = folder / f"{name}.log"
         env = {key: value for key, value in os.environ.items() if not key.startswith("BETAGATE_")}
         env |= {"HOSTNAME": name, "BETAGATE_DATA": str(folder / "data"), "RUST_LOG": "info"}
-        words = [PROGRAM, "controller", "--cluster", "--namespace", space, "--database", f"sqlite:{folder / 'beta.db'}"]
+        line = ["setpriv", "--pdeathsig", "KILL", PROGRAM, *words, "--database", f"sqlite:{folder / 'beta.db'}"]
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *map(str, words)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+            self.process = subprocess.Popen(list(map(str, line)), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
 
     def runs(self):
         return self.process.poll() is None
@@ -142,11 +115,29 @@ class Beta:
     """The small program in a namespace, and what its database says."""
 
     def __init__(self, space, folder):
-        self.space, self.folder, self.controllers = space, folder, []
+        self.space, self.folder, self.processes = space, folder, []
 
-    def controller(self, name):
-        self.controllers.append(Controller(name, self.space, self.folder))
-        return self.controllers[-1]
+    def started(self, name, *words):
+        self.processes.append(Process(name, self.folder, *words))
+        return self.processes[-1]
+
+    def controller(self, name, *more):
+        return self.started(name, "controller", "--cluster", "--namespace", self.space, *more)
+
+    def api(self):
+        """An API process; gives what its OFREP serves somebody of a flag."""
+        token, port, file = secrets.token_hex(32), free_port(), self.folder / "admin.token"
+        file.touch(mode=0o600)
+        file.write_text(token)
+        self.started("api", "api", f"--listen=127.0.0.1:{port}", f"--admin-token-file={file}")
+
+        def serves(flag):
+            asked = urllib.request.Request(f"http://127.0.0.1:{port}/ofrep/v1/evaluate/flags/{flag}", b'{"context":{"targetingKey":"ada@example.com"}}',
+                                           {"content-type": "application/json", "authorization": f"Bearer {token}"})
+            with urllib.request.urlopen(asked, timeout=5) as answer:
+                return json.load(answer)["variant"]
+
+        return serves
 
     def betagate(self, *words):
         env = {key: value for key, value in os.environ.items() if not key.startswith("BETAGATE_")}
@@ -156,6 +147,10 @@ class Beta:
     def of_record(self, query):
         with contextlib.closing(sqlite3.connect(f"file:{self.folder / 'beta.db'}?mode=ro", uri=True, timeout=10)) as db:
             return db.execute(query).fetchall()
+
+    def mails(self, address):
+        """How many messages to somebody were written: none leaves."""
+        return sum(f"To: {address}" in mail.read_text() for mail in (self.folder / "data/mail").glob("*.eml"))
 
     def frozen(self):
         return [cohort for (cohort,) in self.of_record("SELECT cohort FROM freezes")]
@@ -170,6 +165,9 @@ class Beta:
 
     def state(self, what):
         return self.read(what).get("status", {}).get("state")
+
+    def summary(self, what):
+        return self.read(what).get("status", {}).get("summary", "")
 
     def condition(self, what, kind):
         found = [one for one in self.read(what).get("status", {}).get("conditions", []) if one["type"] == kind]
@@ -189,9 +187,9 @@ class Beta:
         """An incident on which the plan pulls back."""
         self.betagate("incident", "open", "down", "--severity=sev-1", "--title=Down", "--ago=1h", "--by=founder").must()
 
-    def caught_up(self):
+    def caught_up(self, holds=("1 freezeInvites", "2 disableFlags")):
         """The statuses say what the database has."""
-        wait_for("the run to say what it holds", lambda: self.read("rollback/back-1")["status"]["holds"] == ["1 freezeInvites", "2 disableFlags"], 120)
+        wait_for("the run to say what it holds", lambda: self.read("rollback/back-1")["status"]["holds"] == list(holds), 120)
         wait_for("the flag to say that it is held", lambda: self.state("flag/new-feed") == "Held", 120)
 
 
@@ -202,15 +200,15 @@ def beta(name):
         one = Beta(space, Path(folder))
         try:
             yield one
-            for controller in one.controllers:
-                assert "panicked" not in controller.says(), controller.says()[-4000:]
+            for process in one.processes:
+                assert "panicked" not in process.says(), process.says()[-4000:]
         except BaseException:
-            for controller in one.controllers:
-                print(f"--- {controller.log.name}\n{controller.says()[-4000:]}", flush=True)
+            for process in one.processes:
+                print(f"--- {process.log.name}\n{process.says()[-4000:]}", flush=True)
             raise
         finally:
-            for controller in one.controllers:
-                controller.end()
+            for process in one.processes:
+                process.end()
 
 
 @functools.cache
