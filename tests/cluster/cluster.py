@@ -18,6 +18,7 @@ The command sees
   BETAGATE_TEST_PROMETHEUS            scrapes every second what files in BETAGATE_TEST_PROMETHEUS_TARGETS name, pods too
   BETAGATE_TEST_IMAGES                the folder of the images, BINARY.tar
   BETAGATE_TEST_KUBELET               the kubelet's folder, in which the volumes of pods lie
+  BETAGATE_TEST_KUBELET_PID           the kubelet's process, which a test may pause as if its machine were lost
   BETAGATE_TEST_AUDIT                 with --alone: the API server's audit log; the contexts `betagate`, `argo-rollouts` and `flagger` may do everything
                                       too, and are told apart there
 and kubectl, helm and the other programs on its PATH.
@@ -172,7 +173,8 @@ def run_inside(scratch, cgroup, binaries, given):
     env |= start_prometheus(processes, folder, ADDRESS, prometheus())
     node.wait_ready(["kubectl", f"--kubeconfig={kubeconfig}"])
     print(f"A node is ready after {time.monotonic() - started:.0f} s", flush=True)
-    env |= {"KUBECONFIG": kubeconfig, "BETAGATE_TEST_CLUSTER": plane.server, "BETAGATE_TEST_NODE": ADDRESS, "BETAGATE_TEST_IMAGES": folder / "images", "BETAGATE_TEST_KUBELET": folder / "kubelet"}
+    env |= {"KUBECONFIG": kubeconfig, "BETAGATE_TEST_CLUSTER": plane.server, "BETAGATE_TEST_NODE": ADDRESS, "BETAGATE_TEST_IMAGES": folder / "images", "BETAGATE_TEST_KUBELET": folder / "kubelet",
+            "BETAGATE_TEST_KUBELET_PID": processes.running["kubelet"].pid}
     return run_command(given, env)
 
 

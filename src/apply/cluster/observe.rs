@@ -57,8 +57,17 @@ fn obstacle(pod: &Value) -> Option<Obstacle> {
     // A cluster may yet grow a node.
     let nowhere = condition(pod, "PodScheduled", "False").filter(|one| one["reason"] == "Unschedulable");
     let found = found.chain(nowhere.map(|one| (said("Unschedulable", &one["message"]), false)));
+    let found = found.chain(lost_node(pod).map(|node| (format!("node {node} is not heard of"), false)));
     let (why, stuck) = found.max_by_key(|(_, stuck)| *stuck)?;
     Some(Obstacle { why: format!("pod {name}: {why}"), stuck })
+}
+
+/// The node of a pod, where nobody knows how the pod is: Kubernetes calls it not ready when its kubelet says nothing any more, and leaves what that said
+/// of the containers. A kubelet itself says both at once, gates of others aside.
+fn lost_node(pod: &Value) -> Option<&str> {
+    let gated = pod["spec"]["readinessGates"].as_array().is_some_and(|gates| !gates.is_empty());
+    let (unready, well) = (condition(pod, "Ready", "False"), condition(pod, "ContainersReady", "True"));
+    unready.and(well).filter(|_| !gated).and_then(|_| pod["spec"]["nodeName"].as_str())
 }
 
 /// What keeps a container from running, and whether somebody has to mend it: its image, or what it names. One that crashes may be well the next time.
@@ -136,6 +145,27 @@ mod tests {
         let leaving = json!({ "status/conditions": ready, "metadata/deletionTimestamp": "2026-03-02T09:00:00Z" });
         assert_eq!(state(leaving), Some(RunState::Stopping));
         assert_eq!(super::pod(&pod(json!({ "status/phase": "Failed" }))), None);
+    }
+
+    #[test]
+    fn a_pod_that_is_well_but_not_ready_is_on_a_node_that_is_not_heard_of() {
+        let said = |ready: &str, containers: &str, gates: Value| {
+            let conditions =
+                json!([{ "type": "Ready", "status": ready }, { "type": "ContainersReady", "status": containers }]);
+            let spec = json!({ "nodeName": "node1", "readinessGates": gates });
+            let found =
+                pod(&json!({ "metadata": { "name": "api-1" }, "spec": spec, "status": { "conditions": conditions } }));
+            found.and_then(|pod| pod.obstacle).map(|one| (one.why, one.stuck))
+        };
+        let lost = Some(("pod api-1: node node1 is not heard of".to_owned(), false));
+        assert_eq!(said("False", "True", Value::Null), lost);
+        assert_eq!(said("False", "False", Value::Null), None, "it is about to start, or to end");
+        assert_eq!(said("True", "True", Value::Null), None);
+        assert_eq!(
+            said("False", "True", json!([{ "conditionType": "example.com/balanced" }])),
+            None,
+            "it waits for another"
+        );
     }
 
     #[test]

@@ -97,6 +97,9 @@ def namespace(name, **labels):
         yield name
     finally:
         kubectl("delete", "namespace", name, "--wait=false")
+        # Nobody is left to take its finalizer off cohorts whose invites exist, and the namespace would stay.
+        for cohort in kubectl("get", "cohorts", "-o", "name", namespace=name).out.split():
+            kubectl("patch", cohort, "--type=merge", "-p", '{"metadata":{"finalizers":null}}', namespace=name)
 
 
 def _psql(database, *words):
@@ -152,9 +155,6 @@ def installed(name, *words):
             raise
         finally:
             helm("uninstall", "betagate", f"--namespace={space}", "--ignore-not-found")
-            # Nobody is left to take its finalizer off cohorts whose invites exist, and the namespace would stay.
-            for cohort in kubectl("get", "cohorts", "-o", "name", namespace=space).out.split():
-                kubectl("patch", cohort, "--type=merge", "-p", '{"metadata":{"finalizers":null}}', namespace=space)
 
 
 def definitions():
@@ -165,5 +165,6 @@ def definitions():
         wait_for(f"{plural} to be served", lambda: kubectl("wait", "--for=condition=established", "--timeout=30s", f"crd/{plural}").done)
 
 
-def has_pods():
-    return "BETAGATE_TEST_NODE" in os.environ
+def has():
+    """What is there beside an API server."""
+    return {what for what, named in {"pods": "BETAGATE_TEST_NODE", "flux": "BETAGATE_TEST_FLUX"}.items() if named in os.environ}
