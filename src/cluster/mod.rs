@@ -6,6 +6,7 @@ mod bound;
 mod connect;
 mod lead;
 pub mod lease;
+mod pauses;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -17,6 +18,7 @@ use kube::{Api, Client};
 pub use bound::{Bound, TAKES_HOLD, bound};
 pub use connect::{ClusterError, ClusterOptions, connect, failed};
 pub use lead::{Campaign, Leading};
+pub use pauses::{LONGEST_PAUSE, Pauses};
 
 /// The version of the API group.
 const VERSION: &str = "v1alpha1";

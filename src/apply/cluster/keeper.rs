@@ -18,7 +18,6 @@ use crate::apply::workloads::{Obstacle, Wanted};
 
 /// The pause after a first failure; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What the keeper remembers from one time to the next.
 #[derive(Default)]
@@ -39,29 +38,30 @@ type Written = (Sort, String, String);
 pub(super) async fn keep(shared: Arc<Shared>) {
     let mut kept = Kept::default();
     loop {
-        let well = shared.once(&mut kept).await;
-        kept.failures = if well { 0 } else { kept.failures.saturating_add(1) };
-        let pause = FIRST_PAUSE.saturating_mul(1 << kept.failures.saturating_sub(1).min(6)).min(LONGEST_PAUSE);
+        let again = shared.once(&mut kept).await;
+        kept.failures = if again.is_none() { 0 } else { kept.failures.saturating_add(1) };
+        let pause = FIRST_PAUSE.saturating_mul(1 << kept.failures.saturating_sub(1).min(6));
         tokio::select! {
             () = shared.changed.notified() => {}
-            () = tokio::time::sleep(pause), if !well => {}
+            () = tokio::time::sleep(pause.min(again.unwrap_or_default())), if again.is_some() => {}
         }
     }
 }
 
 impl Shared {
-    /// Once through everything. Says whether nothing is left to be tried again without anything having changed.
-    async fn once(&self, kept: &mut Kept) -> bool {
+    /// Once through everything. Says how long at most until it is to be tried again without anything having changed; nothing where nothing is left to try.
+    async fn once(&self, kept: &mut Kept) -> Option<Duration> {
         let (wanted, left) = {
             let orders = self.orders();
-            let Some(wanted) = orders.wanted.clone() else { return true };
+            let wanted = orders.wanted.clone()?;
             (wanted, orders.kept.clone())
         };
         if !self.seen().complete() {
-            return true;
+            return None;
         }
         let mut names: BTreeSet<(Sort, String)> = BTreeSet::new();
-        let (mut troubles, mut well) = (BTreeMap::new(), true);
+        let (mut troubles, mut again) = (BTreeMap::new(), None);
+        let sooner = |again: Option<Duration>, one: Option<Duration>| again.into_iter().chain(one).min();
         for one in &wanted {
             if let Err(trouble) = self.workload(one, &mut names, kept).await {
                 let obstacle = Obstacle { why: trouble.to_string(), stuck: trouble.stuck() };
@@ -73,18 +73,18 @@ impl Shared {
                     }
                     _ => tracing::warn!(workload = %one.workload, %trouble, "a workload is not as it should be"),
                 }
-                well &= !trouble.is_tried_again();
+                again = sooner(again, trouble.tried_again_within());
                 troubles.insert(one.workload.clone(), obstacle);
             }
         }
         for (sort, name, live) in self.surplus(&names, &left) {
             if let Err(error) = self.remove(sort, &name, &live).await {
                 tracing::warn!(kind = sort.kind(), name, %error, "what is no longer wanted could not be taken away");
-                well = false;
+                again = sooner(again, error.tried_again_within());
             }
         }
         self.orders().troubles = troubles;
-        well
+        again
     }
 
     /// Makes the objects of one workload so; `names` learns of all of them, whatever becomes of them.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::build::Sort;
 use super::{MANAGER, Shared, WORKLOAD_LABEL, observe};
 use crate::apply::workloads::{Obstacle, Running};
+use crate::cluster::Pauses;
 
 /// What one watch follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,7 +155,7 @@ async fn watch(shared: Weak<Shared>, followed: Followed, client: kube::Client, n
         Followed::Secrets => (core("Secret", "secrets"), watcher::Config::default()),
     };
     let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
-    let events = watcher(api, config).default_backoff();
+    let events = watcher(api, config).backoff(Pauses::default());
     tokio::pin!(events);
     let mut failing = false;
     while let Some(event) = events.next().await {

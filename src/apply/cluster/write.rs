@@ -3,6 +3,7 @@
 //! Must not know: which objects a workload has.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, ValidationDirective};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::build::{APPLIED, Described, Sort};
 use super::{MANAGER, Shared, WORKLOAD_LABEL, covers};
+use crate::cluster::LONGEST_PAUSE;
 
 /// Why an object is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,9 +75,15 @@ impl Trouble {
         }
     }
 
-    /// Whether it may be over without our being told: our watches see neither objects that are not ours nor what an API server thinks.
-    pub fn is_tried_again(&self) -> bool {
-        !matches!(self, Self::Contested { .. } | Self::Migration { .. })
+    /// How long at most until it is tried again, where it may be over without our being told: our watches see neither objects that are not ours nor what
+    /// an API server thinks. One that was away for long must not keep a rollback's step waiting as long again; one that refuses something has its reasons.
+    pub fn tried_again_within(&self) -> Option<Duration> {
+        match self {
+            Self::NotLeading => Some(Duration::from_secs(1)),
+            Self::Away(_) => Some(LONGEST_PAUSE),
+            Self::Refused { .. } | Self::Foreign { .. } => Some(Duration::from_secs(60)),
+            Self::Contested { .. } | Self::Migration { .. } => None,
+        }
     }
 
     /// Whether other objects of the workload have nothing to do with it.

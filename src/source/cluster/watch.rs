@@ -6,12 +6,10 @@
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use betagate_core::resources::Kind;
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{Config, Error, Event};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Resource};
@@ -19,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::FILES_LABEL;
 use super::held::{Held, What};
-use crate::cluster::{Cluster, failed};
+use crate::cluster::{Cluster, Pauses, failed};
 
 /// Watches the resources of a kind until it is dropped.
 pub(super) async fn kind(cluster: Arc<Cluster>, kind: Kind, held: Arc<Held>) {
@@ -48,33 +46,6 @@ where
                 held.failing(what, words);
             }
         }
-    }
-}
-
-/// The pauses of a watch that breaks: short again as soon as something came, so that after an outage, when its place in history is gone besides, it does
-/// not wait as long as it had come to wait.
-#[derive(Default)]
-struct Pauses(u32);
-
-impl Pauses {
-    const FIRST: Duration = Duration::from_millis(500);
-    const LONGEST: Duration = Duration::from_secs(8);
-}
-
-impl Iterator for Pauses {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = Self::FIRST.saturating_mul(1 << self.0.min(8)).min(Self::LONGEST);
-        self.0 = self.0.saturating_add(1);
-        // Not all watches at once.
-        Some(pause.mul_f64(0.75 + 0.5 * rand::random::<f64>()))
-    }
-}
-
-impl Backoff for Pauses {
-    fn reset(&mut self) {
-        self.0 = 0;
     }
 }
 

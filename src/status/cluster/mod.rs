@@ -28,6 +28,7 @@ pub use records::Record;
 
 use crate::apply::resources::ADMIN_MANAGER;
 use crate::clock::Clock;
+use crate::cluster::LONGEST_PAUSE;
 use crate::source::Source;
 use crate::source::cluster::{Key, RECORD_MANAGER, Seen, Watched};
 
@@ -45,7 +46,6 @@ const AT_ONCE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What could not be written is tried again after this, twice as long each time up to the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// What is to be said of every resource.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -186,7 +186,7 @@ impl Writer {
                     return;
                 }
             } else {
-                let pause = FIRST_RETRY.saturating_mul(1 << failures.min(5).saturating_sub(1)).min(LONGEST_RETRY);
+                let pause = FIRST_RETRY.saturating_mul(1 << failures.min(5).saturating_sub(1)).min(LONGEST_PAUSE);
                 tokio::time::sleep(pause.mul_f64(0.8 + 0.4 * rand::random::<f64>())).await;
             }
             let wish = wishes.borrow_and_update().clone();

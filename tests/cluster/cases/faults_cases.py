@@ -1,35 +1,90 @@
 """What betagate does while a part of the cluster is away: the API server, room in its etcd, fields of a definition."""
 
+import contextlib
 import json
+import sqlite3
 import time
+import urllib.request
 
-from harness import ROOT, apply, documents_of, kubectl, wait_for
-from own_server import beta, filler, own_server
+from harness import ROOT, apply, documents_of, kubectl, resource, wait_for
+from own_server import beta, filler, free_port, own_server
 
-# Longer than a Lease runs without being renewed.
-OUTAGE = 20
+# These do nothing to the cluster that the other cases share.
+OWN_SERVER = True
+# In seconds.
+OUTAGE = 60
 
 
-def an_api_server_that_is_away_delays_no_freeze_and_costs_nobody_the_lead():
+def _kpi(one):
+    """What the small program has besides: a KPI in a database of the product's, and a plan that pulls another flag back and writes to the crew once it is missed."""
+    with contextlib.closing(sqlite3.connect(one.folder / "shop.db")) as shop:
+        shop.execute("CREATE TABLE orders (failed INTEGER NOT NULL)")
+    program = {"sources": {"shop": {"database": {"url": f"sqlite:{one.folder / 'shop.db'}"}}}, "channels": {"crew": {"email": ["crew@example.com"]}}}
+    kubectl("patch", "program", "small", "--type=merge", f"-p={json.dumps({'spec': program})}", namespace=one.space).must()
+    texts = {"incident-note.txt": (ROOT / "cohorts/templates/incident-note.txt").read_text()}
+    check = {"name": "failed", "sql": {"source": "shop", "query": "SELECT count(*) FROM orders WHERE failed = 1"}, "pass": "<= 3", "critical": True}
+    steps = [{"freezeInvites": {"cohorts": "all"}}, {"disableFlags": {"keys": ["checkout"]}}, {"publishNote": {"to": ["crew"], "template": "incident-note", "within": "30m"}}]
+    apply([
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "texts", "labels": {"betagate.dev/files": "templates"}}, "data": texts},
+        resource("Flag", "checkout", program="small", type="boolean", variants={"on": True, "off": False}, defaultVariant="on", safeVariant="off"),
+        resource("Gate", "orders", program="small", owner="founder", measure={"every": "2s"}, checks=[check]),
+        resource("RollbackPlan", "orders", program="small", when=[{"gate": {"name": "orders", "verdict": "Fail", "critical": True}}], steps=steps),
+    ], namespace=one.space).must()
+
+
+def _orders_fail(one):
+    with contextlib.closing(sqlite3.connect(one.folder / "shop.db")) as shop, shop:
+        shop.executemany("INSERT INTO orders VALUES (?)", [(1,)] * 4)
+
+
+def an_api_server_that_is_away_for_a_minute_delays_no_freeze_loses_nothing_and_costs_nobody_the_lead():
     with own_server() as server, beta("away") as one:
-        leader = one.controller("first")
+        health = free_port()
+        leader = one.controller("first", f"--health=127.0.0.1:{health}")
         one.applied()
+        # The first controller made the database and the keys.
+        serves = one.api()
+        _kpi(one)
+        wait_for("the KPI to be met", lambda: one.state("gate/orders") == "Pass")
+        wait_for("both flags to be served", lambda: (serves("new-feed"), serves("checkout")) == ("on", "on"))
+        wait_for("that to be told", lambda: one.state("flag/checkout") == "Served")
         other = one.controller("second")
         wait_for("the other to wait", lambda: "another leads" in other.says())
-        before = one.lease()
+        before = one.lease(), one.of_record("SELECT epoch, holder FROM leadership")
         server.stop()
         stopped = time.monotonic()
-        one.down()
+        _orders_fail(one)
         wait_for("the freeze, which lies in the database", one.frozen, 15)
-        wait_for("the flag to be served safe", lambda: one.served("new-feed") == "off", 15)
-        # About the time of a Lease, which no injected clock can shorten for two processes and a server.
-        time.sleep(max(0.0, OUTAGE - (time.monotonic() - stopped)))
-        assert leader.runs() and other.runs()
+        wait_for("the flag to be served safe", lambda: serves("checkout") == "off", 15)
+        wait_for("the note to go out", lambda: one.mails("crew@example.com") == 1, 15)
+        # A Lease has run out long since. What comes now is heard as well.
+        time.sleep(max(0.0, OUTAGE / 2 - (time.monotonic() - stopped)))
+        assert serves("new-feed") == "on"
+        one.down()
+        wait_for("the flag of the other plan to be served safe", lambda: serves("new-feed") == "off", 15)
+        # No injected clock can shorten a minute for two processes and a server.
+        while time.monotonic() < stopped + OUTAGE:
+            assert leader.runs() and other.runs()
+            # Else a kubelet would restart it.
+            for probe in ("healthz", "readyz"):
+                urllib.request.urlopen(f"http://127.0.0.1:{health}/{probe}", timeout=10).close()
+            time.sleep(1)
         server.start()
         one.caught_up()
-        assert one.lease() == before, "the one that led goes on"
-        assert leader.runs() and other.runs()
-        assert "this controller leads" not in other.says()
+        wait_for("the KPI's run to say what it holds", lambda: one.read("rollback/orders-1")["status"]["holds"][:2] == ["1 freezeInvites", "2 disableFlags"])
+        wait_for("its flag to say that it is held", lambda: one.state("flag/checkout") == "Held")
+        wait_for("the gate to say so", lambda: one.state("gate/orders") == "Fail")
+        wait_for("the cohort to say so", lambda: one.state("cohort/pavia") == "Frozen")
+        # What is applied from now on is seen again.
+        apply([resource("Flag", "later", program="small", type="boolean", variants={"on": True, "off": False}, defaultVariant="on")], namespace=one.space).must()
+        wait_for("a new flag to be served", lambda: one.state("flag/later") == "Served")
+        assert (one.lease(), one.of_record("SELECT epoch, holder FROM leadership")) == before, "the one that led goes on"
+        assert leader.runs() and other.runs() and "this controller leads" not in other.says()
+        # Everything once.
+        assert kubectl("get", "rollbacks", "-o", "name", namespace=one.space).must().split() == [f"rollback.betagate.dev/{run}" for run in ("back-1", "orders-1")]
+        steps = one.of_record("SELECT object, detail, count(*) FROM audit_log WHERE action IN ('StepInForce', 'RollbackStarted') GROUP BY object, detail")
+        assert len(steps) == 7 and {count for *_, count in steps} == {1}, steps
+        assert one.mails("crew@example.com") == 1
 
 
 def a_leader_that_is_asked_to_end_hands_over_at_once():
