@@ -43,7 +43,7 @@
 //! | a status in a resource, an event, a Rollback resource | `status/cluster/`; what they say: `controller/told.rs` |
 //! | the way to a cluster, the Lease | `cluster/` |
 //! | where a reading comes from | `signals/` |
-//! | a command that a check or a step runs | `signals/job.rs`, `controller/dispatch/jobs.rs`; under a shim by `apply/processes/once.rs` |
+//! | a command that a check or a step runs | `signals/job.rs`, `controller/dispatch/jobs.rs`; under a shim by `apply/processes/once.rs`, as a Job of a cluster by `apply/cluster/commands/` |
 //! | what an alerting system tells | `api/alert_hooks.rs`, `store/incident_feeds.rs` |
 //! | a secret by its name | `secrets.rs` |
 //! | a process of this machine | `apply/machine.rs`, `apply/processes/` |

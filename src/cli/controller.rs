@@ -17,7 +17,7 @@ use crate::apply::from_git::Drift;
 use crate::apply::processes::Program;
 use crate::apply::processes::graceful::asked_to_end;
 use crate::clock::Clock;
-use crate::cluster::{Campaign, Cluster, ClusterOptions};
+use crate::cluster::{Campaign, Cluster, ClusterOptions, JobSettings};
 use crate::controller::{Controller, ControllerError, GitToCluster, Settings};
 use crate::keys::Keys;
 use crate::source::Source;
@@ -74,6 +74,19 @@ struct Within {
     signoff_policies: Vec<String>,
     #[command(flatten)]
     deploys: Deploys,
+    #[command(flatten)]
+    runs: Runs,
+}
+
+/// How commands of checks and steps run there, as Jobs.
+#[derive(Args)]
+struct Runs {
+    /// The service account of commands that name none. It has the label `betagate.dev/jobs: allowed`, as every other that commands may run under.
+    #[arg(long, requires = "cluster", value_name = "NAME", env = "BETAGATE_JOB_ACCOUNT")]
+    job_account: Option<String>,
+    /// The image of commands that name none.
+    #[arg(long, requires = "cluster", env = "BETAGATE_JOB_IMAGE")]
+    job_image: Option<String>,
 }
 
 /// What workloads become there.
@@ -167,7 +180,13 @@ impl Within {
     async fn reach(&self) -> Result<Arc<Cluster>, CliError> {
         let options = ClusterOptions { context: self.context.clone(), namespace: self.namespace.clone() };
         let cluster = Cluster::connect(&options).await.map_err(CliError::failed)?;
-        Ok(Arc::new(cluster.with_signoff_policies(self.signoff_policies.clone())))
+        let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+        let jobs = JobSettings {
+            account: given(&self.runs.job_account),
+            image: given(&self.runs.job_image),
+            withheld: vec![self.deploys.database_secret.clone(), self.deploys.keys_secret.clone()],
+        };
+        Ok(Arc::new(cluster.with_signoff_policies(self.signoff_policies.clone()).with_jobs(jobs)))
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::common::{moment, plain, print_value, table};
 use super::{ATTENTION, CliError, FAILED, Format, Where};
 use crate::clock::Clock;
+use crate::cluster::ClusterOptions;
 use crate::desk::Request;
 use crate::store::{Store, backup};
 
@@ -39,13 +40,21 @@ enum AuditWhat {
         output: Format,
     },
     /// Writes everything that shows what a rollback did and why into one archive: commit, readings, verdicts, words, steps, receipts, its part of the log.
-    #[command(after_help = "Example: betagate audit bundle closed-beta-1 --file closed-beta-1.tar")]
+    #[command(
+        after_help = "Examples:\n  betagate audit bundle closed-beta-1 --file closed-beta-1.tar\n  betagate audit bundle closed-beta-1 --namespace kruxt    # with the cause documents that are kept there"
+    )]
     Bundle {
         /// The run, such as closed-beta-1.
         rollback: String,
         /// The file; it must not exist. RUN.tar when left out.
         #[arg(long)]
         file: Option<PathBuf>,
+        /// Where the installation is a cluster's: the namespace whose ConfigMaps hold the cause documents. They are read with your own rights.
+        #[arg(long)]
+        namespace: Option<String>,
+        /// The context of the kubeconfig.
+        #[arg(long, requires = "namespace")]
+        context: Option<String>,
         #[command(flatten)]
         place: Where,
     },
@@ -76,7 +85,10 @@ impl Audit {
                 super::record_bundle::verify(&archive, head.as_deref(), output)
             }
             AuditWhat::Verify { place, output, .. } => verify(&place, output).await,
-            AuditWhat::Bundle { rollback, file, place } => super::record_bundle::bundle(&place, rollback, file).await,
+            AuditWhat::Bundle { rollback, file, namespace, context, place } => {
+                let within = namespace.map(|name| ClusterOptions { context, namespace: Some(name) });
+                super::record_bundle::bundle(&place, rollback, file, within).await
+            }
             AuditWhat::List { program, object, limit, place, output } => {
                 let entries = place.ask(Request::ListAudit { program, object, limit }).await?;
                 if output == Format::Table {

@@ -5,29 +5,52 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::common::{plain, print_value};
 use super::{CliError, FAILED, Format, Where};
+use crate::cluster::{Cluster, ClusterOptions};
 use crate::desk::Request;
-use crate::evidence::{Files, check, read, write};
+use crate::evidence::{Files, RECEIPTS, check, read, write};
 use crate::outbox::Documents;
 
-/// Writes the archive of a run.
-pub async fn bundle(place: &Where, run: String, file: Option<PathBuf>) -> Result<ExitCode, CliError> {
+/// Writes the archive of a run, with the cause documents of the data folder, or of a namespace.
+pub async fn bundle(
+    place: &Where,
+    run: String,
+    file: Option<PathBuf>,
+    within: Option<ClusterOptions>,
+) -> Result<ExitCode, CliError> {
     let file = file.unwrap_or_else(|| PathBuf::from(format!("{run}.tar")));
     if file.exists() {
         return Err(CliError::Failed(format!("{} exists already", file.display())));
     }
-    let documents = Documents::of(&place.data).of_run(&run);
+    let mut documents = Documents::of(&place.data).of_run(&run);
+    if let Some(within) = within {
+        let cluster = Cluster::connect(&within).await.map_err(CliError::failed)?;
+        documents.extend(Documents::of_run_in(&cluster, &run).await.map_err(CliError::failed)?);
+    }
     let gathered = place.ask(Request::Bundle { run, documents }).await?;
     let files: Files = serde_json::from_value(gathered["files"].clone()).map_err(CliError::failed)?;
     let failed = |error: &dyn std::fmt::Display| CliError::Failed(format!("{}: {error}", file.display()));
     let into = File::create_new(&file).map_err(|error| failed(&error))?;
     write(&files, BufWriter::new(into)).map_err(|error| failed(&error))?;
+    for left in left_behind(&files) {
+        eprintln!("it lacks {left}: --namespace NAME brings it along from the cluster");
+    }
     let head = &gathered["head"];
     say!("{}: {} files; the log ends at {}:{}", file.display(), files.len(), head["link"], plain(&head["hash"]));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The cause documents that are kept in a cluster, as their receipts say, and are not in the archive.
+fn left_behind(files: &Files) -> Vec<String> {
+    let receipts: Value = files.get(RECEIPTS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let references = receipts.as_array().into_iter().flatten().filter_map(|one| one["receipt"]["reference"].as_str());
+    let kept = references.filter_map(|reference| reference.strip_prefix("ConfigMap "));
+    let inside: Vec<String> =
+        files.keys().filter_map(|name| name.strip_prefix("documents/").map(Documents::config_map)).collect();
+    kept.filter(|name| !inside.iter().any(|one| one == name)).map(|name| format!("ConfigMap {name}")).collect()
 }
 
 /// Checks an archive; no record is asked.

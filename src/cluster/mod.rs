@@ -23,11 +23,23 @@ pub use pauses::{LONGEST_PAUSE, Pauses};
 /// The version of the API group.
 const VERSION: &str = "v1alpha1";
 
+/// What commands of checks and steps are run with, where a document says nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobSettings {
+    /// The service account.
+    pub account: Option<String>,
+    /// The image.
+    pub image: Option<String>,
+    /// Secrets that no command is given, whatever their labels say: the controller's own.
+    pub withheld: Vec<String>,
+}
+
 /// A namespace of a cluster.
 pub struct Cluster {
     client: Client,
     namespace: String,
     signoff_policies: Vec<String>,
+    jobs: JobSettings,
     acts_until: Mutex<Option<Instant>>,
 }
 
@@ -44,7 +56,13 @@ impl Cluster {
 
     /// A namespace that a client reaches.
     pub fn new(client: Client, namespace: impl Into<String>) -> Self {
-        Self { client, namespace: namespace.into(), signoff_policies: Vec::new(), acts_until: Mutex::new(None) }
+        Self {
+            client,
+            namespace: namespace.into(),
+            signoff_policies: Vec::new(),
+            jobs: JobSettings::default(),
+            acts_until: Mutex::new(None),
+        }
     }
 
     /// The same, where admission policies of these names are said to let people give their own word only. Whether they do is asked ([`bound`]).
@@ -52,6 +70,17 @@ impl Cluster {
     pub fn with_signoff_policies(mut self, names: Vec<String>) -> Self {
         self.signoff_policies = names.into_iter().filter(|name| !name.is_empty()).collect();
         self
+    }
+
+    /// The same, where commands run with these settings.
+    #[must_use]
+    pub fn with_jobs(self, jobs: JobSettings) -> Self {
+        Self { jobs, ..self }
+    }
+
+    /// What commands are run with.
+    pub fn jobs(&self) -> &JobSettings {
+        &self.jobs
     }
 
     /// The admission policies that are said to let people give their own word only.

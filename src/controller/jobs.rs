@@ -1,5 +1,6 @@
 //! Where the commands of checks and steps run: in the folder of the documents, or, when they are in Git, in a copy of the revision that is in force: its
-//! documents and what they name, and what of the same revision the commands themselves name.
+//! documents and what they name, and what of the same revision the commands themselves name. Where the documents are resources of a cluster they run as Jobs
+//! there, never beside the controller's keys: whoever may write a gate would have them.
 //!
 //! A copy is made where nobody looks, used only when it is whole, and goes with the last command that runs in it. Must not know: what a command is for.
 
@@ -12,8 +13,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
 
 use super::{Controller, Settings};
+use crate::apply::cluster::commands::Commands;
 use crate::apply::processes::Program;
 use crate::signals::Jobs;
+use crate::signals::job::Place;
 use crate::source::{File, Snapshot, Source};
 
 /// Copies of revisions lie in this folder of the data folder, each in a folder of its own.
@@ -25,6 +28,8 @@ const NAME: usize = 12;
 pub(super) struct Workplace {
     program: Option<Program>,
     source: Arc<Source>,
+    /// Where they run as Jobs.
+    cluster: Option<Commands>,
     data: PathBuf,
     in_force: Mutex<Option<InForce>>,
     /// The newest copy and the id of its revision; held while one is made, so that there is one of each.
@@ -41,7 +46,9 @@ struct InForce {
 impl Workplace {
     pub(super) fn new(settings: &Settings) -> Self {
         let (program, data) = (settings.jobs.clone(), settings.data.clone());
-        Self { program, source: settings.source.clone(), data, in_force: Mutex::default(), copy: Default::default() }
+        let source = settings.source.clone();
+        let cluster = source.watched().map(|watched| Commands::new(watched.cluster().clone()));
+        Self { program, source, cluster, data, in_force: Mutex::default(), copy: Default::default() }
     }
 
     /// A revision came into force, whose commands have these words.
@@ -52,18 +59,22 @@ impl Workplace {
 
     /// Where commands run now, or why they can't. What it answers is held while a command runs.
     pub(super) async fn jobs(&self) -> Result<Jobs, String> {
-        let program = self.program.clone().ok_or("this controller starts no commands")?;
-        if self.source.watched().is_some() {
-            // Whoever may write a gate there could have anything run beside the controller's keys.
-            return Err("on a cluster the controller starts no commands".to_owned());
+        if let Some(commands) = &self.cluster {
+            return Ok(Jobs::Cluster(commands.clone()));
         }
+        self.here().await.map(Jobs::Here)
+    }
+
+    /// Where they run on this machine.
+    async fn here(&self) -> Result<Place, String> {
+        let program = self.program.clone().ok_or("this controller starts no commands")?;
         let data = self.data.clone();
         if let Some(folder) = self.source.editable() {
-            return Ok(Jobs { program, folder: folder.to_owned(), copy: None, data });
+            return Ok(Place { program, folder: folder.to_owned(), copy: None, data });
         }
         let now = self.in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let copy = self.copied(now.ok_or("there is no revision yet")?).await?;
-        Ok(Jobs { program, folder: copy.path().to_owned(), copy: Some(copy), data })
+        Ok(Place { program, folder: copy.path().to_owned(), copy: Some(copy), data })
     }
 
     async fn copied(&self, InForce { snapshot, words }: InForce) -> Result<Arc<TempDir>, String> {

@@ -5,14 +5,14 @@ use crate::clock::Clock;
 use crate::source::GitSettings;
 
 /// A repository with a work tree, and a workplace of its commits.
-struct Place {
+struct Scene {
     tree: TempDir,
     repository: git2::Repository,
     data: TempDir,
     workplace: Arc<Workplace>,
 }
 
-impl Place {
+impl Scene {
     fn new() -> Self {
         let (tree, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let repository = git2::Repository::init(tree.path()).unwrap();
@@ -25,6 +25,7 @@ impl Place {
         Arc::new(Workplace {
             program: Some(Program::at("/bin/true")),
             source: Arc::new(Source::git(settings, Clock::manual(jiff::Timestamp::UNIX_EPOCH))),
+            cluster: None,
             data: data.path().to_owned(),
             in_force: Mutex::default(),
             copy: Default::default(),
@@ -59,15 +60,15 @@ fn mode(path: &Path) -> u32 {
 
 #[tokio::test]
 async fn a_copy_has_the_documents_and_what_commands_name_and_programs_can_be_run() {
-    let place = Place::new();
-    assert!(place.workplace.jobs().await.is_err(), "nothing is in force yet");
+    let place = Scene::new();
+    assert!(place.workplace.here().await.is_err(), "nothing is in force yet");
     place.write("manifests/a.yaml", "kind: Program\n", 0o644);
     place.write("manifests/jobs/age.sh", "echo 1\n", 0o755);
     place.write("mend", "#!/bin/sh\n", 0o755);
     place.write("tools/lib/words", "hi\n", 0o644);
     place.write("other", "nobody names it\n", 0o644);
     place.commit(&["./mend", "-c", "tools", "../secret", "/etc/passwd", "a b", "", "gone/away"]).await;
-    let jobs = place.workplace.jobs().await.unwrap();
+    let jobs = place.workplace.here().await.unwrap();
     let at = |path: &str| jobs.folder.join(path);
     assert_eq!((mode(&at("mend")), mode(&at("manifests/jobs/age.sh"))), (0o700, 0o700));
     assert_eq!((mode(&at("manifests/a.yaml")), mode(&at("tools/lib/words"))), (0o600, 0o600));
@@ -78,20 +79,20 @@ async fn a_copy_has_the_documents_and_what_commands_name_and_programs_can_be_run
 
 #[tokio::test]
 async fn a_copy_stays_while_a_command_runs_in_it_and_what_another_controller_left_goes() {
-    let place = Place::new();
+    let place = Scene::new();
     place.write("manifests/a.yaml", "kind: Program\n", 0o644);
     place.write("mend", "1", 0o755);
     let left = place.data.path().join(COPIES).join("left-half-done");
     std::fs::create_dir_all(&left).unwrap();
     place.commit(&["mend"]).await;
-    let first = place.workplace.jobs().await.unwrap();
+    let first = place.workplace.here().await.unwrap();
     assert!(!left.exists());
-    assert_eq!(place.workplace.jobs().await.unwrap().folder, first.folder, "one is enough");
+    assert_eq!(place.workplace.here().await.unwrap().folder, first.folder, "one is enough");
     // Only what a command names has changed.
     place.write("mend", "2", 0o755);
     place.commit(&["mend"]).await;
-    let next = place.workplace.jobs().await.unwrap();
-    let read = |jobs: &Jobs| std::fs::read_to_string(jobs.folder.join("mend")).unwrap();
+    let next = place.workplace.here().await.unwrap();
+    let read = |jobs: &Place| std::fs::read_to_string(jobs.folder.join("mend")).unwrap();
     assert_eq!((read(&first), read(&next)), ("1".to_owned(), "2".to_owned()));
     let folder = first.folder.clone();
     drop(first);
@@ -100,7 +101,7 @@ async fn a_copy_stays_while_a_command_runs_in_it_and_what_another_controller_lef
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_who_ask_at_once_get_one_whole_copy() {
-    let place = Place::new();
+    let place = Scene::new();
     for number in 0..200 {
         place.write(&format!("manifests/{number}.yaml"), "kind: Program\n", 0o644);
     }
@@ -109,7 +110,7 @@ async fn many_who_ask_at_once_get_one_whole_copy() {
     for _ in 0..16 {
         let workplace = place.workplace.clone();
         asked.spawn(async move {
-            let jobs = workplace.jobs().await.unwrap();
+            let jobs = workplace.here().await.unwrap();
             let whole = std::fs::read_dir(jobs.folder.join("manifests")).unwrap().count();
             (jobs.folder.clone(), whole, jobs)
         });

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use betagate_core::decide::{MEASURE_EVERY, Memory, Outcome, Reading, Why};
 use betagate_core::desired::ProgramDesired;
-use betagate_core::resources::{Check, GateSpec, Span};
+use betagate_core::resources::{Check, GateSpec, Kind, Span};
 use futures_util::FutureExt as _;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::{Controller, ControllerError};
 use crate::secrets::secret_in;
-use crate::signals::{Sources, facts};
+use crate::signals::{Asker, Sources, facts};
 use crate::store::events::{day_number, day_of};
 use crate::store::kpi::KpiQuery;
 use crate::store::readings;
@@ -139,8 +139,10 @@ impl Controller {
                 }
             } else if self.asked.insert(key.clone()) {
                 let (signals, sources, wake) = (self.signals.clone(), sources.clone(), self.wake.clone());
+                let asker = self.asker(&key);
                 self.in_flight.spawn(async move {
-                    let reading = AssertUnwindSafe(signals.measure(&sources, &check, &about, now)).catch_unwind().await;
+                    let reading = signals.measure(&sources, &check, (&about, &asker), now);
+                    let reading = AssertUnwindSafe(reading).catch_unwind().await;
                     wake.notify_one();
                     // One that breaks off by a fault of ours has no answer, which is an answer too: it must not seem to be fresh.
                     let reading = reading.unwrap_or_else(|_| Some(Reading::unknown(Why::Terminated, now)));
@@ -149,6 +151,12 @@ impl Controller {
             }
         }
         self.keep_readings(measured).await
+    }
+
+    fn asker(&self, key: &MeasuredCheck) -> Asker {
+        let gate = self.settings.source.watched().and_then(|watched| watched.resource(Kind::Gate, &key.gate));
+        let id = gate.map(|gate| gate.uid.clone());
+        Asker { program: key.program.clone(), gate: key.gate.clone(), check: key.check.clone(), id }
     }
 
     /// Takes the measurements over that are done; with `patient`, waits for all of them.

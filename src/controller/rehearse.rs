@@ -7,12 +7,14 @@ use std::path::Path;
 
 use betagate_core::decide::{Message, MessageKind, Readings};
 use betagate_core::desired::ProgramDesired;
-use betagate_core::resources::{Action, Names, Step};
+use betagate_core::resources::{Action, Names, RunJob, Step};
 use betagate_core::simulate::{RehearsedStep, rehearse};
 use serde_json::{Value, json};
 
+use super::dispatch::ordered;
 use super::requests::refused;
 use super::{Controller, ControllerError, commit, remembered};
+use crate::signals::Jobs;
 use crate::store::audit::{self, Entry};
 use crate::store::intents::{Intent, State};
 use crate::store::{leadership, outbox, steps, workloads};
@@ -155,7 +157,7 @@ impl Controller {
                     missing.push(format!("the data folder can't be written: {}", error.kind()));
                 }
             }
-            Some(Action::RunJob(job)) => missing.extend(self.no_such_command(&job.command).await),
+            Some(Action::RunJob(job)) => missing.extend(self.no_such_command(program, job).await),
             Some(Action::RestoreDataset(restore)) => {
                 missing.extend(self.no_such_undo(program, &restore.dataset).await?);
             }
@@ -173,11 +175,15 @@ impl Controller {
         unknown.map(|name| format!("there is no cohort {name}")).collect()
     }
 
-    /// A command is a path below the folder in which it runs, or a program in PATH.
-    async fn no_such_command(&self, command: &[String]) -> Option<String> {
-        let program = command.first()?;
+    /// A command is a path below the folder in which it runs, or a program in PATH; on a cluster only its image knows, and what it names must be allowed.
+    async fn no_such_command(&self, of: &ProgramDesired, job: &RunJob) -> Option<String> {
+        let program = job.command.first()?;
         let place = match self.workplace.jobs().await {
-            Ok(place) => place,
+            Ok(Jobs::Here(place)) => place,
+            Ok(Jobs::Cluster(commands)) => {
+                let order = ordered(of.name(), "", ("drill", job));
+                return commands.may_run(&order).await.err().map(|error| error.to_string());
+            }
             Err(why) => return Some(why),
         };
         let found = if program.contains('/') {

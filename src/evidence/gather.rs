@@ -3,13 +3,14 @@
 //! Addresses are masked in every file: an archive leaves the house. (The log has none, and could not be checked any more.) Must not know: how it is packed, who
 //! asks.
 
-use betagate_core::decide::RunMemory;
+use betagate_core::decide::{MessageKind, RunMemory};
 use betagate_core::pull::masked;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{CHAIN, FORM, Files, Head, MADE, MANIFEST, Manifest, digest};
+use super::{CHAIN, FORM, Files, Head, MADE, MANIFEST, Manifest, RECEIPTS, digest};
+use crate::outbox::minutes::file_name;
 use crate::store::audit::{self, Entry, Kept};
 use crate::store::{Store, StoreError, incidents, memory, outbox, readings, signoffs, status, steps};
 
@@ -46,6 +47,7 @@ pub async fn gather(
     };
     let mut files: Files =
         documents.into_iter().map(|(name, text)| (format!("documents/{}", plain(&name)), text)).collect();
+    files.extend(minutes(store, program, &body, now).await?);
     files.insert("README.txt".to_owned(), README.to_owned());
     files.insert("run.json".to_owned(), pretty(&body));
     let (gates, from, until) = about(&body, now);
@@ -54,7 +56,7 @@ pub async fn gather(
     files.insert("verdicts.json".to_owned(), pretty(&reviewed(store, program, (from, until)).await?));
     files.insert("approvals.json".to_owned(), pretty(&words(store, program, run, (from, until)).await?));
     files.insert("incidents.json".to_owned(), pretty(&troubles(store, program, (from, until)).await?));
-    files.insert("receipts.json".to_owned(), pretty(&receipts(store, run).await?));
+    files.insert(RECEIPTS.to_owned(), pretty(&receipts(store, run).await?));
     let effects = steps::effects_of(store, program, run).await?;
     let effects = effects.into_iter().map(|(key, at, detail)| json!({ "effect": key, "at": at, "detail": detail }));
     files.insert("effects.json".to_owned(), pretty(&effects.collect::<Vec<_>>()));
@@ -185,6 +187,17 @@ async fn troubles(store: &Store, program: &str, (from, until): (Timestamp, Times
         .collect())
 }
 
+/// The minutes of decision calls from that time, as they were written.
+async fn minutes(store: &Store, program: &str, run: &Value, now: Timestamp) -> Result<Files, StoreError> {
+    let (_, from, until) = about(run, now);
+    let all = outbox::of_kind(store, program, "minutes", (from, until)).await?;
+    let file = |one: outbox::Message| {
+        let MessageKind::Minutes { call, body } = serde_json::from_value(one.intent.payload).ok()? else { return None };
+        Some((format!("documents/{}", plain(&file_name(&call, &one.intent.effect_key))), body))
+    };
+    Ok(all.into_iter().filter_map(file).collect())
+}
+
 /// What left, and its receipts. What a message said is not here: notes are templates of the commit, pages name people.
 async fn receipts(store: &Store, run: &str) -> Result<Value, StoreError> {
     let sent = outbox::by_prefix(store, &format!("{run}/")).await?;
@@ -236,7 +249,7 @@ approvals.json  people's words\n\
 incidents.json  incidents\n\
 effects.json    what steps did to the database once\n\
 receipts.json   what left, and what the other side said\n\
-documents/      cause documents\n\
+documents/      cause documents, minutes of decision calls of that time\n\
 chain.jsonl     the audit log from the run's first entry up to the one that names this archive\n\n\
 Check it anywhere with: betagate audit verify FILE\n\
 The chain's end that it prints is the one that was told when the archive was made; the record itself knows it too.\n";

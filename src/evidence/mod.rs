@@ -32,6 +32,8 @@ pub type Files = BTreeMap<String, String>;
 pub const MANIFEST: &str = "manifest.json";
 /// The part of the audit log.
 pub const CHAIN: &str = "chain.jsonl";
+/// What left, with what the other side said.
+pub const RECEIPTS: &str = "receipts.json";
 /// What is written about an archive in the log, and what it is about.
 pub const MADE: &str = "bundle.made";
 /// The version of the archive's form.

@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::config_maps::Sort;
 use super::{DeliveryError, Receipt, config_maps, effect_digest, files};
+use crate::cluster::{Cluster, ClusterError};
 use crate::source::Source;
 use crate::source::cluster::Watched;
 
@@ -72,7 +74,7 @@ impl Documents {
     /// Where the document of an effect is, in words.
     pub fn place(&self, run: &str, effect_key: &str) -> String {
         match self.cluster {
-            Some(_) => format!("ConfigMap {}", config_maps::name(&file_name(run, effect_key))),
+            Some(_) => format!("ConfigMap {}", Sort::Cause.name(&file_name(run, effect_key))),
             None => self.path(run, effect_key).display().to_string(),
         }
     }
@@ -81,16 +83,27 @@ impl Documents {
         self.folder.join(file_name(run, effect_key))
     }
 
+    /// The documents of a run that are kept in a namespace, by the names of their files.
+    ///
+    /// # Errors
+    /// When the cluster does not answer, or refuses.
+    pub async fn of_run_in(cluster: &Cluster, run: &str) -> Result<BTreeMap<String, String>, ClusterError> {
+        let mut all = config_maps::causes(cluster).await?;
+        all.retain(|file, _| is_of(run, file));
+        Ok(all)
+    }
+
+    /// The ConfigMap in which a file is kept there.
+    pub fn config_map(file: &str) -> String {
+        Sort::Cause.name(file)
+    }
+
     /// The documents of a run that are here, by the names of their files.
     pub fn of_run(&self, run: &str) -> BTreeMap<String, String> {
-        let beginning = beginning(run);
         let all = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let own = all.filter_map(|entry| {
             let name = entry.file_name().to_str()?.to_owned();
-            // The rest of the name is a digest: `run-1` is not the beginning of a document of `run-1-2`.
-            let rest = name.strip_prefix(&beginning)?.strip_suffix(".md")?;
-            let is_digest = rest.len() == DIGITS && rest.chars().all(|c| c.is_ascii_hexdigit());
-            is_digest.then(|| Some((name.clone(), fs::read_to_string(entry.path()).ok()?))).flatten()
+            is_of(run, &name).then(|| Some((name.clone(), fs::read_to_string(entry.path()).ok()?))).flatten()
         });
         own.collect()
     }
@@ -102,7 +115,8 @@ impl Documents {
     pub async fn deliver(&self, document: &CauseDocument) -> Result<Receipt, DeliveryError> {
         let reference = self.place(&document.run, &document.effect_key);
         if let Some(watched) = self.watched() {
-            config_maps::create(watched, &file_name(&document.run, &document.effect_key), &document.text()).await?;
+            let file = file_name(&document.run, &document.effect_key);
+            config_maps::create(watched, Sort::Cause, &file, &document.text()).await?;
             return Ok(Receipt { way: "document".into(), reference, at: document.at });
         }
         let path = self.path(&document.run, &document.effect_key);
@@ -145,6 +159,13 @@ impl Documents {
 
 fn file_name(run: &str, effect_key: &str) -> String {
     format!("{}{}.md", beginning(run), &effect_digest(effect_key)[..DIGITS])
+}
+
+/// Whether a file of that name is a document of the run.
+fn is_of(run: &str, file: &str) -> bool {
+    // The rest of the name is a digest: `run-1` is not the beginning of a document of `run-1-2`.
+    let rest = file.strip_prefix(&beginning(run)).and_then(|rest| rest.strip_suffix(".md"));
+    rest.is_some_and(|rest| rest.len() == DIGITS && rest.chars().all(|c| c.is_ascii_hexdigit()))
 }
 
 /// What the names of a run's documents begin with.

@@ -1,4 +1,4 @@
-//! Readings from a command of this machine: its exit code, or the number on the last line of what it writes.
+//! Readings from a command, of this machine or as a Job of a cluster: its exit code, or the number on the last line of what it writes.
 //!
 //! Must not know: thresholds. What a command writes is never kept or shown, the number aside: it may hold what it was given.
 
@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Reading, Why, ratio_of, source_error};
+use crate::apply::cluster::commands::{Commands, Order, Purpose};
 use crate::apply::processes::{Ended, NOT_STARTED, Once, Program};
 use crate::secrets::secret_in;
 
@@ -21,7 +22,16 @@ const UNKNOWN: i32 = 2;
 
 /// Where jobs run.
 #[derive(Clone, Debug)]
-pub struct Jobs {
+pub enum Jobs {
+    /// On this machine.
+    Here(Place),
+    /// In the namespace of a cluster.
+    Cluster(Commands),
+}
+
+/// A place of this machine where jobs run.
+#[derive(Clone, Debug)]
+pub struct Place {
     /// The program that has the shim in it.
     pub program: Program,
     /// The folder of the documents, or a copy of them.
@@ -32,29 +42,78 @@ pub struct Jobs {
     pub data: PathBuf,
 }
 
+/// Whose check it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asker {
+    /// The program.
+    pub program: String,
+    /// The gate.
+    pub gate: String,
+    /// The check.
+    pub check: String,
+    /// The id of the gate's resource, where there is one.
+    pub id: Option<String>,
+}
+
 /// Runs a job. With `number`, its output is the value and its exit code says whether there is one; else its exit code is the answer.
-pub async fn measure(jobs: Option<&Jobs>, check: &JobCheck, number: bool, at: Timestamp) -> Reading {
-    let Some(jobs) = jobs else {
-        return source_error(
-            "job",
-            "commands run where the documents are a folder or a Git repository of this machine",
-            at,
-        );
+pub async fn measure(jobs: Option<&Jobs>, check: &JobCheck, asker: &Asker, (number, at): (bool, Timestamp)) -> Reading {
+    let ended = match jobs {
+        Some(Jobs::Here(place)) => place.run(check).await,
+        Some(Jobs::Cluster(commands)) => as_job(commands, check, asker, number).await,
+        None => Err("commands run where the documents are a folder or a Git repository of this machine, or resources of a cluster".to_owned()),
     };
-    let mut env: Vec<(String, String)> = check.env.clone().into_iter().collect();
-    for (variable, name) in &check.secret_env {
-        match secret_in(&jobs.data, name) {
-            Ok(value) => env.push((variable.clone(), value.expose_secret().to_owned())),
-            Err(why) => return source_error("job", &why, at),
-        }
-    }
-    let deadline = job_time(check.timeout).duration().unsigned_abs();
-    let (program, folder) = (jobs.program.clone(), jobs.folder.clone());
-    match (Once { program, command: check.command.clone(), folder, env, deadline }).run().await {
+    match ended {
         Ok(Ended::TimedOut | Ended::Signal(_)) => Reading::unknown(Why::Terminated, at),
         Ok(Ended::Code(code, said)) => read(code, &said, number, at),
-        Err(error) => source_error("job", &format!("it can't be run ({})", error.kind()), at),
+        Err(why) => source_error("job", &why, at),
     }
+}
+
+impl Place {
+    async fn run(&self, check: &JobCheck) -> Result<Ended, String> {
+        let mut env: Vec<(String, String)> = check.env.clone().into_iter().collect();
+        for (variable, name) in &check.secret_env {
+            let value = secret_in(&self.data, name)?;
+            env.push((variable.clone(), value.expose_secret().to_owned()));
+        }
+        let deadline = job_time(check.timeout).duration().unsigned_abs();
+        let (program, folder) = (self.program.clone(), self.folder.clone());
+        let once = Once { program, command: check.command.clone(), folder, env, deadline };
+        once.run().await.map_err(|error| format!("it can't be run ({})", error.kind()))
+    }
+}
+
+async fn as_job(commands: &Commands, check: &JobCheck, asker: &Asker, number: bool) -> Result<Ended, String> {
+    let Asker { program, gate, check: name, id } = asker;
+    let order = Order {
+        purpose: Purpose::Check,
+        key: format!("{gate}/{name}"),
+        about: format!("{gate}/{name}"),
+        program: program.clone(),
+        command: check.command.clone(),
+        image: check.image.clone(),
+        account: check.service_account.clone(),
+        env: check.env.clone(),
+        secret_env: check.secret_env.clone(),
+        deadline: job_time(check.timeout).duration().unsigned_abs(),
+        owner: id.clone().map(|id| (gate.clone(), id)),
+    };
+    let begun = commands.begin(&order).await.map_err(|error| error.to_string())?;
+    let ended = commands.end(begun, number).await.map_err(|error| error.to_string())?;
+    Ok(match ended {
+        Ended::Code(code, log) => Ended::Code(code, answer_in(&log).to_owned()),
+        other => other,
+    })
+}
+
+/// The last line of a log that may be an answer. A log has both outputs of a command in one, in no certain order, and says of no line which one it is of: what
+/// is only told to people must not hide the number.
+fn answer_in(log: &str) -> &str {
+    let is_answer = |line: &&str| {
+        let parsed = serde_json::from_str::<Value>(line.trim());
+        parsed.is_ok_and(|value| value.is_number() || value.is_object())
+    };
+    log.lines().rfind(is_answer).unwrap_or(log)
 }
 
 fn read(code: i32, said: &str, number: bool, at: Timestamp) -> Reading {
@@ -112,6 +171,20 @@ mod tests {
         for broken in [126, 127] {
             assert!(matches!(outcome(broken, "", false), Outcome::Unknown(Why::SourceError(_))), "{broken}");
         }
+    }
+
+    #[test]
+    fn what_a_log_says_to_people_hides_no_number() {
+        for (log, answer) in [
+            ("looking…\n7\n\nwarning: slow\n", "7"),
+            ("6\n {\"value\": 3} \nnote", " {\"value\": 3} "),
+            ("6\n\"7\"\ntrue\n[8]\n", "6"),
+            ("words\n", "words\n"),
+            ("", ""),
+        ] {
+            assert_eq!(answer_in(log), answer);
+        }
+        assert_eq!(outcome(0, answer_in("7\nwarning\n"), true), value(7.0));
     }
 
     #[test]

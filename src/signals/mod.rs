@@ -23,7 +23,7 @@ pub use betagate_core::decide::{Outcome, Reading, Why};
 use betagate_core::resources::Check;
 use jiff::Timestamp;
 
-pub use job::Jobs;
+pub use job::{Asker, Jobs};
 pub use sources::{Source, Sources};
 
 use crate::store::Store;
@@ -52,13 +52,19 @@ impl Signals {
     }
 
     /// Measures one check; `None` when its kind is not measured here (`incidents`, `gate`, `fact`, `signoff`).
-    /// `about` says whom and which days a KPI is about, `at` is the time the reading carries.
-    pub async fn measure(&self, sources: &Sources, check: &Check, about: &KpiQuery, at: Timestamp) -> Option<Reading> {
+    /// `about` says whom and which days a KPI is about, `asker` whose check it is, `at` is the time the reading carries.
+    pub async fn measure(
+        &self,
+        sources: &Sources,
+        check: &Check,
+        (about, asker): (&KpiQuery, &Asker),
+        at: Timestamp,
+    ) -> Option<Reading> {
         if let Some(name) = &check.kpi {
             return Some(kpi::measure(&self.store, name, about, at).await);
         }
         if let Some(asked) = &check.job {
-            return Some(job::measure(sources.jobs(), asked, check.pass.is_some(), at).await);
+            return Some(job::measure(sources.jobs(), asked, asker, (check.pass.is_some(), at)).await);
         }
         let reading = if let Some(query) = &check.prometheus {
             match (sources.prometheus(check.source.as_deref()), &check.per) {

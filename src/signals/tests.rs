@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
-use super::{Outcome, Signals, Sources, Why};
+use super::{Asker, Outcome, Signals, Sources, Why};
 use crate::store::kpi::KpiQuery;
 use crate::store::testing::on_each;
 
@@ -62,7 +62,9 @@ async fn every_check_reads_something_or_says_why_not() {
         let signals = Signals::new(store, Duration::from_secs(2)).unwrap();
         let about = KpiQuery::week("p", &[], 20_000, 20_010, TimeZone::UTC);
         let at = Timestamp::UNIX_EPOCH;
-        let ask = async |check: Check| signals.measure(&resolve(BTreeMap::new()), &check, &about, at).await;
+        let ask = async |check: Check| {
+            signals.measure(&resolve(BTreeMap::new()), &check, (&about, &Asker::default()), at).await
+        };
         let kpi = Check { kpi: Some("sync_success_rate".into()), ..Check::default() };
         let reading = ask(kpi).await.unwrap();
         assert_eq!(reading.outcome, Outcome::Unknown(Why::NoData));

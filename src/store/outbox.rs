@@ -236,6 +236,17 @@ pub async fn by_prefix(store: &Store, prefix: &str) -> Result<Vec<Message>, Stor
     store.all(&sql, args![prefix, format!("{prefix}{}", char::MAX)]).await?.iter().map(message).collect()
 }
 
+/// A program's messages of a kind that were put between two moments.
+pub async fn of_kind(
+    store: &Store,
+    program: &str,
+    kind: &str,
+    (from, until): (Timestamp, Timestamp),
+) -> Result<Vec<Message>, StoreError> {
+    let sql = "SELECT * FROM outbox WHERE program = $1 AND kind = $2 AND created_at >= $3 AND created_at <= $4 ORDER BY created_at, id";
+    store.all(sql, args![program, kind, from, until]).await?.iter().map(message).collect()
+}
+
 /// How many messages of each kind are in each state.
 pub async fn counts(store: &Store, program: &str) -> Result<Vec<(String, State, i64)>, StoreError> {
     let sql = "SELECT kind, state, count(*) AS n FROM outbox WHERE program = $1 GROUP BY kind, state ORDER BY 1, 2";

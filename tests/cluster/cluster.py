@@ -3,7 +3,7 @@
 
 Runs the command beside a cluster of its own: etcd, API server, controller manager, scheduler, containerd, kubelet, kube-proxy, PostgreSQL, Prometheus, and one
 Ready node for pods. Kubernetes and Helm are built from their Go modules (go.mod beside this file) the first time, and kept in CACHE; the rest comes from
-Debian's packages. --program makes an image betagate.test/NAME:dev (and :next, the same) of a binary; there is no registry, so pods say `imagePullPolicy: Never`
+Debian's packages. --program makes an image betagate.test/NAME:dev (and :next, the same) of a binary, and there is one of a shell (betagate.test/dash:dev); there is no registry, so pods say `imagePullPolicy: Never`
 or `IfNotPresent`.
 
 All of it lives in network, process and mount namespaces of its own: nothing reaches beyond them, several can run side by side, and whatever way this ends (also
@@ -44,7 +44,7 @@ from node import CGROUPS, PAUSE, Node, own_view
 from services import start_postgres, start_prometheus
 
 ADDRESS = "172.30.0.1"
-NEEDED = ["containerd", "ctr", "runc", "iptables", "conntrack", "socat", "ipset", "ethtool", "nft", "ip", "unshare", "setpriv", "openssl", "curl", "cc", "strip"]
+NEEDED = ["containerd", "dash", "ctr", "runc", "iptables", "conntrack", "socat", "ipset", "ethtool", "nft", "ip", "unshare", "setpriv", "openssl", "curl", "cc", "strip"]
 SPACES = ["unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]
 ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 ENVIRONMENT = ("BETAGATE_", "CARGO", "RUST", "CI", "HOME", "PATH", "LANG", "TMPDIR")
@@ -181,7 +181,8 @@ def run_inside(scratch, cgroup, binaries, given):
 def make_images(folder, programs):
     folder.mkdir()
     image.pause_image(folder / "pause.tar", PAUSE)
-    for program in programs:
+    # A shell and nothing else, for commands.
+    for program in [*programs, shutil.which("dash")]:
         name = Path(program).name
         image.program_image(program, folder / f"{name}.tar", [f"betagate.test/{name}:{tag}" for tag in ("dev", "next")])
     return sorted(folder.iterdir())

@@ -7,6 +7,7 @@
 mod support;
 
 mod a_namespace_is_followed;
+mod commands_run_as_jobs;
 mod flags_are_taken_over_from_a_cluster;
 mod git_is_applied_to_a_namespace;
 mod git_keeps_a_namespace_and_shares_it;

@@ -56,6 +56,14 @@ const REFUSED: &[(&str, &str)] = &[
         "kind: Gate\nmetadata: { name: x }\nspec: { program: kruxt, checks: [ { name: c, kpi: sync_success_rate, prometheus: up, pass: \">= 1\" } ] }",
     ),
     (
+        "a service account that is none",
+        "kind: Gate\nmetadata: { name: x }\nspec: { program: kruxt, checks: [ { name: c, job: { command: [x], serviceAccount: ../pods } } ] }",
+    ),
+    (
+        "an image that is none",
+        "kind: RollbackPlan\nmetadata: { name: x }\nspec: { program: kruxt, steps: [ { runJob: { command: [x], image: a b } } ] }",
+    ),
+    (
         "a check of no kind",
         "kind: Gate\nmetadata: { name: x }\nspec: { program: kruxt, checks: [ { name: c, pass: \">= 1\" } ] }",
     ),

@@ -35,6 +35,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- default (include "betagate.fullname" .) .Values.serviceAccount.name }}
 {{- end }}
 
+{{/* The account under which commands run whose document names none. */}}
+{{- define "betagate.jobAccount" -}}
+{{- default (printf "%s-jobs" (include "betagate.fullname" .)) .Values.jobs.account.name }}
+{{- end }}
+
 {{/* The user as which the API server knows the controller. */}}
 {{- define "betagate.user" -}}
 {{- printf "system:serviceaccount:%s:%s" .Release.Namespace (include "betagate.serviceAccount" .) }}

@@ -14,9 +14,12 @@
 //! - Nothing is written while everything is as it should be: each object carries the digest of what was applied.
 //! - Everything happens beside the passes, in a task of its own: an API server that is away holds up no freeze.
 //!
+//! `commands` has nothing to do with that: what a check or a step runs once, as a Job.
+//!
 //! Must not know: stages, holds, the database.
 
 mod build;
+pub mod commands;
 mod differs;
 mod keeper;
 mod observe;

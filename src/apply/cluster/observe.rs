@@ -51,6 +51,12 @@ fn running(pod: &Value) -> Option<Running> {
 /// What keeps a pod from starting. The words stay the same however often it is tried: each change of them is a write of a status.
 fn obstacle(pod: &Value) -> Option<Obstacle> {
     let name = pod["metadata"]["name"].as_str()?;
+    let (why, stuck) = pod_obstacle(pod)?;
+    Some(Obstacle { why: format!("pod {name}: {why}"), stuck })
+}
+
+/// The same without the pod's name, and whether somebody has to mend it.
+pub(super) fn pod_obstacle(pod: &Value) -> Option<(String, bool)> {
     let list = |field: &str| pod["status"][field].as_array().cloned().unwrap_or_default();
     let containers = list("containerStatuses").into_iter().chain(list("initContainerStatuses"));
     let found = containers.filter_map(|status| container_obstacle(&status));
@@ -58,8 +64,7 @@ fn obstacle(pod: &Value) -> Option<Obstacle> {
     let nowhere = condition(pod, "PodScheduled", "False").filter(|one| one["reason"] == "Unschedulable");
     let found = found.chain(nowhere.map(|one| (said("Unschedulable", &one["message"]), false)));
     let found = found.chain(lost_node(pod).map(|node| (format!("node {node} is not heard of"), false)));
-    let (why, stuck) = found.max_by_key(|(_, stuck)| *stuck)?;
-    Some(Obstacle { why: format!("pod {name}: {why}"), stuck })
+    found.max_by_key(|(_, stuck)| *stuck)
 }
 
 /// The node of a pod, where nobody knows how the pod is: Kubernetes calls it not ready when its kubelet says nothing any more, and leaves what that said

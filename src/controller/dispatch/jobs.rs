@@ -13,13 +13,36 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 
 use super::{Order, Post, later, never};
+use crate::apply::cluster::commands::{self, Commands, NotRun, Purpose};
 use crate::apply::processes::{Ended, NOT_STARTED, Once};
 use crate::outbox::{Call, DeliveryError, Note, Webhook, effect_digest};
 use crate::secrets::secret_in;
+use crate::signals::Jobs;
 use crate::signals::net::Endpoint;
 
 /// A claim holds for longer than any job may take.
 pub(super) const LEASE: SignedDuration = SignedDuration::from_mins(15);
+
+/// A step's command as a Job of a cluster, without its environment.
+pub(in crate::controller) fn ordered(
+    program: &str,
+    effect_key: &str,
+    (holder, job): (&str, &RunJob),
+) -> commands::Order {
+    commands::Order {
+        purpose: Purpose::Step,
+        key: effect_key.to_owned(),
+        about: holder.to_owned(),
+        program: program.to_owned(),
+        command: job.command.clone(),
+        image: job.image.clone(),
+        account: job.service_account.clone(),
+        env: BTreeMap::new(),
+        secret_env: BTreeMap::new(),
+        deadline: job_time(job.timeout).duration().unsigned_abs(),
+        owner: None,
+    }
+}
 
 impl Post {
     /// Carries out one step's command or call. Whatever goes wrong is tried again: a step is retried until it holds.
@@ -34,7 +57,7 @@ impl Post {
             return Ok(json!({ "way": "none", "reference": "a tour on a fast clock runs and calls nothing" }));
         }
         let done = match what {
-            MessageKind::Job { holder, job } => self.run(effect_key, (&holder, &job), now).await,
+            MessageKind::Job { holder, job } => self.run(order, effect_key, (&holder, &job), now).await,
             MessageKind::Call { holder, call, about } => {
                 self.call(&order.program, effect_key, (&holder, &call, about), now).await
             }
@@ -51,12 +74,11 @@ impl Post {
 
     async fn run(
         &self,
+        order: &Order,
         effect_key: &str,
         (holder, job): (&str, &RunJob),
         now: Timestamp,
     ) -> Result<Value, DeliveryError> {
-        // It is held until the command has ended.
-        let place = self.workplace.jobs().await.map_err(later)?;
         let program = job.command.first().cloned().unwrap_or_default();
         let (run, step) = holder.rsplit_once('/').unwrap_or((holder, ""));
         let env = [
@@ -64,20 +86,37 @@ impl Post {
             ("BETAGATE_STEP", step.to_owned()),
             ("BETAGATE_EFFECT_KEY", effect_digest(effect_key)),
         ];
-        let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let env = env.map(|(name, value)| (name.to_owned(), value));
         let time = job_time(job.timeout);
         let deadline = time.duration().unsigned_abs();
-        let (command, folder) = (job.command.clone(), place.folder.clone());
-        match (Once { program: place.program.clone(), command, folder, env, deadline }).run().await {
-            Ok(Ended::Code(0, _)) => Ok(json!({ "way": "command", "reference": program, "at": now })),
-            Ok(Ended::Code(code, _)) if NOT_STARTED.contains(&code) => {
+        let (ended, way) = match self.workplace.jobs().await.map_err(later)? {
+            // Its place is held until the command has ended.
+            Jobs::Here(place) => {
+                let (command, folder) = (job.command.clone(), place.folder.clone());
+                let once = Once { program: place.program.clone(), command, folder, env: env.to_vec(), deadline };
+                (once.run().await.map_err(|error| format!("'{program}' can't be run: {}", error.kind())), "command")
+            }
+            Jobs::Cluster(commands) => {
+                let order = ordered(order.program.name(), effect_key, (holder, job));
+                let order = commands::Order { env: env.into(), ..order };
+                (self.as_job(&commands, &order).await.map_err(|error| format!("'{program}': {error}")), "job")
+            }
+        };
+        match ended.map_err(later)? {
+            Ended::Code(0, _) => Ok(json!({ "way": way, "reference": program, "at": now })),
+            Ended::Code(code, _) if NOT_STARTED.contains(&code) => {
                 Err(later(format!("'{program}' is not there, or can't be run")))
             }
-            Ok(Ended::Code(code, _)) => Err(later(format!("'{program}' ended with exit code {code}"))),
-            Ok(Ended::Signal(signal)) => Err(later(format!("'{program}' ended by signal {signal}"))),
-            Ok(Ended::TimedOut) => Err(later(format!("'{program}' did not end within {time}"))),
-            Err(error) => Err(later(format!("'{program}' can't be run: {}", error.kind()))),
+            Ended::Code(code, _) => Err(later(format!("'{program}' ended with exit code {code}"))),
+            Ended::Signal(signal) => Err(later(format!("'{program}' ended by signal {signal}"))),
+            Ended::TimedOut => Err(later(format!("'{program}' did not end within {time}"))),
         }
+    }
+
+    async fn as_job(&self, commands: &Commands, order: &commands::Order) -> Result<Ended, NotRun> {
+        let begun = commands.begin(order).await?;
+        self.faults.at(|| format!("job {}: begun", order.key)).await;
+        commands.end(begun, false).await
     }
 
     async fn call(

@@ -46,6 +46,7 @@ use crate::store::{Store, StoreError};
 use invites::Lane;
 /// What only the leading controller sends, and its successor takes over.
 pub(super) const KINDS: [&[&str]; 4] = [NOTES.kinds, PAPERS.kinds, JOBS.kinds, PROPOSALS.kinds];
+pub(super) use jobs::ordered;
 pub use samples::{Sample, sample_letter};
 
 /// How long a sender that has nothing to do sleeps at most: an invite may be resent by another process.
@@ -129,6 +130,8 @@ pub(super) struct Post {
     workplace: Arc<Workplace>,
     /// Where the documents live: what is proposed goes there.
     source: Arc<Source>,
+    /// Where cause documents and minutes are kept: on a cluster in its namespace, wherever its resources come from.
+    kept_in: Arc<Source>,
     /// The moments of this controller.
     faults: Arc<Faults>,
     /// Wakes the senders of notes and jobs: a pass has written some.
@@ -153,6 +156,7 @@ impl Post {
         Arc::new(Self {
             workplace,
             faults,
+            kept_in: settings.source.clone(),
             source: settings.git.as_ref().map_or_else(|| settings.source.clone(), |git| git.source.clone()),
             store: settings.store.clone(),
             clock: settings.clock.clone(),

@@ -100,11 +100,12 @@ impl Post {
             | MessageKind::Job { .. }
             | MessageKind::Call { .. } => self.perform(order, effect_key, what, now).await,
             MessageKind::Minutes { call, body } => {
-                Ok(json!(Minutes::of(&self.data).deliver(effect_key, &call, &body, now).await?))
+                let minutes = Minutes::with(&self.data, &self.kept_in);
+                Ok(json!(minutes.deliver(effect_key, &call, &body, now).await?))
             }
             MessageKind::Document { run, owner, body } => {
                 let document = CauseDocument { effect_key: effect_key.to_owned(), run, owner, body, at: now };
-                let receipt = Documents::with(&self.data, &self.source).deliver(&document).await?;
+                let receipt = Documents::with(&self.data, &self.kept_in).deliver(&document).await?;
                 Ok(json!(receipt))
             }
             MessageKind::Page { person, text } => {

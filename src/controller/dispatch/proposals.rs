@@ -27,7 +27,7 @@ impl Post {
             MessageKind::Proposal { branch, message, run, document, revert } => {
                 let mut files = BTreeMap::new();
                 if let Some(key) = document {
-                    let text = Documents::with(&self.data, &self.source).text(&run, &key);
+                    let text = Documents::with(&self.data, &self.kept_in).text(&run, &key);
                     let text = text.and_then(|text| text.ok_or(std::io::ErrorKind::NotFound.into()));
                     let text = text.map_err(|error| later(format!("the cause document: {}", error.kind())))?;
                     files.insert(format!("incidents/{run}.md"), text.into_bytes());

@@ -328,9 +328,14 @@ pub struct JobCheck {
     /// The program and its arguments, no shell between. On one machine it runs in the folder of the documents.
     #[schemars(length(min = 1))]
     pub command: Vec<String>,
-    /// The image it runs in, on a cluster.
+    /// The image it runs in, on a cluster; the installation's own for commands when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^\S+$"))]
     pub image: Option<String>,
+    /// The service account it runs under, on a cluster: one with the label `betagate.dev/jobs: allowed`. The installation's own for commands when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub service_account: Option<String>,
     /// How long it may take; 60s when left out, 10m at most. Then it is ended, and reads unknown (terminated).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
@@ -338,7 +343,8 @@ pub struct JobCheck {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 100))]
     pub env: BTreeMap<String, String>,
-    /// Variables whose values are secrets, by the secrets' names.
+    /// Variables whose values are secrets, by the secrets' names. On a cluster the Secret's key is `value`, or the one after a slash (`mail/password`), and the
+    /// Secret has the label `betagate.dev/jobs: allowed`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 100))]
     pub secret_env: BTreeMap<String, String>,

@@ -77,9 +77,14 @@ pub struct RunJob {
     /// The program and its arguments; no shell between.
     #[schemars(length(min = 1))]
     pub command: Vec<String>,
-    /// The image it runs in, on a cluster.
+    /// The image it runs in, on a cluster; the installation's own for commands when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^\S+$"))]
     pub image: Option<String>,
+    /// The service account it runs under, on a cluster: one with the label `betagate.dev/jobs: allowed`. The installation's own for commands when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub service_account: Option<String>,
     /// After this it is ended, and tried again; 60s when left out, 10m at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,

@@ -68,6 +68,22 @@ def the_controllers_rights_are_those_of_its_namespace_and_no_wildcard():
         assert not set(rule["verbs"]) & {"escalate", "bind", "impersonate", "govern"}, rule
 
 
+def what_commands_need_is_there_unless_they_are_turned_off():
+    def rights(rendered):
+        return {(kind, verb) for rule in rendered["Role", "betagate-controller"]["rules"] for kind in rule["resources"] for verb in rule["verbs"]}
+
+    needed = {("serviceaccounts", "get"), ("pods/log", "get"), ("events", "list")}
+    on, off = _rendered(GIVEN, "--set=jobs.image=registry.example.com/tools:1"), _rendered(GIVEN, "--set=jobs.enabled=false")
+    assert needed <= rights(on) and not needed & rights(off), rights(off)
+    account = on["ServiceAccount", "betagate-jobs"]
+    assert account["automountServiceAccountToken"] is False and account["metadata"]["labels"]["betagate.dev/jobs"] == "allowed", account
+    bound = [subject["name"] for (kind, _), item in on.items() if kind.endswith("RoleBinding") for subject in item["subjects"]]
+    assert "betagate-jobs" not in bound, "it has no rights"
+    env = [{one["name"]: one.get("value") for one in rendered["Deployment", "betagate-controller"]["spec"]["template"]["spec"]["containers"][0]["env"]} for rendered in (on, off)]
+    assert env[0]["BETAGATE_JOB_ACCOUNT"] == "betagate-jobs" and env[0]["BETAGATE_JOB_IMAGE"] == "registry.example.com/tools:1"
+    assert not [name for name in env[1] if name.startswith("BETAGATE_JOB")] and ("ServiceAccount", "betagate-jobs") not in off
+
+
 def what_git_needs_is_there_only_with_git():
     def written(rendered):
         rules = rendered["Role", "betagate-controller"]["rules"]

@@ -251,12 +251,12 @@ pub(super) fn secrets_of(spec: &WorkloadSpec, own: &Own) -> Vec<String> {
 }
 
 /// The Secret and its key that a setting names: `NAME`, whose key is `value`, or `NAME/KEY`.
-fn secret_key(secret: &str) -> (&str, &str) {
+pub(super) fn secret_key(secret: &str) -> (&str, &str) {
     secret.split_once('/').unwrap_or((secret, "value"))
 }
 
 /// What every container of ours may not do, as the `restricted` profile asks.
-fn container_security(read_only: bool) -> Value {
+pub(super) fn container_security(read_only: bool) -> Value {
     let mut security = json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } });
     if read_only {
         security["readOnlyRootFilesystem"] = json!(true);
@@ -295,7 +295,7 @@ fn environment(it: &It<'_>) -> Vec<Value> {
 /// betagate's data folder in a pod.
 const DATA: &str = "/var/lib/betagate";
 
-fn from_secret(name: &str, secret: &str, key: &str) -> Value {
+pub(super) fn from_secret(name: &str, secret: &str, key: &str) -> Value {
     json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": secret, "key": key } } })
 }
 

@@ -29,6 +29,8 @@ fn gates() {
         ("{ name: a, job: { command: ¦[\"\"] } }", "it needs a program to run"),
         ("{ name: a, job: { command: [x], timeout: ¦11m } }", "may take 10m at most"),
         ("{ name: a, job: { command: [x], timeout: ¦0s } }", "longer than nothing"),
+        ("{ name: a, job: { command: [x], image: ¦'a b' } }", "not of the right form"),
+        ("{ name: a, job: { command: [x], serviceAccount: ¦../pods } }", "not of the right form"),
         ("{ name: a, job: { command: [x], env: { ¦A-B: x } } }", "no name for an environment variable"),
         ("{ name: a, job: { command: [x], env: { A: x }, secretEnv: { ¦A: x } } }", "stands in env too"),
         ("{ name: a, kpi: retention_w4, per: ¦x, pass: \"== 0\" }", "only for prometheus checks"),

@@ -20,6 +20,8 @@ fn rollback_plans() {
         ("steps: [ { runJob: { command: ¦[' '] } } ]", "it needs a program to run"),
         ("steps: [ { runJob: { command: [mend], timeout: ¦0s } } ]", "longer than nothing"),
         ("steps: [ { runJob: { command: [mend], timeout: ¦601s } } ]", "a job may take 10m at most"),
+        ("steps: [ { runJob: { command: [mend], image: ¦'' } } ]", "not of the right form"),
+        ("steps: [ { runJob: { command: [mend], serviceAccount: ¦Admin } } ]", "not of the right form"),
         (
             "when: [ { incident: { severity: ¦sev-9, activeFor: 30m } } ], steps: [ { freezeInvites: {} } ]",
             "is no severity",

@@ -1,0 +1,178 @@
+//! What an order becomes, and how a Job stands, written out.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use serde_json::json;
+
+use super::allowed::is_name;
+use super::*;
+
+fn order(purpose: Purpose) -> Order {
+    let text = str::to_owned;
+    Order {
+        purpose,
+        key: text("weekly/backup-age"),
+        about: text("weekly/Backup_age!"),
+        program: text("kruxt"),
+        command: vec![text("/tools/age"), text("main; rm -rf /")],
+        image: None,
+        account: None,
+        env: [(text("STANZA"), text("main"))].into(),
+        secret_env: [(text("TOKEN"), text("backup")), (text("PASSWORD"), text("mail/password"))].into(),
+        deadline: Duration::from_secs(90),
+        owner: Some((text("weekly"), text("uid-1"))),
+    }
+}
+
+fn job(order: &Order) -> Value {
+    built(order, "registry.example.com/tools:1", "reader").body
+}
+
+#[test]
+fn a_command_is_one_job_that_passes_the_restricted_profile_and_is_given_nothing_of_betagates() {
+    let built = job(&order(Purpose::Check));
+    let spec = &built["spec"];
+    assert_eq!((&spec["backoffLimit"], &spec["activeDeadlineSeconds"]), (&json!(0), &json!(150)));
+    let expected = json!({
+        "restartPolicy": "Never", "serviceAccountName": "reader", "enableServiceLinks": false, "terminationGracePeriodSeconds": 5,
+        "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
+        "containers": [{
+            "name": "command", "image": "registry.example.com/tools:1", "command": ["/tools/age", "main; rm -rf /"],
+            "env": [
+                { "name": "PASSWORD", "valueFrom": { "secretKeyRef": { "name": "mail", "key": "password" } } },
+                { "name": "STANZA", "value": "main" },
+                { "name": "TOKEN", "valueFrom": { "secretKeyRef": { "name": "backup", "key": "value" } } },
+            ],
+            "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+            "resources": { "requests": { "cpu": "50m", "memory": "64Mi" }, "limits": { "memory": "512Mi" } },
+        }],
+    });
+    assert_eq!(spec["template"]["spec"], expected);
+    // Neither a Service nor a Deployment takes its pods for a workload's.
+    let labels = json!({ "app.kubernetes.io/managed-by": "betagate", "app.kubernetes.io/part-of": "kruxt", "betagate.dev/job": "check" });
+    assert_eq!((&spec["template"]["metadata"]["labels"], &built["metadata"]["labels"]), (&labels, &labels));
+    let owner = json!([{ "apiVersion": "betagate.dev/v1alpha1", "kind": "Gate", "name": "weekly", "uid": "uid-1" }]);
+    assert_eq!(built["metadata"]["ownerReferences"], owner);
+    // It is what the API's own types say, with no field that they do not know.
+    let typed: Job = serde_json::from_value(built.clone()).unwrap();
+    assert_eq!(serde_json::to_value(typed).unwrap(), built);
+}
+
+#[test]
+fn a_name_follows_from_what_a_job_is_for() {
+    let name = |order: &Order| job(order)["metadata"]["name"].as_str().unwrap().to_owned();
+    let check = order(Purpose::Check);
+    assert!(name(&check).starts_with("check-weekly-backup-age-"), "{}", name(&check));
+    assert_eq!(name(&check), name(&order(Purpose::Check)));
+    let other = Order { command: vec!["/tools/other".to_owned()], ..check.clone() };
+    assert_ne!(name(&check), name(&other), "another command is another question");
+    let step = order(Purpose::Step);
+    let other = Order { command: vec!["/tools/other".to_owned()], ..step.clone() };
+    assert_eq!(name(&step), name(&other), "one effect is one Job, whatever its image is by now");
+    for other in [
+        Order { key: "other".to_owned(), ..step.clone() },
+        Order { program: "small".to_owned(), ..step.clone() },
+        Order { about: format!("{}-", "x".repeat(300)), ..step.clone() },
+        Order { about: "ÄÖ/…".to_owned(), key: "other".to_owned(), ..step.clone() },
+    ] {
+        let name = name(&other);
+        assert_ne!(name, self::name(&step), "{other:?}");
+        assert!(is_name(&name) && name.len() <= 63 && !name.contains('.'), "{name}");
+    }
+}
+
+fn name(order: &Order) -> String {
+    built(order, "i", "a").name
+}
+
+fn pod(phase: &str, state: Value) -> Value {
+    let beside = json!({ "name": "injected", "state": { "terminated": { "exitCode": 7 } } });
+    let own = json!({ "name": "command", "image": "tools:1", "state": state });
+    json!({ "metadata": { "name": "p", "creationTimestamp": "2026-03-02T08:00:00Z" },
+        "status": { "phase": phase, "containerStatuses": [beside, own] } })
+}
+
+fn stand(pod: Value) -> Stand {
+    judge(&json!({}), &[pod], None)
+}
+
+fn code(code: i32) -> Ended {
+    Ended::Code(code, String::new())
+}
+
+#[test]
+fn a_command_ends_as_it_would_on_one_machine() {
+    let terminated = |state: Value| stand(pod("Failed", json!({ "terminated": state })));
+    for (state, expected) in [
+        (json!({ "exitCode": 0, "reason": "Completed" }), code(0)),
+        (json!({ "exitCode": 2, "reason": "Error" }), code(2)),
+        (json!({ "exitCode": 126 }), code(126)),
+        (json!({ "exitCode": 128 }), code(128)),
+        (json!({ "exitCode": 255 }), code(255)),
+        (json!({ "exitCode": 137, "reason": "Error" }), Ended::Signal(9)),
+        (json!({ "exitCode": 137, "reason": "OOMKilled" }), Ended::Signal(9)),
+        (json!({ "exitCode": 143 }), Ended::Signal(15)),
+        (json!({ "exitCode": 1, "signal": 6 }), Ended::Signal(6)),
+        (json!({ "exitCode": 128, "reason": "StartError", "message": "exec: \"a secret\": not found" }), code(127)),
+    ] {
+        assert_eq!(terminated(state.clone()), Stand::Ended(expected, Some("p".to_owned())), "{state}");
+    }
+    assert_eq!(stand(pod("Running", json!({ "running": {} }))), Stand::Running);
+    assert_eq!(
+        stand(pod("Pending", json!({ "waiting": { "reason": "RunContainerError" } }))),
+        Stand::Ended(code(127), None)
+    );
+}
+
+#[test]
+fn what_keeps_a_job_from_starting_is_named_in_words_that_stay_the_same() {
+    let waiting = |state: Value| stand(pod("Pending", json!({ "waiting": state })));
+    let stuck = |why: &str| Stand::Stuck(why.to_owned());
+    assert_eq!(waiting(json!({ "reason": "ErrImagePull" })), stuck("ImagePullBackOff: tools:1"));
+    let root = json!({ "reason": "CreateContainerConfigError", "message": "container has runAsNonRoot and image will run as root" });
+    assert_eq!(
+        waiting(root),
+        stuck("CreateContainerConfigError: container has runAsNonRoot and image will run as root")
+    );
+    assert!(matches!(waiting(json!({ "reason": "ContainerCreating" })), Stand::Waiting(_)));
+    let nowhere = json!([{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available" }]);
+    let mut unplaced = pod("Pending", Value::Null);
+    unplaced["status"]["conditions"] = nowhere;
+    assert_eq!(stand(unplaced), Stand::Waiting("Unschedulable: 0/1 nodes are available".to_owned()));
+
+    assert_eq!(judge(&json!({}), &[], None), Stand::Waiting("it has no pod yet".to_owned()));
+    let note = "Error creating: pods \"check-a-0123-x7k2p\" is forbidden: exceeded quota: small, requested: pods=1, used: pods=0, limited: pods=0";
+    let said = refusal(note, "check-a-0123");
+    let expected = "Error creating: pods \"check-a-0123\" is forbidden: exceeded quota: small, requested: pods=1, used: pods=0, limited: pods=0";
+    assert_eq!(said, expected);
+    assert_eq!(judge(&json!({}), &[], Some(&said)), stuck(expected));
+}
+
+#[test]
+fn a_job_without_a_pod_says_itself_how_it_ended() {
+    let job = |kind: &str, reason: &str| {
+        let condition = json!({ "type": kind, "status": "True", "reason": reason, "message": "said" });
+        json!({ "status": { "conditions": [condition] } })
+    };
+    assert_eq!(judge(&job("Complete", ""), &[], None), Stand::Ended(code(0), None));
+    assert_eq!(judge(&job("Failed", "BackoffLimitExceeded"), &[], None), Stand::Broken("said".to_owned()));
+    // It was ended by a signal, for its time was over.
+    let killed = pod("Failed", json!({ "terminated": { "exitCode": 143 } }));
+    for kind in ["Failed", "FailureTarget"] {
+        let ended = judge(&job(kind, "DeadlineExceeded"), std::slice::from_ref(&killed), None);
+        assert_eq!(ended, Stand::Ended(Ended::TimedOut, None));
+    }
+    // A node that is lost takes the pod along, and with it what came of the command.
+    let mut lost = pod("Failed", Value::Null);
+    lost["status"]["reason"] = json!("NodeLost");
+    assert_eq!(judge(&job("Failed", "BackoffLimitExceeded"), &[lost], None), Stand::Broken("NodeLost".to_owned()));
+}
+
+#[test]
+fn only_names_become_parts_of_an_address() {
+    for good in ["a", "reader", "shop-token", "a.b-c.1"] {
+        assert!(is_name(good), "{good}");
+    }
+    for bad in ["", "../pods", "a/b", "A", "-a", "a-", "a?x", "a b", &"a".repeat(254)] {
+        assert!(!is_name(bad), "{bad}");
+    }
+}
