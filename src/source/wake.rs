@@ -3,12 +3,11 @@
 //!
 //! Must not know: what is looked at.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 /// Changes that come this close to one another are one (an editor's several writes, a checkout).
 const QUIET: Duration = Duration::from_millis(150);
@@ -18,49 +17,97 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// The waiting of one source. Real time, not the injected clock's: it is about a disk or a network that knows no other.
 #[derive(Debug)]
 pub(super) struct Wake {
-    changed: AtomicBool,
+    waits: Mutex<Waits>,
     notify: Notify,
-    due: Mutex<Option<Instant>>,
+}
+
+#[derive(Debug, Default)]
+struct Waits {
+    /// When the first and the last of the changes came that nobody looked at yet. Kept here, as a loop that has other things to do gives up waiting
+    /// more often than changes are waited for to be over: of a quiet time that began anew each time, none would ever end.
+    changed: Option<(Instant, Instant)>,
+    due: Option<Instant>,
 }
 
 impl Wake {
     pub(super) fn new() -> Self {
-        Self { changed: AtomicBool::new(false), notify: Notify::new(), due: Mutex::new(None) }
+        Self { waits: Mutex::default(), notify: Notify::new() }
+    }
+
+    fn waits(&self) -> MutexGuard<'_, Waits> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something changed, or somebody asked.
     pub(super) fn mark(&self) {
-        self.changed.store(true, Ordering::SeqCst);
+        self.waits().mark(Instant::now());
         self.notify.notify_one();
     }
 
     /// Looks again after this time at the latest.
     pub(super) fn due_in(&self, wait: Duration) {
-        *self.due.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + wait);
+        self.waits().due = Some(Instant::now() + wait);
     }
 
     /// Waits for the next reason to look; `usual` is the time after that when nobody says otherwise.
     pub(super) async fn next(&self, usual: Duration) {
-        let due = {
-            let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-            *due.get_or_insert_with(|| Instant::now() + usual)
-        };
-        tokio::select! {
-            () = self.until_changed() => self.until_quiet().await,
-            () = sleep_until(due) => {}
-        }
-        self.changed.store(false, Ordering::SeqCst);
-        self.due_in(usual);
-    }
-
-    async fn until_changed(&self) {
-        while !self.changed.load(Ordering::SeqCst) {
-            self.notify.notified().await;
+        loop {
+            let waits = self.waits().take(Instant::now(), usual);
+            let Err(until) = waits else { return };
+            tokio::select! {
+                () = self.notify.notified() => {}
+                () = sleep_until(until) => {}
+            }
         }
     }
+}
 
-    async fn until_quiet(&self) {
-        let last = Instant::now() + LONGEST;
-        while Instant::now() < last && timeout(QUIET, self.notify.notified()).await.is_ok() {}
+impl Waits {
+    fn mark(&mut self, now: Instant) {
+        self.changed = Some((self.changed.map_or(now, |(first, _)| first), now));
+    }
+
+    /// Takes the reason to look, if there is one now; else says until when there is none, unless something changes.
+    fn take(&mut self, now: Instant, usual: Duration) -> Result<(), Instant> {
+        let due = *self.due.get_or_insert(now + usual);
+        let until = self.changed.map_or(due, |(first, last)| due.min(last + QUIET).min(first + LONGEST));
+        if now < until {
+            return Err(until);
+        }
+        *self = Self { changed: None, due: Some(now + usual) };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USUAL: Duration = Duration::from_secs(60);
+
+    /// When a reason is there for somebody who gives up and asks again all the time.
+    fn heard(waits: &mut Waits, begin: Instant, mut meanwhile: impl FnMut(&mut Waits, Instant)) -> Duration {
+        let mut after = Duration::ZERO;
+        while waits.take(begin + after, USUAL).is_err() {
+            after += Duration::from_millis(50);
+            meanwhile(waits, begin + after);
+        }
+        after
+    }
+
+    #[test]
+    fn who_gives_up_waiting_all_the_time_hears_of_a_change_all_the_same() {
+        let (mut waits, begin) = (Waits::default(), Instant::now());
+        waits.mark(begin);
+        assert_eq!(heard(&mut waits, begin, |_, _| ()), QUIET);
+        let again = begin + QUIET;
+        assert_eq!(heard(&mut waits, again, |_, _| ()), USUAL, "of nothing it hears when it is time to look again");
+    }
+
+    #[test]
+    fn changes_without_a_pause_are_looked_at_all_the_same() {
+        let (mut waits, begin) = (Waits::default(), Instant::now());
+        waits.mark(begin);
+        assert_eq!(heard(&mut waits, begin, Waits::mark), LONGEST);
     }
 }
