@@ -197,6 +197,8 @@ class Beta:
 def beta(name):
     with namespace(name) as space, tempfile.TemporaryDirectory(prefix="betagate-beta.") as folder:
         (Path(folder) / "data").mkdir()
+        if not kubectl("get", "crd", "programs.betagate.dev").done:
+            definitions()
         one = Beta(space, Path(folder))
         try:
             yield one
