@@ -18,18 +18,18 @@ use crate::store::{accepted, leadership, memory};
 #[derive(Default)]
 pub(super) struct Ledger {
     documents: BTreeMap<String, File>,
-    /// By path.
-    pub standing: BTreeMap<String, Standing>,
+    /// By path, of those that are not simply accepted: they are few.
+    standing: BTreeMap<String, Standing>,
     /// The digest of each document that was judged.
-    judged: BTreeMap<String, String>,
+    judged: BTreeMap<String, Arc<str>>,
 }
 
 impl Ledger {
     /// How a document stands, and whether it counts as it is, if it was judged as it is now.
     pub fn judged(&self, path: &str, digest: &str) -> Option<(&Standing, bool)> {
-        self.judged.get(path).filter(|judged| *judged == digest)?;
+        self.judged.get(path).filter(|judged| ***judged == *digest)?;
         let counts = self.documents.get(path).is_some_and(|file| file.digest() == digest);
-        Some((self.standing.get(path)?, counts))
+        Some((self.standing.get(path).unwrap_or(&Standing::Accepted), counts))
     }
 }
 
@@ -44,7 +44,7 @@ impl Controller {
         let default_prometheus = std::env::var("PROM_URL").is_ok();
         let same = |one: &File, other: &File| one.digest() == other.digest();
         let mut current = snapshot.document_files();
-        let judged = current.iter().map(|(path, file)| (path.clone(), file.digest().to_owned())).collect();
+        let judged = current.iter().map(|(path, file)| (path.clone(), file.shared_digest())).collect();
         let early = self.early_words(&before, current.keys());
         current.retain(|path, _| !early.contains_key(path));
         let apart = &mut self.apart;
@@ -56,6 +56,7 @@ impl Controller {
         let last = built.desired.programs.is_empty().then(|| survey(&before));
         apart.end(last.as_ref().unwrap_or(&built), &current);
         standing.extend(early);
+        standing.retain(|_, standing| *standing != Standing::Accepted);
         self.decided += 1;
         // Not there in a whole list is deleted. But what a run holds stays held, whatever is deleted.
         if let Some(last) = last
@@ -77,7 +78,10 @@ impl Controller {
         tracing::info!(revision = %snapshot.revision.short(), programs = built.desired.programs.len(), "took what of the cluster counts");
         self.problems = self.ledger.iter().flat_map(|ledger| &ledger.standing).filter_map(problem).collect();
         self.built = Some(built);
-        self.built_from = Some(Arc::new(snapshot.with_documents(&documents)));
+        // Most often all of them count as they are.
+        let all = snapshot.document_files() == documents;
+        let counts = || Arc::new(snapshot.with_documents(&documents));
+        self.built_from = Some(if all { snapshot.clone() } else { counts() });
         Ok(())
     }
 

@@ -18,12 +18,13 @@ use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::super::select::{belongs, is_document};
 use super::super::snapshot::{File, Revision, Snapshot};
 use super::super::wake::Wake;
 use super::super::{SourceError, lock};
+use super::files::{files_of, is_cause};
 use super::marks::Marks;
-use super::{CARRIED_LABEL, CAUSES, FILES_LABEL, OWN_MANAGERS, RECORD_MANAGER, RECORDED_ANNOTATION, RECORDED_LABEL};
+use super::shared::Shared;
+use super::{CARRIED_LABEL, OWN_MANAGERS, RECORD_MANAGER, RECORDED_ANNOTATION, RECORDED_LABEL};
 
 /// A watch tells of failures only, not that it works again without news: one that has not failed for longer than its longest pause works.
 const FAILS_FOR: Duration = Duration::from_secs(65);
@@ -73,8 +74,8 @@ pub struct Seen {
     pub carried: bool,
     /// The program it belongs to, as it says itself.
     pub program: String,
-    /// Its status, as text: a tree of values is many times as large.
-    status: Box<str>,
+    /// Its status, as text: a tree of values is many times as large. Shared with whoever says the same.
+    status: Arc<str>,
     /// What its bookkeeping says of who applied it; only where documents are brought from Git.
     pub marks: Option<Box<Marks>>,
     file: File,
@@ -116,6 +117,8 @@ impl fmt::Display for What {
 
 pub(super) struct Held {
     state: Mutex<State>,
+    /// What statuses say.
+    texts: Mutex<Shared>,
     wake: Arc<Wake>,
     version: AtomicU64,
     /// Whether documents are brought from Git.
@@ -144,7 +147,7 @@ struct State {
 
 impl Held {
     pub(super) fn new(wake: Arc<Wake>, from_git: bool) -> Self {
-        Self { state: Mutex::default(), wake, version: AtomicU64::new(0), from_git }
+        Self { state: Mutex::default(), texts: Mutex::default(), wake, version: AtomicU64::new(0), from_git }
     }
 
     pub(super) fn lay(&self, files: BTreeMap<String, File>, revision: Option<Revision>) {
@@ -279,7 +282,8 @@ impl Held {
 
     fn seen(&self, kind: Kind, object: DynamicObject) -> (Key, Seen) {
         let marks = self.from_git.then(|| Box::new(Marks::of(&object)));
-        let (key, seen) = seen(kind, object);
+        let (key, mut seen) = seen(kind, object);
+        seen.status = lock(&self.texts).share(seen.status);
         (key, Seen { marks, ..seen })
     }
 
@@ -393,26 +397,6 @@ pub fn digest(spec: &Value) -> String {
     HEXLOWER.encode(&Sha256::digest(spec.to_string()))
 }
 
-fn is_cause(path: &str) -> bool {
-    path.split_once('/').is_some_and(|(folder, _)| folder == CAUSES)
-}
-
-fn text(status: &Value) -> Box<str> {
-    if status.is_null() { Box::default() } else { status.to_string().into() }
-}
-
-/// The files of a ConfigMap, where its label says. Documents are resources here, so that nothing else passes for one.
-fn files_of(map: ConfigMap) -> BTreeMap<String, File> {
-    let label = map.metadata.labels.and_then(|labels| labels.get(FILES_LABEL).cloned()).unwrap_or_default();
-    let folder = if label == "templates" { "cohorts/templates" } else { label.as_str() };
-    let texts = map.data.unwrap_or_default().into_iter().map(|(name, text)| (name, text.into_bytes()));
-    let bytes = map.binary_data.unwrap_or_default().into_iter().map(|(name, bytes)| (name, bytes.0));
-    let named = texts.chain(bytes).filter(|(name, _)| belongs(name) && !is_document(name));
-    named
-        .map(|(name, bytes)| {
-            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-            let file = File::of_bytes(&path, bytes);
-            (path, file)
-        })
-        .collect()
+fn text(status: &Value) -> Arc<str> {
+    if status.is_null() { Arc::default() } else { status.to_string().into() }
 }

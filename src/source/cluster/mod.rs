@@ -3,9 +3,11 @@
 //!
 //! Knows how resources are watched and what they were seen to be. Must not know what they mean, nor write anything: a status is `status`'s.
 
+mod files;
 mod held;
 mod marks;
 mod openfeature;
+mod shared;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -19,10 +19,13 @@ use super::FILES_LABEL;
 use super::held::{Held, What};
 use crate::cluster::{Cluster, Pauses, failed};
 
+/// So many resources are read at once when a watch begins: as trees of values, with the server's bookkeeping, they are ten times as large as what is kept.
+const PAGE: u32 = 100;
+
 /// Watches the resources of a kind until it is dropped.
 pub(super) async fn kind(cluster: Arc<Cluster>, kind: Kind, held: Arc<Held>) {
     let take = |event| held.take(kind, event);
-    follow(cluster.resources(kind), Config::default(), What::Kind(kind), &held, take).await;
+    follow(cluster.resources(kind), Config::default().page_size(PAGE), What::Kind(kind), &held, take).await;
 }
 
 /// Watches the ConfigMaps that bring files until it is dropped.

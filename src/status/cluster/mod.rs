@@ -8,9 +8,9 @@ mod conditions;
 mod events;
 mod records;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use betagate_core::resources::{API_VERSION, Kind, ResourceStatus};
@@ -47,10 +47,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What could not be written is tried again after this, twice as long each time up to the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// What is to be said of every resource.
+/// What is to be said of resources.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wish {
-    /// By resource.
+    /// By resource; those that say it already may be left out ([`Teller::says`]).
     pub resources: BTreeMap<Key, Wanted>,
     /// Runs that are in force, by name: the resource's `spec`.
     pub runs: BTreeMap<String, Value>,
@@ -67,6 +67,7 @@ pub struct Wish {
 /// Whoever writes statuses. Ends with it.
 pub struct Teller {
     wish: watch::Sender<Arc<Wish>>,
+    writer: Arc<Writer>,
     events: mpsc::UnboundedSender<Told>,
     _tasks: JoinSet<()>,
 }
@@ -81,8 +82,19 @@ impl Teller {
         tasks.spawn(events::publish(cluster, holder.to_owned(), told));
         let events_too = events.clone();
         let known = Known::default();
-        tasks.spawn(Arc::new(Writer { source, clock, events: events_too, known }).run(wishes));
-        Some(Self { wish, events, _tasks: tasks })
+        let writer = Arc::new(Writer { source, clock, events: events_too, known });
+        tasks.spawn(writer.clone().run(wishes));
+        Some(Self { wish, writer, events, _tasks: tasks })
+    }
+
+    /// Whether a resource is known to say what it should, so that there is nothing to wish.
+    pub fn says(&self, key: &Key, wanted: &Wanted, seen: &Seen) -> bool {
+        wanted.waits.is_none_or(|waits| waits == has_finalizer(seen)) && self.writer.known.is_right(key, wanted, seen)
+    }
+
+    /// Forgets what is no longer there.
+    pub fn keep(&self, there: &[(Key, Arc<Seen>)]) {
+        self.writer.known.keep(there);
     }
 
     /// Says what is to be said from now on.
@@ -107,37 +119,47 @@ struct Writer {
 #[derive(Default)]
 struct Known {
     hashing: RandomState,
-    /// What was last found right, or written, and the version of the resource that has it.
-    right: Mutex<HashMap<Key, (u64, String)>>,
+    /// What was last found right, or written, with the version of the resource that has it.
+    right: Mutex<HashMap<Key, u64>>,
 }
 
 impl Known {
+    fn right(&self) -> MutexGuard<'_, HashMap<Key, u64>> {
+        self.right.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hash(&self, wanted: &Wanted, version: &str) -> u64 {
+        self.hashing.hash_one((wanted, version))
+    }
+
+    fn is_right(&self, key: &Key, wanted: &Wanted, seen: &Seen) -> bool {
+        self.right().get(key).is_some_and(|known| *known == self.hash(wanted, &seen.resource_version))
+    }
+
     /// What differs; nothing of what was compared before.
     fn differing(&self, key: &Key, wanted: &Wanted, seen: &Seen, now: Timestamp) -> Option<ResourceStatus> {
-        let hash = self.hashing.hash_one(wanted);
-        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
-        if right.get(key).is_some_and(|(known, version)| *known == hash && *version == seen.resource_version) {
+        if self.is_right(key, wanted, seen) {
             return None;
         }
         let differing = wanted.differing(&seen.status(), now);
         if differing.is_none() {
-            right.insert(key.clone(), (hash, seen.resource_version.clone()));
+            self.right().insert(key.clone(), self.hash(wanted, &seen.resource_version));
         }
         differing
     }
 
     /// What was written is as right as the server lets it be: a definition that lacks a field would have it written for ever.
     fn wrote(&self, key: &Key, wanted: &Wanted, object: &DynamicObject) {
-        let version = object.metadata.resource_version.clone().unwrap_or_default();
-        let known = (self.hashing.hash_one(wanted), version);
-        self.right.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), known);
+        let version = object.metadata.resource_version.as_deref().unwrap_or_default();
+        self.right().insert(key.clone(), self.hash(wanted, version));
     }
 
     /// Forgets what is gone.
-    fn keep(&self, wish: &Wish) {
-        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
-        if right.len() > wish.resources.len() {
-            right.retain(|key, _| wish.resources.contains_key(key));
+    fn keep(&self, there: &[(Key, Arc<Seen>)]) {
+        let mut right = self.right();
+        if right.len() > there.len() {
+            let there: HashSet<&Key> = there.iter().map(|(key, _)| key).collect();
+            right.retain(|key, _| there.contains(key));
         }
     }
 }
@@ -199,7 +221,6 @@ impl Writer {
     /// What differs from what was seen.
     fn tasks(&self, wish: &Wish) -> Vec<Task> {
         let Some(watched) = self.source.watched() else { return Vec::new() };
-        self.known.keep(wish);
         let missing = wish.runs.keys().filter(|name| watched.resource(Kind::Rollback, name).is_none());
         let mut tasks: Vec<Task> = missing.cloned().map(Task::Run).collect();
         tasks.extend(records::writes(watched, wish).into_iter().map(Task::Record));

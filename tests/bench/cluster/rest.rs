@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::PATIENCE;
 use super::process::{Audit, resident_mib};
 use crate::doors::cpu as core_seconds;
+use crate::memory::anonymous_mib;
 
 /// Who is looked at.
 pub struct Who<'a> {
@@ -62,7 +63,10 @@ pub async fn look(Who { user, pid, audit }: Who<'_>) -> Rest {
     let writes = of(&|what| !is_usual(what) && !["get ", "list "].iter().any(|verb| what.starts_with(verb)));
     let requests = beyond as f64 / idle.as_secs_f64();
     println!("  {user} at rest for {} s", idle.as_secs());
-    println!("    memory              {mib:>8.1} MiB resident, {most:.1} at most");
+    let own = anonymous_mib(pid);
+    println!(
+        "    memory              {mib:>8.1} MiB resident ({own:.1} without the program's own file), {most:.1} at most"
+    );
     println!("    time of a core      {core:>8.2} %");
     println!(
         "    requests            {requests:>8.3} a second beyond watches and the Lease: {beyond}, {writes} of them writes"

@@ -1,0 +1,32 @@
+//! The files that ConfigMaps bring, by their paths.
+//!
+//! Must not know: who names them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+
+use super::super::select::{belongs, is_document};
+use super::super::snapshot::File;
+use super::{CAUSES, FILES_LABEL};
+
+/// Whether it is a cause document, which people complete.
+pub(super) fn is_cause(path: &str) -> bool {
+    path.split_once('/').is_some_and(|(folder, _)| folder == CAUSES)
+}
+
+/// The files of a ConfigMap, where its label says. Documents are resources here, so that nothing else passes for one.
+pub(super) fn files_of(map: ConfigMap) -> BTreeMap<String, File> {
+    let label = map.metadata.labels.and_then(|labels| labels.get(FILES_LABEL).cloned()).unwrap_or_default();
+    let folder = if label == "templates" { "cohorts/templates" } else { label.as_str() };
+    let texts = map.data.unwrap_or_default().into_iter().map(|(name, text)| (name, text.into_bytes()));
+    let bytes = map.binary_data.unwrap_or_default().into_iter().map(|(name, bytes)| (name, bytes.0));
+    let named = texts.chain(bytes).filter(|(name, _)| belongs(name) && !is_document(name));
+    named
+        .map(|(name, bytes)| {
+            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            let file = File::of_bytes(&path, bytes);
+            (path, file)
+        })
+        .collect()
+}
