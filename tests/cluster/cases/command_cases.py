@@ -63,7 +63,7 @@ def _a_step_goes_on_until_it_ends_well():
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}, "spec": {"hard": {"count/jobs.batch": "50", "pods": "0"}}}
     apply([quota], namespace=SPACE).must()
     wait_for("the quota to be in force", lambda: kubectl("get", "resourcequota", "full", "-o", "jsonpath={.status.hard.pods}", namespace=SPACE).out == "0")
-    step = {"runJob": {"command": ["dash", "-c", 'test "$BETAGATE_RUN/$BETAGATE_STEP" = back-1/1 && test -n "$BETAGATE_EFFECT_KEY"']}}
+    step = {"runJob": {"command": ["dash", "-c", 'test "$BETAGATE_RUN/$BETAGATE_STEP" = back-1/2 && test -n "$BETAGATE_EFFECT_KEY"']}}
     plan = resource("RollbackPlan", "back", program="small", when=[{"incident": {"severity": "sev-1", "activeFor": "1s"}}], steps=[{"freezeInvites": {"cohorts": "all"}}, step])
     apply([plan, resource("Incident", "outage", program="small", severity="sev-1", title="it is down", startedAt=datetime.now(UTC).isoformat(timespec="seconds"))], namespace=SPACE).must()
     said = wait_for("the quota to be told", lambda: asked_of(SPACE, "SELECT last_error FROM outbox WHERE kind = 'job' AND last_error IS NOT NULL"))
@@ -71,8 +71,8 @@ def _a_step_goes_on_until_it_ends_well():
     kubectl("delete", "resourcequota", "full", namespace=SPACE).must()
     status = wait_for("the run to hold", lambda: (run := kubectl("get", "rollback", "back-1", namespace=SPACE).out) and "Holding" in run and run, 60)
     assert "2 of 2 steps verified" in status, status
-    proof = _jobs("step")
-    assert len(proof) == 1 and proof[0]["status"]["succeeded"] == 1, proof
+    # The pod's end is seen a moment before the Job itself knows of it.
+    wait_for("one Job that ended well to stay", lambda: [job["status"].get("succeeded") for job in _jobs("step")] == [1])
 
 
 def commands_run_as_jobs_under_an_account_that_is_allowed(pods):
