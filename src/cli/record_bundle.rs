@@ -36,7 +36,7 @@ pub async fn bundle(
     let into = File::create_new(&file).map_err(|error| failed(&error))?;
     write(&files, BufWriter::new(into)).map_err(|error| failed(&error))?;
     for left in left_behind(&files) {
-        eprintln!("it lacks {left}: --namespace NAME brings it along from the cluster");
+        complain!("it lacks {left}: --namespace NAME brings it along from the cluster");
     }
     let head = &gathered["head"];
     say!("{}: {} files; the log ends at {}:{}", file.display(), files.len(), head["link"], plain(&head["hash"]));
