@@ -34,7 +34,7 @@
 //! | how a flag is evaluated, and why | `core/flags/` |
 //! | definitions of other flag servers | `core/import/` |
 //! | rules of lists, addresses and codes | `core/cohort/` |
-//! | reference rows: tables, files, differences | `core/dataset/`; bringing them in and undoing: `apply/datasets.rs`, when: `controller/datasets.rs` |
+//! | reference rows: tables, files, differences | `core/dataset/`; bringing them in and undoing: `apply/datasets.rs`, when: `controller/datasets.rs`, from which file: `controller/dataset_files.rs` |
 //! | a table, a query | `store/`, `migrations/` |
 //! | a resource of a cluster as a document | `source/cluster/`; which of them count: `core/desired/settle.rs`, `controller/settle.rs`, read program by program: `controller/apart.rs` |
 //! | Git applied to a cluster: which revision, what is told | `controller/from_git.rs`; applying, pruning, drift: `apply/from_git/`; whose a resource is: `source/cluster/marks.rs` |

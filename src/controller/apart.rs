@@ -14,7 +14,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::revision::{revision_of, survey_snapshot};
-use crate::source::{File, Snapshot, is_document};
+use crate::source::{File, Snapshot};
 
 /// What is known of programs that were surveyed before.
 #[derive(Default)]
@@ -159,7 +159,7 @@ struct Belongs {
 /// The files that are no documents: any program may name them.
 fn others(snapshot: &Snapshot) -> Sha256 {
     let mut digest = Sha256::new();
-    snapshot.files.iter().filter(|(path, _)| !is_document(path)).for_each(|one| add(&mut digest, one));
+    snapshot.files.iter().filter(|(path, _)| !snapshot.is_document(path)).for_each(|one| add(&mut digest, one));
     digest
 }
 

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use betagate_core::dataset::{DatasetDelta, Difference, Rows, Shape, counted, shape, unmet};
 use betagate_core::decide::{DatasetFact, DatasetHold, Decision, Effective, ObjectState, Readings, Wait};
-use betagate_core::desired::error::{Position, Problem};
-use betagate_core::desired::{Desired, ProgramDesired, Resource};
+use betagate_core::desired::{ProgramDesired, Resource};
 use betagate_core::plan::{Action, Plan};
 use betagate_core::resources::{DatasetSpec, Undo};
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde_json::json;
 
 use super::commit::ACTOR;
+use super::dataset_files::{read, unreadable};
 use super::{Controller, ControllerError, lists};
 use crate::apply::datasets::{DatasetError, bring, brought_last, undo};
 use crate::source::Snapshot;
@@ -51,37 +51,6 @@ struct Looked {
     delta: Option<DatasetDelta>,
 }
 
-/// What is wrong with the files of datasets. One that is not there is the documents' own problem.
-pub(super) fn problems(snapshot: &Snapshot, desired: &Desired) -> Vec<Problem> {
-    let mut found = Vec::new();
-    for dataset in desired.programs.values().flat_map(|program| program.datasets.values()) {
-        let Some(shape) = shape(&dataset.spec.table) else { continue };
-        let Ok((path, file)) = snapshot.named_by(&dataset.origin.file, &dataset.spec.file) else { continue };
-        let bytes = match file.read() {
-            Ok(bytes) => bytes,
-            // It was looked at when it came; the dataset's state says that it can't be read now.
-            Err(_) if file.is_away() => continue,
-            Err(error) => {
-                found.push(Problem::new(path, Position::START, "", error.to_string()));
-                continue;
-            }
-        };
-        match Rows::read(path, &bytes, shape) {
-            Err(problems) => found.extend(problems),
-            Ok(rows) => {
-                let will_be = [(betagate_core::dataset::PUBLISHED.to_owned(), rows.rows.len() as u64)].into();
-                for missed in unmet(&dataset.spec.expect, &will_be) {
-                    let (origin, name) = (&dataset.origin, &dataset.name);
-                    let at = Position::new(origin.line, 1);
-                    let message = format!("dataset {name}: with the rows of {path} alone, {missed}");
-                    found.push(Problem::new(&origin.file, at, "spec.expect", message).warning());
-                }
-            }
-        }
-    }
-    found
-}
-
 /// What bringing in each dataset of a revision would do, those that wait included.
 pub(super) async fn deltas(
     store: &Store,
@@ -105,13 +74,6 @@ pub(super) async fn deltas(
         }
     }
     Ok(found)
-}
-
-/// The rows of a dataset's file, with what tells whether it has changed.
-pub(super) fn read(snapshot: &Snapshot, dataset: &Resource<DatasetSpec>) -> Option<(String, Rows)> {
-    let (path, file) = snapshot.named_by(&dataset.origin.file, &dataset.spec.file).ok()?;
-    let rows = Rows::read(path, &file.read().ok()?, shape(&dataset.spec.table)?).ok()?;
-    Some((file.digest().to_owned(), rows))
 }
 
 /// Why a dataset that differs is not brought in, as far as holds and suspensions go.
@@ -204,7 +166,11 @@ impl Controller {
             let rows = self.known_dataset(name, dataset).rows.clone();
             let state = match (rows, hold.and_then(|hold| hold.holder.as_deref())) {
                 (_, Some(holder)) => held(holder, fact),
-                (None, None) => state("Unknown", "its file can't be read".to_owned(), None),
+                (None, None) => {
+                    let why = self.built_from.as_ref().and_then(|snapshot| unreadable(snapshot, resource));
+                    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+                    state("Unknown", format!("its file can't be read{why}"), None)
+                }
                 (Some(rows), None) => {
                     let delta = self.look_at_dataset((name, dataset), &resource.spec, (shape, &rows), fact).await?;
                     let refused = self.known_dataset(name, dataset).refused.clone();

@@ -6,6 +6,7 @@ mod apart;
 mod calendar;
 mod carry;
 mod commit;
+mod dataset_files;
 mod datasets;
 mod dispatch;
 mod faults;

@@ -14,7 +14,7 @@ use betagate_core::pull::{Change, ListBytes, ListChange, ProgramPull, Pull, Rows
 use betagate_core::resources::{CohortSpec, Edge, Moment, Step};
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::datasets;
+use super::dataset_files;
 use super::lists::{Place, find_list, lists_beside, options};
 use crate::source::Snapshot;
 use crate::store::cohort_lists::{Beside, ListSource, survey_beside};
@@ -87,9 +87,9 @@ fn rows(
 ) -> Vec<RowsChange> {
     let mut changes = Vec::new();
     for (name, dataset) in new.into_iter().flat_map(|program| &program.datasets) {
-        let Some((_, has)) = datasets::read(after.snapshot, dataset) else { continue };
+        let Some((_, has)) = dataset_files::read(after.snapshot, dataset) else { continue };
         let had = old.and_then(|program| program.datasets.get(name));
-        let had = had.and_then(|dataset| datasets::read(before.snapshot, dataset)).map(|(_, rows)| rows);
+        let had = had.and_then(|dataset| dataset_files::read(before.snapshot, dataset)).map(|(_, rows)| rows);
         let live = had.unwrap_or_default().rows.into_iter().map(|row| LiveRow {
             staged: Some(row.digest()),
             key: row.key,

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::commit::ACTOR;
 use super::{Controller, ControllerError, remembered};
-use crate::source::{Snapshot, is_document};
+use crate::source::Snapshot;
 use crate::store::status::{self, SourceState};
 use crate::store::{invites, leadership, memory};
 
@@ -50,7 +50,7 @@ pub fn survey_snapshot(snapshot: &Snapshot, environment: Option<&str>, default_p
     let texts = texts.iter().map(|(path, text)| (*path, text.as_ref()));
     let (desired, problems) = survey(texts, revision_of(snapshot), &options);
     unreadable.extend(problems);
-    unreadable.extend(super::datasets::problems(snapshot, &desired));
+    unreadable.extend(super::dataset_files::problems(snapshot, &desired));
     Built { desired, warnings: sorted(unreadable) }
 }
 
@@ -95,7 +95,7 @@ impl Controller {
     }
 
     fn build(&mut self, snapshot: &Arc<Snapshot>) {
-        debug_assert!(snapshot.files.keys().any(|path| is_document(path)) || snapshot.files.is_empty());
+        debug_assert!(snapshot.files.keys().any(|path| snapshot.is_document(path)) || snapshot.files.is_empty());
         let default_prometheus = std::env::var("PROM_URL").is_ok();
         match build_snapshot(snapshot, self.settings.environment.as_deref(), default_prometheus) {
             // An emptied source is more often a mistake than a wish, and there is nobody left in it whose word could be asked.

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::SourceError;
+use super::cluster::Key;
 use super::select::is_document;
 
 /// The most bytes a document may have.
@@ -79,6 +80,8 @@ pub struct Snapshot {
     pub prefix: String,
     /// The documents, and the other files that documents may name.
     pub files: BTreeMap<String, File>,
+    /// Whether its documents are resources of a cluster, which count one by one: a file beside them may end as it likes.
+    pub of_resources: bool,
 }
 
 impl Snapshot {
@@ -101,7 +104,7 @@ impl Snapshot {
             revision.id.clone_from(&content);
         }
         revision.content = content;
-        Self { revision, prefix, files }
+        Self { revision, prefix, files, of_resources: false }
     }
 
     /// A snapshot of files that were read elsewhere.
@@ -109,9 +112,14 @@ impl Snapshot {
         Self::new(String::new(), files, None)
     }
 
-    /// The documents (`*.yaml`, `*.yml`, `*.json`) with their bytes, by path.
+    /// Whether the file at a path holds documents: by its ending (`*.yaml`, `*.yml`, `*.json`), or in a cluster because it stands for a resource.
+    pub fn is_document(&self, path: &str) -> bool {
+        if self.of_resources { Key::of_path(path).is_some() } else { is_document(path) }
+    }
+
+    /// The documents with their bytes, by path.
     pub fn documents(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.files.iter().filter(|(path, _)| is_document(path)).filter_map(|(path, file)| match &file.content {
+        self.files.iter().filter(|(path, _)| self.is_document(path)).filter_map(|(path, file)| match &file.content {
             Content::Held(bytes) => Some((path.as_str(), &**bytes)),
             _ => None,
         })
@@ -119,16 +127,16 @@ impl Snapshot {
 
     /// The files that hold documents, by path.
     pub fn document_files(&self) -> BTreeMap<String, File> {
-        let documents = self.files.iter().filter(|(path, _)| is_document(path));
+        let documents = self.files.iter().filter(|(path, _)| self.is_document(path));
         documents.map(|(path, file)| (path.clone(), file.clone())).collect()
     }
 
     /// The same revision with other documents.
     #[must_use]
     pub fn with_documents(&self, documents: &BTreeMap<String, File>) -> Self {
-        let others = self.files.iter().filter(|(path, _)| !is_document(path));
+        let others = self.files.iter().filter(|(path, _)| !self.is_document(path));
         let files = others.chain(documents).map(|(path, file)| (path.clone(), file.clone())).collect();
-        Self { revision: self.revision.clone(), prefix: self.prefix.clone(), files }
+        Self { revision: self.revision.clone(), prefix: self.prefix.clone(), files, of_resources: self.of_resources }
     }
 
     /// A file by its path.

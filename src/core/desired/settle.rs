@@ -140,10 +140,10 @@ impl<D: Clone, S: FnMut(&BTreeMap<String, D>) -> Built> Settling<'_, D, S> {
             (built, errors) = self.look(&base);
         }
         let mut waiting: Vec<String> = self.changed.iter().map(|path| (*path).to_owned()).collect();
-        loop {
+        while !waiting.is_empty() {
             let before = waiting.len();
             waiting = self.add(&mut base, &mut built, waiting);
-            if waiting.is_empty() || waiting.len() == before {
+            if waiting.len() == before {
                 break;
             }
         }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::super::error::Position;
 use super::super::{BuildOptions, Revision, survey as survey_texts};
 use super::*;
 
@@ -43,6 +44,20 @@ fn what_names_something_missing_waits_and_the_others_go_on() {
     assert!(why.contains("there is no flag 'ml'"), "{why}");
     assert_eq!(settled.documents.keys().collect::<Vec<_>>(), ["c", "p"]);
     assert!(settled.built.desired.programs["kruxt"].cohorts.contains_key("pavia"));
+}
+
+#[test]
+fn what_is_wrong_with_something_that_is_no_document_ends_in_what_was_accepted() {
+    let broken = |texts: &Texts| {
+        let mut built = survey(texts);
+        built.warnings.push(Problem::new("files/moves.json", Position::START, "", "broken"));
+        built
+    };
+    let documents = texts([PROGRAM, COHORT]);
+    for current in [documents.clone(), texts([PROGRAM, COHORT, FLAG])] {
+        let settled = settle(&current, &documents, |one, other| one == other, broken);
+        assert_eq!(settled.documents, documents);
+    }
 }
 
 #[test]

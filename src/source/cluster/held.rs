@@ -217,7 +217,7 @@ impl Held {
         let revision = state.laid.as_ref().and_then(|laid| laid.revision.clone());
         // The commit that the documents were brought from, as for a folder that stands on one; what it is told by is what is there.
         let about = revision.map(|it| Revision { commit: Some(it.id), id: String::new(), ..it });
-        Ok(Snapshot::new(String::new(), files, about))
+        Ok(Snapshot { of_resources: true, ..Snapshot::new(String::new(), files, about) })
     }
 
     /// Takes in what a watch of resources brought.
@@ -275,8 +275,13 @@ impl Held {
         let mut state = self.state();
         // The answer may be slower than the watch that told of its deletion: it brings nothing back.
         if state.resources.get(&key).is_some_and(|known| known.uid == seen.uid) {
-            state.put(key, seen);
+            // A status that was written may come back with a document that the watch has not told of yet.
+            let news = state.put(key, seen);
+            drop(state);
             self.version.fetch_add(1, Ordering::AcqRel);
+            if news {
+                self.wake.mark();
+            }
         }
     }
 
