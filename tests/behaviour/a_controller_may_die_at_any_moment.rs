@@ -33,6 +33,7 @@ struct Deaths {
 impl Deaths {
     /// One pass, or a part of one and a new controller.
     async fn pass(&mut self, beta: &mut Beta) {
+        beta.bring().await;
         let mut left = self.random.random_range(1..40) + self.patience;
         let finished = {
             let mut pass = std::pin::pin!(beta.controller.pass());
@@ -141,10 +142,9 @@ async fn there_and_back(mut beta: Beta, seed: u64, step: SignedDuration) -> u32 
     assert_eq!(told(&beta, "StepInForce").await, ["1", "2", "3", "4", "5", "6", "7"], "each came into force once");
     let sent = outbox::by_prefix(&beta.store, &format!("{RUN}/")).await.unwrap();
     assert_eq!(sent.iter().filter(|message| message.intent.kind == "note").count(), 2);
-    let documents: Vec<_> = std::fs::read_dir(beta.data.join("documents")).unwrap().flatten().collect();
-    assert_eq!(documents.len(), 1, "the cause document is written once");
+    assert_eq!(beta.documents().await.len(), 1, "the cause document is written once");
 
-    lift::complete(&documents[0].path());
+    lift::complete_all(&beta).await;
     beta.at("2026-03-19T06:00:00Z");
     let mut good = syncs(&users, 16, 4000, 4000);
     good.extend(busy_days(&users, 10..=17));

@@ -78,7 +78,8 @@ async fn a_drill_looks_for_commands_where_the_run_finds_them_when_the_documents_
         let allowed = |mode: u32| std::fs::set_permissions(&job, std::fs::Permissions::from_mode(mode)).unwrap();
         allowed(0o644);
         scene.beta.repo.commit("nobody may run it");
-        scene.beta.read_from_git().await;
+        let remote = scene.beta.repo.path().to_owned();
+        scene.beta.follow_git(&remote).await;
         scene.beta.pass().await;
         let result = rehearse(&mut scene, None).await;
         assert_eq!(problems(&result), ["there is no command './job'"]);

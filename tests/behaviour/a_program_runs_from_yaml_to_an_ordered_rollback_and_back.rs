@@ -331,8 +331,7 @@ async fn a_critical_miss_pulls_back_in_order(beta: &mut Beta, users: &[Uuid], ev
     let notes = betagate::store::outbox::by_prefix(&beta.store, &format!("{RUN}/1/5/")).await.unwrap();
     assert_eq!(notes.len(), 2, "support and gym operators");
     assert!(notes.iter().all(|note| note.done_at.is_some_and(|done| done <= note.intent.deadline.unwrap())));
-    let documents: Vec<_> = std::fs::read_dir(beta.data.join("documents")).unwrap().collect();
-    assert_eq!(documents.len(), 1, "the cause document waits for its owner");
+    assert_eq!(beta.documents().await.len(), 1, "the cause document waits for its owner");
 }
 
 async fn git_cannot_undo_it(beta: &mut Beta) {
@@ -390,7 +389,7 @@ async fn the_way_back(beta: &mut Beta, users: &[Uuid], events: &mut Vec<Done>) {
     good.extend(syncs(users, 18, 990, 1000));
     good.extend((0..7).map(|n| Done { user: Uuid::from_u128(0xabc0 + n), kind: "staff_active", day: 17, ok: true }));
     send(beta, &good).await;
-    lift::complete_all(&beta.data);
+    lift::complete_all(beta).await;
     beta.clock.advance(SignedDuration::from_mins(6));
     beta.until("the lift", |controller| run(controller).phase == RunPhase::Lifted).await;
     let done = run(&beta.controller);

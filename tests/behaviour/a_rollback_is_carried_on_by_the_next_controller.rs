@@ -76,7 +76,7 @@ async fn at_29_and_exactly_30_minutes_nothing_happens_and_lifting_while_it_is_op
             memory.runs.get("closed-beta-1").is_some_and(|run| run.phase == RunPhase::Holding)
         })
         .await;
-        lift::complete_all(&beta.data);
+        lift::complete_all(&beta).await;
         beta.at("2026-03-03T10:00:00Z");
         lift::say(&beta.store, ("kruxt", "closed-beta-1"), beta.clock.now()).await;
         beta.until("the lift", |controller| {

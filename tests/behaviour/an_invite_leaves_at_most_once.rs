@@ -226,6 +226,7 @@ async fn a_mail_server_that_never_answers_holds_up_no_pass() {
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut beta = Beta::start(&db, small(&rows(&["ada@example.com"]), SEND, QUICK), "2026-03-02T08:00:00Z").await;
         send_to(&beta, &format!("smtp://{}", silent.local_addr().unwrap()));
+        beta.bring().await;
         let (passed, mut passes) = tokio::sync::watch::channel(0_u64);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let running = async {

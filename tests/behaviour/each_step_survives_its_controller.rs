@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use crate::support::steps::{STEPS, Scene, WORKLOAD_STEPS, is_in, run};
+use crate::support::steps::{STEPS, Scene, WORKLOAD_STEPS, is_in, run, there};
 use crate::support::{TestDb, databases, postgres, sqlite};
 
 /// A controller may take so many passes for one part of the way.
@@ -127,7 +127,7 @@ async fn dies_at_each(db: TestDb, place: usize, steps: &[&str]) {
     let in_force: Vec<&String> = expected["told"].iter().filter(|told| told.starts_with("StepInForce")).collect();
     assert_eq!(in_force.len(), steps.len(), "each came into force once: {in_force:?}");
     for step in steps {
-        let name = step.split(':').next().unwrap_or_default();
+        let name = there(step).split(':').next().unwrap_or_default();
         assert!(moments.iter().any(|moment| moment.contains(name)), "no moment of {name} in {moments:#?}");
     }
     let mut died = 0;

@@ -125,7 +125,7 @@ fn jobs(beta: &Beta) -> Vec<String> {
 }
 
 async fn lift_now(beta: &mut Beta, program: &str, run: &str) {
-    lift::complete_all(&beta.data);
+    lift::complete_all(beta).await;
     beta.clock.advance(SignedDuration::from_mins(1));
     lift::say(&beta.store, (program, run), beta.clock.now()).await;
     until(beta, (program, run), RunPhase::Lifted).await;
@@ -226,7 +226,7 @@ async fn a_second_failure_joins_its_run_under_its_own_number_and_no_destructive_
         let count = |action: &str| told.iter().filter(|kept| kept.entry.action == action).count();
         assert_eq!((count("EpisodeJoined"), count("StepInForce")), (2, 7));
 
-        lift::complete_all(&beta.data);
+        lift::complete_all(&beta).await;
         lift_now(&mut beta, "north", "alpha-1").await;
         assert_eq!(served(&beta, "north").await, (true, false));
         beta.store.close().await;

@@ -23,7 +23,7 @@ const MOMENTS: [(&str, &str); 5] = [
     ("StepVerified step 2", ": after"),
     ("StepInForce step 4", ": between effect and record"),
     ("send everything-1/1/7/ops", ": between effect and receipt"),
-    ("send everything-1/1/8/job", ": between effect and receipt"),
+    ("send everything-1/1/8/", ": between effect and receipt"),
 ];
 const MOST_PASSES: usize = 400;
 

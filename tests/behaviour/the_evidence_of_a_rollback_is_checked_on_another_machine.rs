@@ -102,11 +102,7 @@ async fn put_addresses(scene: &Scene) {
         json!([{ "way": "smtp", "reference": "<00c0ffee@example.com>", "to": address("receipts"), "at": now }]);
     outbox::succeed(&mut tx, id, &receipt, now).await.unwrap();
     tx.commit().await.unwrap();
-    for entry in std::fs::read_dir(scene.beta.data.join("documents")).unwrap() {
-        let path = entry.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(path, format!("{text}\nAsk {}.\n", address("documents"))).unwrap();
-    }
+    scene.beta.edit_documents(|text| format!("{text}\nAsk {}.\n", address("documents"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,11 +117,13 @@ async fn the_evidence_of_a_rollback_is_checked_on_another_machine() {
         let folder = tempfile::tempdir().unwrap();
         let archive = folder.path().join("run.tar");
         let (database, data) = (db.url.clone(), scene.beta.data.display().to_string());
-        let words =
-            ["audit", "bundle", RUN, "--file", archive.to_str().unwrap(), "--database", &database, "--data", &data];
-        let told = Betagate::new(words).within(folder.path()).run().expect_code(0).stdout;
+        let mut words =
+            vec!["audit", "bundle", RUN, "--file", archive.to_str().unwrap(), "--database", &database, "--data", &data];
+        // On a cluster the documents are there.
+        words.extend(scene.beta.namespace().into_iter().flat_map(|namespace| ["--namespace", namespace]));
+        let told = Betagate::new(&words).within(folder.path()).run().expect_code(0).stdout;
         let head = told.trim().rsplit(' ').next().unwrap().to_owned();
-        Betagate::new(words).within(folder.path()).run().expect_code(1);
+        Betagate::new(&words).within(folder.path()).run().expect_code(1);
         scene.beta.store.close().await;
 
         let fits = verify(&archive, &["--head", &head]).expect_code(0).stdout;

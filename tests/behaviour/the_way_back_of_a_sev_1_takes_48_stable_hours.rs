@@ -61,7 +61,7 @@ async fn a_sev_1_that_is_over(beta: &mut Beta) -> Timestamp {
         decision.memory.runs.get(RUN).is_some_and(|run| run.phase == RunPhase::Holding)
     })
     .await;
-    lift::complete_all(&beta.data);
+    lift::complete_all(beta).await;
     beta.at("2026-03-17T10:00:00Z");
     resolve(beta, "down").await;
     beta.pass().await;

@@ -257,6 +257,8 @@ async fn lift(store: &Store, folder: &Path, event: usize) {
         all.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains(&format!("{run}-")))
     };
     until("the cause document", async || mine().is_some()).await;
-    support::lift::complete(&mine().unwrap());
+    let document = mine().unwrap();
+    let text = std::fs::read_to_string(&document).unwrap();
+    std::fs::write(&document, support::lift::completed(&text)).unwrap();
     support::lift::say(store, ("kruxt", &run), Timestamp::now()).await;
 }

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use super::applied::Applied;
 use super::{TestDb, TestRepo};
 
 /// The administration token of a test.
@@ -47,6 +48,8 @@ pub struct Beta {
     supervisor: Option<Supervisor>,
     /// Where the documents are read from instead of the folder itself, if anywhere.
     git: Option<Arc<Source>>,
+    /// The namespace to which they are applied, where behaviours are to hold on a cluster.
+    applied: Option<Arc<Applied>>,
     _folder: tempfile::TempDir,
     _going: tokio::sync::watch::Sender<bool>,
 }
@@ -124,6 +127,9 @@ impl Beta {
             supervisor: supervisor.clone(),
             ..settings(&store, &db.url, &clock, &repo, &data, keys, address)
         };
+        let applied = Applied::on_cluster(&clock).await;
+        let source = applied.as_ref().map_or(settings.source.clone(), |applied| applied.source());
+        let settings = Settings { source, ..settings };
         let controller = Controller::new(settings).await.unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Beta {
@@ -138,6 +144,7 @@ impl Beta {
             url: db.url.clone(),
             supervisor,
             git: None,
+            applied,
             _folder: folder,
             _going: going,
         }
@@ -152,7 +159,10 @@ impl Beta {
     pub async fn new_controller(&self) -> Controller {
         let keys = Arc::new(Keys::load(&self.data.join("keys")).unwrap());
         let settings = settings(&self.store, &self.url, &self.clock, &self.repo, &self.data, keys, self.address);
-        let source = self.git.clone().unwrap_or_else(|| settings.source.clone());
+        let source = match (&self.applied, &self.git) {
+            (Some(applied), _) => applied.follow_anew().await,
+            (None, git) => git.clone().unwrap_or_else(|| settings.source.clone()),
+        };
         Controller::new(Settings { supervisor: self.supervisor.clone(), source, ..settings }).await.unwrap()
     }
 
@@ -163,13 +173,14 @@ impl Beta {
         self.restart_controller().await;
     }
 
-    /// Goes on with a controller that fetches what was committed, instead of looking into the folder.
-    pub async fn read_from_git(&mut self) {
-        let keys = Arc::new(Keys::load(&self.data.join("keys")).unwrap());
-        let settings = settings(&self.store, &self.url, &self.clock, &self.repo, &self.data, keys, self.address);
-        let git = GitSettings::new(self.repo.path().display().to_string(), self.data.join("sources"));
-        let source = Arc::new(Source::git(git, self.clock.clone()));
-        self.controller = Controller::new(Settings { source, ..settings }).await.unwrap();
+    /// The namespace to which the repository is applied, on a cluster.
+    pub(super) fn applied(&self) -> Option<&Applied> {
+        self.applied.as_deref()
+    }
+
+    /// Its name.
+    pub fn namespace(&self) -> Option<&str> {
+        self.applied().map(Applied::namespace)
     }
 
     /// The processes of a workload, where there are workloads.
@@ -178,8 +189,21 @@ impl Beta {
         all.into_iter().filter(|process| process.workload == workload).collect()
     }
 
+    /// Has what stands in the repository applied, where behaviours are to hold on a cluster.
+    pub async fn bring(&self) {
+        let Some(applied) = &self.applied else { return };
+        let snapshot = match &self.git {
+            Some(git) => git.snapshot().await.ok(),
+            None => betagate::source::read_folder(self.repo.path()).ok().map(Arc::new),
+        };
+        if let Some(snapshot) = snapshot {
+            Box::pin(applied.bring(&snapshot, self.git.is_some())).await;
+        }
+    }
+
     /// One pass of the controller; then the API takes over what it published.
     pub async fn pass(&mut self) {
+        self.bring().await;
         self.controller.pass().await.unwrap();
         self.refresh().await;
     }

@@ -19,6 +19,10 @@ pub struct TestDb {
 
 /// One fresh database of each kind that there is here: what a behaviour has to hold on.
 pub fn databases() -> Vec<TestDb> {
+    if super::applied::on_cluster() {
+        // The controllers of a cluster share one.
+        return postgres().into_iter().collect();
+    }
     std::iter::once(sqlite()).chain(postgres()).collect()
 }
 

@@ -1,25 +1,20 @@
 //! What people do before a rollback is lifted: they complete its cause document, and say so.
 
-use std::path::Path;
-
 use betagate::store::{Store, signoffs};
 use betagate_core::resources::SignoffSpec;
 use jiff::Timestamp;
 
-/// Fills in what a cause document asks for.
-pub fn complete(document: &Path) {
-    let text = std::fs::read_to_string(document).unwrap();
-    let text = text
-        .replace("## Root cause\n", "## Root cause\n\nKnown.\n")
-        .replace("## Action items\n", "## Action items\n\n- [ ] Mend it (owner: founder)\n");
-    std::fs::write(document, text).unwrap();
+use super::beta::Beta;
+
+/// A cause document with what it asks for.
+pub fn completed(text: &str) -> String {
+    text.replace("## Root cause\n", "## Root cause\n\nKnown.\n")
+        .replace("## Action items\n", "## Action items\n\n- [ ] Mend it (owner: founder)\n")
 }
 
-/// Fills in every cause document of a data folder; none where there are none.
-pub fn complete_all(data: &Path) {
-    for document in std::fs::read_dir(data.join("documents")).into_iter().flatten().flatten() {
-        complete(&document.path());
-    }
+/// Every cause document gets what it asks for; none where there are none.
+pub async fn complete_all(beta: &Beta) {
+    beta.edit_documents(completed).await;
 }
 
 /// The founder says that the run may be lifted.

@@ -6,8 +6,10 @@
 // Several test binaries include this file and none uses all of it. A test that cannot set itself up has nothing better to do than panic.
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
+pub mod applied;
 pub mod beta;
 mod database;
+mod documents;
 pub mod incident;
 pub mod lift;
 mod process;

@@ -9,6 +9,7 @@ use betagate::store::{audit, datasets, flags, freezes, outbox, steps, workloads}
 use betagate_core::decide::{RunMemory, RunPhase};
 use serde_json::json;
 
+use super::applied::on_cluster;
 use super::beta::{ADMIN, Beta};
 use super::sink::Sink;
 use super::small::{rows, small};
@@ -16,6 +17,8 @@ use super::{TestDb, TestRepo, lift};
 
 pub const RUN: &str = "everything-1";
 const DOCUMENT: &str = "apiVersion: betagate.dev/v1alpha1\n";
+const JOB: &str = "runJob: { command: [./job] }";
+const CALL: &str = "callWebhook: { source: host, path: /pause, body: { service: sync } }";
 /// The steps on a machine without workloads.
 pub const STEPS: [&str; 12] = [
     "freezeInvites: { cohorts: all }",
@@ -25,8 +28,8 @@ pub const STEPS: [&str; 12] = [
     "keepOnline: [privacy]",
     "routeToFallback: { risk: high }",
     "publishNote: { to: [ops, chat], template: note }",
-    "runJob: { command: [./job] }",
-    "callWebhook: { source: host, path: /pause, body: { service: sync } }",
+    JOB,
+    CALL,
     "restoreDataset: { dataset: moves }",
     "captureRootCause: { owner: founder }",
     "holdReviews: { untilStableFor: 2d, severity: sev-1 }",
@@ -39,6 +42,11 @@ pub const WORKLOAD_STEPS: [&str; 4] = [
     "restartWorkload: { workload: worker }",
 ];
 
+/// What is asked for in place of a step on a cluster: commands are Jobs there, of images that bring what they run.
+pub fn there(step: &str) -> &str {
+    if on_cluster() && step == JOB { CALL } else { step }
+}
+
 /// A program in force, a tester in, and what its steps leave behind.
 pub struct Scene {
     pub beta: Beta,
@@ -49,7 +57,8 @@ impl Scene {
     /// Until the plan could be started.
     pub async fn start(db: &TestDb, steps: &[&str]) -> Scene {
         let sink = Sink::start().await;
-        let repo = repository(&sink, steps);
+        let steps: Vec<&str> = steps.iter().copied().map(there).collect();
+        let repo = repository(&sink, &steps);
         let with_workloads = steps.iter().any(|step| step.contains("workload"));
         let mut beta = if with_workloads {
             Beta::start_with_workloads(db, repo, "2026-03-03T08:00:00Z").await
@@ -80,7 +89,7 @@ impl Scene {
 
     /// Completes the cause document, and says that the run may be lifted.
     pub async fn allow_the_lift(&self) {
-        lift::complete_all(&self.beta.data);
+        lift::complete_all(&self.beta).await;
         lift::say(&self.beta.store, ("small", RUN), self.beta.clock.now()).await;
     }
 
@@ -126,7 +135,7 @@ impl Scene {
         let job = std::fs::read_to_string(self.beta.repo.path().join("job.log")).unwrap_or_default();
         let job: BTreeSet<String> = job.lines().map(str::to_owned).collect();
         all.insert("job", job.into_iter().collect());
-        let documents = std::fs::read_dir(self.beta.data.join("documents")).map_or(0, Iterator::count);
+        let documents = self.beta.documents().await.len();
         all.insert("documents", vec![documents.to_string()]);
         assert!(audit::verify(store).await.unwrap().problem.is_none());
         all
