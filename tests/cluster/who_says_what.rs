@@ -279,6 +279,11 @@ async fn a_declared_incident_that_is_closed_elsewhere_is_closed_where_it_lives()
     follower.until("the other is seen", || get("incident/another")["status"]["state"] == "Open").await;
     follower.until("its resource says so", || get("incident/declared")["spec"]["resolvedAt"].is_string()).await;
     follower.until("it is over", || state("Closed")).await;
+    let taken = || {
+        let it = get("incident/declared");
+        it["status"]["observedGeneration"] == it["metadata"]["generation"]
+    };
+    follower.until("its document is taken as it is now", taken).await;
     let incident = get("incident/declared");
     let ours = |one: &&Value| one["manager"] == "betagate-admin";
     let ours = incident["metadata"]["managedFields"].as_array().unwrap().iter().find(ours).unwrap().clone();
