@@ -1,7 +1,10 @@
 //! Finding the cluster: the pod's own account, or a kubeconfig.
 
 use kube::Client;
+use kube::client::ClientBuilder;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+
+use super::deadline::Deadlines;
 
 /// Which cluster, and what of it.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +39,7 @@ impl ClusterError {
     }
 }
 
-/// A client for the cluster of a context.
+/// A client for the cluster of a context, whose requests each have a deadline.
 ///
 /// # Errors
 /// When there is no way to a cluster.
@@ -50,7 +53,8 @@ pub async fn connect(context: Option<&str>) -> Result<Client, ClusterError> {
             Config::from_custom_kubeconfig(file, &options).await.map_err(wrong)?
         }
     };
-    Client::try_from(config).map_err(|error| ClusterError::Config(error.to_string()))
+    let builder = ClientBuilder::try_from(config).map_err(|error| ClusterError::Config(error.to_string()))?;
+    Ok(builder.with_layer(&Deadlines::USUAL).build())
 }
 
 /// What an error of the client is for whoever reads of it. `kind` is what was asked for.

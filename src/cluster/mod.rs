@@ -4,6 +4,7 @@
 
 mod bound;
 mod connect;
+mod deadline;
 mod lead;
 pub mod lease;
 mod pauses;
