@@ -17,7 +17,7 @@ use crate::apply::from_git::Drift;
 use crate::apply::processes::Program;
 use crate::apply::processes::graceful::asked_to_end;
 use crate::clock::Clock;
-use crate::cluster::{Campaign, Cluster, ClusterOptions, JobSettings};
+use crate::cluster::{Campaign, Cluster, ClusterOptions, JobSettings, Withheld};
 use crate::controller::{Controller, ControllerError, GitToCluster, Settings};
 use crate::keys::Keys;
 use crate::source::Source;
@@ -101,9 +101,19 @@ struct Deploys {
     /// The Secret with the keys and the administration token, for betagate's own workloads.
     #[arg(long, value_name = "NAME", env = "BETAGATE_KEYS_SECRET", default_value = "betagate-keys")]
     keys_secret: String,
+    /// Further Secrets that no workload and no command is given: what the installation itself needs. Those with the database and the keys are given to none
+    /// anyway.
+    #[arg(long, requires = "cluster", value_name = "NAMES", env = "BETAGATE_WITHHELD_SECRETS", value_delimiter = ',')]
+    withheld_secrets: Vec<String>,
 }
 
 impl Deploys {
+    /// One rule for workloads and commands.
+    fn withheld(&self) -> Withheld {
+        let own = [&self.database_secret, &self.keys_secret];
+        Withheld::new(own.into_iter().chain(&self.withheld_secrets).cloned())
+    }
+
     fn deployer(&self, cluster: &Arc<Cluster>, keys: &Arc<Keys>) -> Option<Deployer> {
         let own = Own {
             image: self.image.clone()?,
@@ -115,6 +125,7 @@ impl Deploys {
             client: cluster.client().clone(),
             namespace: cluster.namespace().to_owned(),
             own,
+            withheld: self.withheld(),
             keys: keys.clone(),
             may_act: Arc::new(move || leads.may_act()),
         }))
@@ -184,7 +195,7 @@ impl Within {
         let jobs = JobSettings {
             account: given(&self.runs.job_account),
             image: given(&self.runs.job_image),
-            withheld: vec![self.deploys.database_secret.clone(), self.deploys.keys_secret.clone()],
+            withheld: self.deploys.withheld(),
         };
         Ok(Arc::new(cluster.with_signoff_policies(self.signoff_policies.clone()).with_jobs(jobs)))
     }

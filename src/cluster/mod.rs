@@ -8,6 +8,7 @@ mod deadline;
 mod lead;
 pub mod lease;
 mod pauses;
+mod withheld;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -20,6 +21,7 @@ pub use bound::{Bound, TAKES_HOLD, bound};
 pub use connect::{ClusterError, ClusterOptions, connect, failed};
 pub use lead::{Campaign, Leading};
 pub use pauses::{LONGEST_PAUSE, Pauses};
+pub use withheld::Withheld;
 
 /// The version of the API group.
 const VERSION: &str = "v1alpha1";
@@ -31,8 +33,8 @@ pub struct JobSettings {
     pub account: Option<String>,
     /// The image.
     pub image: Option<String>,
-    /// Secrets that no command is given, whatever their labels say: the controller's own.
-    pub withheld: Vec<String>,
+    /// Secrets that no command is given, whatever their labels say.
+    pub withheld: Withheld,
 }
 
 /// A namespace of a cluster.

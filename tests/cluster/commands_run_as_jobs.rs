@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use betagate::apply::cluster::commands::{Commands, NotRun, Order, Purpose};
-use betagate::cluster::{Cluster, JobSettings};
+use betagate::cluster::{Cluster, JobSettings, Withheld};
 use serde_json::Value;
 
 use crate::kubectl;
@@ -50,7 +50,7 @@ fn with(change: impl FnOnce(&mut Order)) -> Order {
 async fn commands(namespace: &Namespace, leads: bool) -> Commands {
     let (client, _) = Wire::client(None).await;
     let cluster = Cluster::new(client, namespace.name.clone())
-        .with_jobs(JobSettings { withheld: vec!["keys".to_owned()], ..JobSettings::default() });
+        .with_jobs(JobSettings { withheld: Withheld::new(["keys".to_owned()]), ..JobSettings::default() });
     cluster.let_act(leads.then(|| Instant::now() + Duration::from_secs(600)));
     Commands::new(Arc::new(cluster))
 }
@@ -84,6 +84,8 @@ async fn what_is_not_allowed_is_named_and_not_begun() {
         (secret("mail/value"), format!("there is no Secret 'mail' {label}")),
         (secret("nothing"), format!("there is no Secret 'nothing' {label}")),
         (secret("keys"), "Secret keys is betagate's own: no command is given it".to_owned()),
+        // What a chart rendered is in it, the keys too.
+        (secret("sh.helm.release.v1.beta.v1/release"), "is betagate's own: no command is given it".to_owned()),
     ] {
         let refused = leader.begin(&order).await.unwrap_err();
         assert!(matches!(refused, NotRun::NotAllowed(_)) && refused.to_string().contains(&said), "{refused}");

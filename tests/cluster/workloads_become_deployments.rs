@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use betagate::apply::cluster::{Deployer, DeployerOptions, Own};
 use betagate::apply::workloads::Wanted;
+use betagate::cluster::Withheld;
 use betagate::keys::Keys;
 use betagate_core::resources::WorkloadSpec;
 use serde_json::{Value, json};
 
 use crate::support::{repository_root, wait_for};
+use crate::wire::Wire;
 use crate::{define, kubectl};
 
 /// A namespace of its own, and what deploys there.
@@ -38,17 +40,26 @@ impl Place {
     }
 
     async fn deployer(&self) -> Deployer {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        self.deployer_as(None).await
+    }
+
+    async fn deployer_as(&self, user: Option<&str>) -> Deployer {
+        let (client, _) = Wire::client(user).await;
+        Deployer::start(self.options(client))
+    }
+
+    fn options(&self, client: kube::Client) -> DeployerOptions {
         let text = str::to_owned;
         let own =
             Own { image: text("example.com/betagate:1"), database_secret: text("database"), keys_secret: text("keys") };
-        Deployer::start(DeployerOptions {
-            client: kube::Client::try_default().await.unwrap(),
+        DeployerOptions {
+            client,
             namespace: self.namespace.clone(),
             own,
+            withheld: Withheld::new(["database".to_owned(), "keys".to_owned()]),
             keys: self.keys.clone(),
             may_act: Arc::new(|| true),
-        })
+        }
     }
 
     fn get(&self, what: &str) -> Option<Value> {
@@ -169,6 +180,18 @@ async fn what_is_wanted_is_deployed_once_and_what_others_own_stays_theirs() {
     });
     assert!(place.get("service/taken").unwrap()["metadata"]["labels"]["betagate.dev/workload"].is_null());
 
+    // What is the installation's own is given to nobody's image, and what ran before goes on.
+    let before = place.get("deployment/web").unwrap()["spec"].clone();
+    let mut greedy = web();
+    greedy.spec.secret_env.insert("K".to_owned(), "keys/admin.token".to_owned());
+    place.go_through(&deployer, &[greedy]);
+    let said = wait_for("the Secret to be told", Duration::from_secs(60), || {
+        deployer.obstacles().remove("web").filter(|one| one.stuck && one.why.contains("Secret keys"))
+    });
+    assert!(said.why.starts_with("secretEnv K: Secret keys is betagate's own: no workload is given it"), "{said:?}");
+    assert_eq!(place.get("deployment/web").unwrap()["spec"], before);
+    place.go_through(&deployer, &[web()]);
+
     // What is no longer wanted goes, and nothing else.
     let left_alone = format!("zz-{}", place.rounds.get());
     deployer.make_so(&[], &BTreeSet::from([left_alone.clone()]));
@@ -221,21 +244,26 @@ async fn what_a_resource_became_belongs_to_it_and_nothing_is_written_by_who_does
     assert_eq!((&owner["uid"], &owner["kind"]), (&uid, &json!("Workload")));
     drop(deployer);
 
-    let client = kube::Client::try_default().await.unwrap();
-    let text = str::to_owned;
-    let own =
-        Own { image: text("example.com/betagate:1"), database_secret: text("database"), keys_secret: text("keys") };
+    // Another one that can't find out whose it is takes nothing away for it.
+    place.run("create role unseeing --verb=* --resource=deployments.apps,services,pods,secrets,jobs.batch,poddisruptionbudgets.policy,networkpolicies.networking.k8s.io");
+    place.run("create rolebinding unseeing --role=unseeing --user=unseeing");
+    let unseeing = place.deployer_as(Some("unseeing")).await;
+    unseeing.make_so(&[workload("worker", json!({ "component": "worker" }))], &BTreeSet::new());
+    wait_for("the right that is missing to be told", Duration::from_secs(60), || {
+        unseeing.obstacles().remove("worker").filter(|one| one.why.contains("forbidden"))
+    });
+    assert_eq!(place.get("deployment/worker").unwrap()["metadata"]["deletionTimestamp"], Value::Null);
+    drop(unseeing);
+
+    let (client, _) = Wire::client(None).await;
     let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
     let counted = asked.clone();
     let follower = Deployer::start(DeployerOptions {
-        client,
-        namespace: place.namespace.clone(),
-        own,
-        keys: place.keys.clone(),
         may_act: Arc::new(move || {
             counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             false
         }),
+        ..place.options(client)
     });
     follower.make_so(&[workload("other", json!({ "component": "worker" }))], &BTreeSet::new());
     wait_for("it to ask whether it may", Duration::from_secs(60), || {

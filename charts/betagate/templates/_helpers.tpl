@@ -53,6 +53,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- default (printf "%s-database" (include "betagate.fullname" .)) .Values.database.existingSecret }}
 {{- end }}
 
+{{/* The Secrets beside those two that are the installation's own. */}}
+{{- define "betagate.withheldSecrets" -}}
+{{- $own := list .Values.secrets.existingSecret .Values.git.existingSecret }}
+{{- range .Values.imagePullSecrets }}{{ $own = append $own .name }}{{ end }}
+{{- $own | compact | uniq | join "," }}
+{{- end }}
+
 {{/* What every container of ours may do: nothing. It passes the restricted profile. */}}
 {{- define "betagate.containerSecurity" -}}
 allowPrivilegeEscalation: false

@@ -10,7 +10,7 @@ use kube::Api;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::Value;
 
-use super::build::{APPLIED, Described, Identity, MIGRATED, RESTART, Sort, built, job_name, secrets_of};
+use super::build::{APPLIED, Described, Identity, MIGRATED, RESTART, Sort, built, greedy, job_name, secrets_of};
 use super::observe::condition;
 use super::write::{Trouble, others};
 use super::{Shared, WORKLOAD_LABEL};
@@ -95,6 +95,11 @@ impl Shared {
         kept: &mut Kept,
     ) -> Result<(), Trouble> {
         let own = &self.options.own;
+        // Before anything can go wrong: what is not known to be its would be taken for surplus.
+        names.extend(built(wanted, own, &Identity::default()).into_iter().map(|object| (object.sort, object.name)));
+        if let Some((variable, secret)) = greedy(&wanted.spec, &self.options.withheld) {
+            return Err(Trouble::Withheld { variable: variable.to_owned(), secret: secret.to_owned() });
+        }
         let (live, there) = {
             let seen = self.seen();
             let live = seen.object(Sort::Deployment, &wanted.workload).cloned();
@@ -109,7 +114,6 @@ impl Shared {
             restart: self.restart(&wanted.workload, live.as_ref()),
         };
         let objects = built(wanted, own, &identity);
-        names.extend(objects.iter().map(|object| (object.sort, object.name.clone())));
         let migrated = live.as_ref().and_then(|live| live["metadata"]["annotations"][MIGRATED].as_str());
         let job = job_name(wanted, own);
         let mut trouble = None;

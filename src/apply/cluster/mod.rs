@@ -35,6 +35,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::workloads::{Obstacle, Running, Wanted};
+use crate::cluster::Withheld;
 use crate::keys::Keys;
 use seen::Seen;
 
@@ -61,6 +62,8 @@ pub struct DeployerOptions {
     pub namespace: String,
     /// What betagate's own workloads are given.
     pub own: Own,
+    /// Secrets that no workload is given on its document's word.
+    pub withheld: Withheld,
     /// Hides the content of Secrets in the digest by which its changes are seen.
     pub keys: Arc<Keys>,
     /// Whether this process leads.

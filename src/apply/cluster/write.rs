@@ -23,6 +23,16 @@ pub(super) enum Trouble {
     /// The API server is away, or asks to be left alone for a moment.
     #[error("the API server does not take it for now: {0}")]
     Away(String),
+    /// It names a Secret of the installation itself.
+    #[error(
+        "secretEnv {variable}: Secret {secret} is betagate's own: no workload is given it; what ran before goes on"
+    )]
+    Withheld {
+        /// The setting.
+        variable: String,
+        /// The Secret.
+        secret: String,
+    },
     /// It refuses the object.
     #[error("{kind} {name} is refused: {why}")]
     Refused {
@@ -70,7 +80,7 @@ impl Trouble {
     pub fn stuck(&self) -> bool {
         match self {
             Self::NotLeading | Self::Away(_) => false,
-            Self::Refused { .. } | Self::Foreign { .. } | Self::Contested { .. } => true,
+            Self::Withheld { .. } | Self::Refused { .. } | Self::Foreign { .. } | Self::Contested { .. } => true,
             Self::Migration { stuck, .. } => *stuck,
         }
     }
@@ -82,7 +92,7 @@ impl Trouble {
             Self::NotLeading => Some(Duration::from_secs(1)),
             Self::Away(_) => Some(LONGEST_PAUSE),
             Self::Refused { .. } | Self::Foreign { .. } => Some(Duration::from_secs(60)),
-            Self::Contested { .. } | Self::Migration { .. } => None,
+            Self::Withheld { .. } | Self::Contested { .. } | Self::Migration { .. } => None,
         }
     }
 

@@ -84,6 +84,16 @@ def what_commands_need_is_there_unless_they_are_turned_off():
     assert not [name for name in env[1] if name.startswith("BETAGATE_JOB")] and ("ServiceAccount", "betagate-jobs") not in off
 
 
+def the_installations_own_secrets_are_withheld_from_what_documents_describe():
+    def withheld(*words):
+        env = _rendered(*words)["Deployment", "betagate-controller"]["spec"]["template"]["spec"]["containers"][0]["env"]
+        return [one["value"] for one in env if one["name"] == "BETAGATE_WITHHELD_SECRETS"]
+
+    # Those with the database and the keys, a trial's too, are named beside them.
+    assert withheld(GIVEN) == []
+    assert withheld(*EVERYTHING, "--set=imagePullSecrets[0].name=registry") == ["beta-secrets,beta-git,registry"]
+
+
 def what_git_needs_is_there_only_with_git():
     def written(rendered):
         rules = rendered["Role", "betagate-controller"]["rules"]

@@ -152,7 +152,9 @@ def workloads_roll_migrate_first_are_held_back_where_they_never_get_ready_and_ob
         # A migration that fails takes its time to be given up: it is told of at the end.
         fails = _workload("fails", image=DEV, command=["/usr/bin/betagate", "worker"], migrate=["/usr/bin/betagate", "no-such-command"])
         crew = _workload("crew", image=NEXT, migrate=["/usr/bin/betagate", "--version"], secretEnv={"TOKEN": "token"})
-        apply([PROGRAM, fails, crew, _workload("api", **API)], namespace=SPACE).must()
+        # Whoever may write a workload may not thereby have the keys.
+        greedy = _workload("greedy", image=DEV, command=["/usr/bin/betagate", "worker"], secretEnv={"K": "betagate-keys/admin.token"})
+        apply([PROGRAM, fails, crew, greedy, _workload("api", **API)], namespace=SPACE).must()
         wait_for("the API to be ready", lambda: _all_ready("api", 2), 120)
         _rolls_without_a_refused_request()
         _a_migration_that_cant_begin_is_told_until_it_can()
@@ -161,4 +163,6 @@ def workloads_roll_migrate_first_are_held_back_where_they_never_get_ready_and_ob
         _steps_scale_revert_and_restart()
         wait_for("the failed migration to be told", lambda: "the migration failed (" in _condition("fails", "Stalled")["message"], 120)
         wait_for("an event of it", lambda: "Stalled" in _events("fails"))
-        assert not kubectl("get", "deployment", "fails", namespace=SPACE).done
+        assert "Secret betagate-keys is betagate's own: no workload is given it" in _condition("greedy", "Stalled")["message"]
+        for name in ("fails", "greedy"):
+            assert not kubectl("get", "deployment", name, namespace=SPACE).done, name

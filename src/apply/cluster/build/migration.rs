@@ -45,10 +45,12 @@ pub(super) fn job(it: &It<'_>) -> Option<Described> {
     let mut pod_labels: Map<_, _> =
         labels.clone().into_iter().filter(|(name, _)| name != super::WORKLOAD_LABEL).collect();
     pod_labels.insert(MIGRATES_LABEL.to_owned(), json!(it.name()));
+    // Whatever the document's own command is, in betagate's image too: it is no part of betagate, and is given no key.
+    let given = It { is_own: own, ..*it };
     let spec = json!({
         "backoffLimit": TRIES - 1,
         "activeDeadlineSeconds": DEADLINE_SECONDS,
-        "template": { "metadata": { "labels": pod_labels }, "spec": pod(it, container, "Never") },
+        "template": { "metadata": { "labels": pod_labels }, "spec": pod(&given, container, "Never") },
     });
     Some(it.described(Sort::Job, name, labels, Map::new(), spec))
 }

@@ -20,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{MANAGER, REVISION_LABEL, WORKLOAD_LABEL};
 use crate::apply::workloads::Wanted;
+use crate::cluster::Withheld;
 
 pub(super) use migration::job_name;
 
@@ -122,6 +123,7 @@ pub fn built(wanted: &Wanted, own: &Own, identity: &Identity) -> Vec<Described> 
 }
 
 /// A workload, and everything that its objects are made of.
+#[derive(Clone, Copy)]
 struct It<'a> {
     wanted: &'a Wanted,
     spec: &'a WorkloadSpec,
@@ -248,6 +250,12 @@ pub(super) fn secrets_of(spec: &WorkloadSpec, own: &Own) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+/// The first setting of a workload that names a Secret which is withheld, with that Secret.
+pub(super) fn greedy<'a>(spec: &'a WorkloadSpec, withheld: &Withheld) -> Option<(&'a str, &'a str)> {
+    let named = spec.secret_env.iter().map(|(variable, secret)| (variable.as_str(), secret_key(secret).0));
+    named.into_iter().find(|(_, secret)| withheld.has(secret))
 }
 
 /// The Secret and its key that a setting names: `NAME`, whose key is `value`, or `NAME/KEY`.

@@ -104,6 +104,33 @@ fn another_version_of_betagate_migrates_first_and_an_earlier_revision_never() {
 }
 
 #[test]
+fn a_documents_own_migration_in_betagates_image_is_given_neither_keys_nor_database() {
+    let migrate = json!(["/usr/bin/betagate", "audit"]);
+    let api = wanted(
+        "api",
+        json!({ "program": "kruxt", "component": "api", "migrate": migrate, "secretEnv": { "TOKEN": "token" } }),
+    );
+    let pod = |kind: &str| one(&api, kind)["spec"]["template"]["spec"].to_string();
+    let own = ["BETAGATE_DATABASE", "\"keys\"", "\"db\""];
+    assert_eq!(own.map(|word| pod("Deployment").contains(word)), [true; 3]);
+    assert_eq!(own.map(|word| pod("Job").contains(word)), [false; 3], "{}", pod("Job"));
+    assert!(pod("Job").contains("\"token\""), "what its document says is there");
+}
+
+#[test]
+fn a_setting_that_names_a_secret_of_the_installation_is_found_by_whichever_key() {
+    let withheld = Withheld::new(["keys".to_owned(), "db".to_owned()]);
+    let found = |secret: &str| {
+        let spec = json!({ "program": "kruxt", "component": "web", "secretEnv": { "A": "shop-token", "K": secret } });
+        let spec: WorkloadSpec = serde_json::from_value(spec).unwrap();
+        greedy(&spec, &withheld).map(|(variable, secret)| (variable.to_owned(), secret.to_owned()))
+    };
+    let own = |secret: &str| Some(("K".to_owned(), secret.to_owned()));
+    assert_eq!(["keys/admin.token", "db"].map(found), [own("keys"), own("db")]);
+    assert_eq!(["keys-of-the-shop", "mail/keys"].map(found), [None, None]);
+}
+
+#[test]
 fn one_pod_alone_has_no_budget_and_a_worker_is_reached_by_nobody() {
     let worker = wanted("worker", json!({ "program": "kruxt", "component": "worker" }));
     let kinds: Vec<_> = objects(&worker).iter().map(|object| object["kind"].as_str().unwrap().to_owned()).collect();
