@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use betagate::store::outbox;
+
 use crate::support::beta::{ADMIN, Beta};
 use crate::support::{Betagate, Outcome, TestRepo, databases};
 
@@ -148,15 +150,20 @@ async fn a_tag_that_means_another_commit_is_left_alone_and_that_is_said() {
         go(&beta, "bob");
         beta.pass().await;
         beta.at("2026-03-03T08:00:00Z");
-        for _ in 0..3 {
+        // Longer than a next try would wait.
+        for _ in 0..4 {
             beta.pass().await;
+            beta.clock.advance(jiff::SignedDuration::from_hours(2));
         }
         let there = beta.repo.git(&["--git-dir", &remote, "rev-parse", "v2.0.0-public"]);
         assert!(there == other && there != commit);
         let why = ask(&beta, &["why", "rollout/all"]).stdout;
         assert!(
-            why.contains("tag: not delivered yet: there is a tag v2.0.0-public already, and it means another commit"),
+            why.contains("tag: not delivered: there is a tag v2.0.0-public already, and it means another commit"),
             "{why}"
         );
+        let asked = outbox::list(&beta.store, "launch", &[outbox::State::Failed], 10).await.unwrap();
+        let asked: Vec<_> = asked.iter().map(|one| (one.intent.kind.as_str(), one.attempts)).collect();
+        assert_eq!(asked, [("tag", 1)], "it is asked for once");
     }
 }

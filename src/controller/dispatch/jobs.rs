@@ -45,7 +45,7 @@ pub(in crate::controller) fn ordered(
 }
 
 impl Post {
-    /// Carries out one step's command or call. Whatever goes wrong is tried again: a step is retried until it holds.
+    /// Carries out one step's command or call, or proposes. Whatever goes wrong with a command or call is tried again: a step is retried until it holds.
     pub(super) async fn perform(
         &self,
         order: &Order,
@@ -56,20 +56,22 @@ impl Post {
         if self.clock.is_demo() {
             return Ok(json!({ "way": "none", "reference": "a tour on a fast clock runs and calls nothing" }));
         }
-        let done = match what {
-            MessageKind::Job { holder, job } => self.run(order, effect_key, (&holder, &job), now).await,
+        let until_it_holds = |error| match error {
+            DeliveryError::Never { reason } => later(reason),
+            other => other,
+        };
+        match what {
+            MessageKind::Job { holder, job } => {
+                self.run(order, effect_key, (&holder, &job), now).await.map_err(until_it_holds)
+            }
             MessageKind::Call { holder, call, about } => {
-                self.call(&order.program, effect_key, (&holder, &call, about), now).await
+                self.call(&order.program, effect_key, (&holder, &call, about), now).await.map_err(until_it_holds)
             }
             what @ (MessageKind::Proposal { .. } | MessageKind::Pull { .. } | MessageKind::Tag { .. }) => {
                 self.propose(&order.program, what, now).await
             }
             _ => Err(never("this is no command of a step".to_owned())),
-        };
-        done.map_err(|error| match error {
-            DeliveryError::Never { reason } => later(reason),
-            other => other,
-        })
+        }
     }
 
     async fn run(
