@@ -26,9 +26,11 @@ pub async fn bundle(
         return Err(CliError::Failed(format!("{} exists already", file.display())));
     }
     let mut documents = Documents::of(&place.data).of_run(&run);
+    let mut looked = None;
     if let Some(within) = within {
         let cluster = Cluster::connect(&within).await.map_err(CliError::failed)?;
         documents.extend(Documents::of_run_in(&cluster, &run).await.map_err(CliError::failed)?);
+        looked = Some(cluster.namespace().to_owned());
     }
     let gathered = place.ask(Request::Bundle { run, documents }).await?;
     let files: Files = serde_json::from_value(gathered["files"].clone()).map_err(CliError::failed)?;
@@ -36,11 +38,19 @@ pub async fn bundle(
     let into = File::create_new(&file).map_err(|error| failed(&error))?;
     write(&files, BufWriter::new(into)).map_err(|error| failed(&error))?;
     for left in left_behind(&files) {
-        complain!("it lacks {left}: --namespace NAME brings it along from the cluster");
+        complain!("it lacks {left}: {}", remedy(looked.as_deref()));
     }
     let head = &gathered["head"];
     say!("{}: {} files; the log ends at {}:{}", file.display(), files.len(), head["link"], plain(&head["hash"]));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why a document of a cluster is not there: nobody looked, or it is not where somebody looked.
+fn remedy(looked: Option<&str>) -> String {
+    match looked {
+        None => "--namespace NAME brings it along from the cluster".to_owned(),
+        Some(namespace) => format!("it is not in namespace {namespace}"),
+    }
 }
 
 /// The cause documents that are kept in a cluster, as their receipts say, and are not in the archive.
@@ -73,4 +83,20 @@ pub fn verify(archive: &Path, head: Option<&str>, output: Format) -> Result<Exit
         checked.problems.iter().for_each(|problem| say!("{problem}"));
     }
     Ok(if checked.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_archive_lacks_is_named_with_where_it_was_looked_for() {
+        let receipts = json!([{ "receipt": { "reference": "ConfigMap cause-back-1-0a1b2c3d" } }]);
+        let mut files = Files::from([(RECEIPTS.to_owned(), receipts.to_string())]);
+        assert_eq!(left_behind(&files), ["ConfigMap cause-back-1-0a1b2c3d"]);
+        assert_eq!(remedy(None), "--namespace NAME brings it along from the cluster");
+        assert_eq!(remedy(Some("beta")), "it is not in namespace beta");
+        files.insert("documents/back-1-0a1b2c3d.md".to_owned(), String::new());
+        assert_eq!(left_behind(&files), [""; 0]);
+    }
 }

@@ -116,7 +116,8 @@ fn line(kept: &Kept) -> Value {
 /// The gates that a run is about, and from when to when.
 fn about(body: &Value, now: Timestamp) -> (Vec<String>, Timestamp, Timestamp) {
     let run: Option<RunMemory> = serde_json::from_value(body.clone()).ok();
-    let Some(run) = run else { return (Vec::new(), Timestamp::MIN, now) };
+    // Everything, then: before that nothing is recorded, and a database knows no time as early as the first one here.
+    let Some(run) = run else { return (Vec::new(), Timestamp::UNIX_EPOCH, now) };
     let mut gates: Vec<String> = run.gates.iter().cloned().collect();
     gates.extend(run.episodes.iter().filter_map(|episode| Some(episode.missed.as_ref()?.gate.clone())));
     gates.sort();
@@ -187,7 +188,7 @@ async fn troubles(store: &Store, program: &str, (from, until): (Timestamp, Times
         .collect())
 }
 
-/// The minutes of decision calls from that time, as they were written.
+/// The minutes of decision calls from that time, as they were written; none that were not.
 async fn minutes(store: &Store, program: &str, run: &Value, now: Timestamp) -> Result<Files, StoreError> {
     let (_, from, until) = about(run, now);
     let all = outbox::of_kind(store, program, "minutes", (from, until)).await?;
@@ -195,7 +196,7 @@ async fn minutes(store: &Store, program: &str, run: &Value, now: Timestamp) -> R
         let MessageKind::Minutes { call, body } = serde_json::from_value(one.intent.payload).ok()? else { return None };
         Some((format!("documents/{}", plain(&file_name(&call, &one.intent.effect_key))), body))
     };
-    Ok(all.into_iter().filter_map(file).collect())
+    Ok(all.into_iter().filter(|one| one.state == outbox::State::Done).filter_map(file).collect())
 }
 
 /// What left, and its receipts. What a message said is not here: notes are templates of the commit, pages name people.

@@ -3,14 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-use betagate::evidence::{Files, read, write};
+use betagate::evidence::{Files, gather, read, write};
+use betagate::store::Store;
 use betagate::store::incidents::Incident;
 use betagate::store::outbox::{Claim, Intent};
 use betagate::store::readings::{Reading, Review};
 use betagate::store::signoffs::Signoff;
 use betagate::store::status::LastGood;
 use betagate::store::{incidents, memory, outbox, readings, signoffs, status, steps};
-use betagate_core::decide::RunPhase;
+use betagate_core::decide::{MessageKind, RunPhase};
 use betagate_core::resources::SignoffSpec;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -192,5 +193,48 @@ async fn the_evidence_of_a_rollback_is_checked_on_another_machine() {
             made_up(files, "run.json");
         });
         assert!(said(&path).contains("the log does not say StepVerified step 5 keepOnline at 2026-03-03T07:59:00Z"));
+    }
+}
+
+/// Puts the minutes of a call, by its name, which have been written or wait.
+async fn put_minutes(store: &Store, call: &str, written: bool) {
+    let now = "2026-03-02T18:00:00Z".parse().unwrap();
+    let intent = Intent {
+        program: "small".to_owned(),
+        cohort: None,
+        kind: "minutes".to_owned(),
+        effect_key: format!("{call}/minutes"),
+        payload: serde_json::to_value(MessageKind::Minutes { call: call.to_owned(), body: "said".to_owned() }).unwrap(),
+        once: false,
+        not_before: now,
+        deadline: None,
+        epoch: None,
+    };
+    let mut tx = store.begin().await.unwrap();
+    let (id, _) = outbox::put(&mut tx, &intent, now).await.unwrap();
+    if written {
+        let claim = Claim { kinds: &["minutes"], by: "test", limit: 1, lease: jiff::SignedDuration::from_mins(1) };
+        outbox::claim(&mut tx, &claim, now).await.unwrap();
+        outbox::succeed(&mut tx, id, &json!({}), now).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_cannot_be_read_has_an_archive_with_what_was_written() {
+    for db in databases() {
+        let store = Store::open(&db.url).await.unwrap();
+        store.migrate().await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        memory::put(&mut tx, "small", ("run", RUN), &json!({ "form": "of another version" }), 0).await.unwrap();
+        tx.commit().await.unwrap();
+        put_minutes(&store, "all-first", true).await;
+        put_minutes(&store, "all-public", false).await;
+        let now = "2026-03-03T08:00:00Z".parse().unwrap();
+        let (files, _) = gather(&store, ("small", RUN), Files::new(), ("founder", now)).await.unwrap();
+        let documents: Vec<&String> = files.keys().filter(|name| name.starts_with("documents/")).collect();
+        assert!(matches!(&*documents, [one] if one.contains("minutes-all-first-")), "{documents:?}");
+        assert!(files["run.json"].contains("of another version"));
+        store.close().await;
     }
 }
