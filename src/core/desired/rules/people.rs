@@ -9,10 +9,19 @@ use crate::{
     resources::{Address, ForgeRepository, Kind},
 };
 
+/// On a cluster a program's name is a label of what belongs to it, and no label is longer: a command of a rollback would be the first to be refused.
+const LONGEST_NAME: usize = 63;
+
 impl Rules<'_> {
     pub(super) fn people(&mut self) {
         let spec = &self.program.program.spec;
         let document = self.document(Kind::Program, self.program.name());
+        if self.program.name().len() > LONGEST_NAME {
+            let message = format!(
+                "a program's name may have {LONGEST_NAME} characters: on a cluster it is a label of all that belongs to it"
+            );
+            self.problem(document, "/metadata/name", message);
+        }
         for (place, row) in spec.owners.iter().enumerate() {
             self.person(document, &format!("/spec/owners/{place}/owner"), &row.owner);
             if let Some(backup) = &row.backup {

@@ -158,6 +158,14 @@ fn envelopes_and_names() {
 }
 
 #[test]
+fn a_programs_name_is_no_longer_than_a_label() {
+    let longest = "p".repeat(63);
+    let named =
+        |name: &str| format!("{{ kind: Program, metadata: {{ name: ¦{name} }}, spec: {{ timeZone: Europe/Rome }} }}");
+    added(&[(&named(&longest).replace('¦', ""), &[]), (&named(&format!("{longest}p")), &["may have 63 characters"])]);
+}
+
+#[test]
 fn a_document_of_somebody_else_is_left_out_with_a_warning() {
     let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: c }\ndata: { a: b }\n";
     let found = built(&[("m/base.yaml", BASE), ("m/c.yaml", text)]).unwrap().warnings;
