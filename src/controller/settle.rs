@@ -77,6 +77,8 @@ impl Controller {
         kept?;
         tracing::info!(revision = %snapshot.revision.short(), programs = built.desired.programs.len(), "took what of the cluster counts");
         self.problems = self.ledger.iter().flat_map(|ledger| &ledger.standing).filter_map(problem).collect();
+        let of_files = snapshot.problems.iter().map(|words| Problem::new("", Position::START, "", words));
+        self.problems.extend(of_files);
         self.built = Some(built);
         // Most often all of them count as they are.
         let all = snapshot.document_files() == documents;

@@ -66,10 +66,26 @@ pub(super) async fn create(watched: &Watched, sort: Sort, file: &str, text: &str
     let api: Api<ConfigMap> = Api::namespaced(cluster.client().clone(), cluster.namespace());
     let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
     match api.create(&params, &map).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(()),
-        Err(error) => Err(DeliveryError::later(format!("ConfigMap {name}: {error}"))),
+        Ok(_) => return Ok(()),
+        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {}
+        Err(error) => return Err(DeliveryError::later(format!("ConfigMap {name}: {error}"))),
     }
+    // One of that name by the right to list, which whoever watches them has.
+    let there = api.list(&ListParams::default().fields(&format!("metadata.name={name}"))).await;
+    let there = there.map_err(|error| DeliveryError::later(format!("ConfigMap {name}: {error}")))?;
+    match there.items.iter().any(|there| is_of(there, sort, file)) {
+        true => Ok(()),
+        false => {
+            Err(DeliveryError::later(format!("there is a ConfigMap {name} that is not betagate's: it is left alone")))
+        }
+    }
+}
+
+/// Whether a ConfigMap was made for a file: somebody else's of that name is no document.
+fn is_of(map: &ConfigMap, sort: Sort, file: &str) -> bool {
+    let (label, value) = sort.label();
+    let labelled = map.metadata.labels.as_ref().and_then(|labels| labels.get(label)).is_some_and(|it| it == value);
+    labelled && map.data.as_ref().is_some_and(|data| data.contains_key(file))
 }
 
 /// All cause documents of a namespace, by the names of their files, as they are now.
@@ -81,12 +97,46 @@ pub(super) async fn causes(cluster: &Cluster) -> Result<BTreeMap<String, String>
     let (label, value) = Sort::Cause.label();
     let maps = api.list(&ListParams::default().labels(&format!("{label}={value}"))).await;
     let maps = maps.map_err(|error| failed(error, "ConfigMap"))?;
-    Ok(maps.items.into_iter().flat_map(|map| map.data.unwrap_or_default()).collect())
+    Ok(maps.items.into_iter().flat_map(own).collect())
+}
+
+/// The cause documents for which a ConfigMap was made; a copy that somebody keeps has another name.
+fn own(map: ConfigMap) -> BTreeMap<String, String> {
+    let mut files = map.data.unwrap_or_default();
+    files.retain(|file, _| map.metadata.name.as_deref() == Some(Sort::Cause.name(file).as_str()));
+    files
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::json;
+
     use super::Sort::{Cause, Minutes};
+    use super::{is_of, own};
+
+    const FILE: &str = "back-1-0a1b2c3d.md";
+
+    fn map(name: &str, labels: &serde_json::Value, file: &str) -> ConfigMap {
+        let map = json!({ "metadata": { "name": name, "labels": labels }, "data": { file: "# Cause" } });
+        serde_json::from_value(map).unwrap_or_default()
+    }
+
+    #[test]
+    fn one_of_that_name_is_the_document_where_it_has_its_label_and_its_file() {
+        let (name, ours) = (Cause.name(FILE), json!({ "betagate.dev/files": "causes" }));
+        assert!(is_of(&map(&name, &ours, FILE), Cause, FILE));
+        assert!(!is_of(&map(&name, &json!({}), FILE), Cause, FILE));
+        assert!(!is_of(&map(&name, &ours, "other.md"), Cause, FILE));
+        assert!(!is_of(&map(&name, &ours, FILE), Minutes, FILE));
+    }
+
+    #[test]
+    fn a_copy_of_a_document_is_none() {
+        let ours = json!({ "betagate.dev/files": "causes" });
+        assert_eq!(own(map(&Cause.name(FILE), &ours, FILE)).into_keys().collect::<Vec<_>>(), [FILE]);
+        assert!(own(map(&format!("backup-{}", Cause.name(FILE)), &ours, FILE)).is_empty());
+    }
 
     #[test]
     fn the_name_is_one_that_an_api_server_takes() {

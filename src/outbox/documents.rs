@@ -139,7 +139,8 @@ impl Documents {
     /// As [`Documents::read`].
     pub fn text(&self, run: &str, effect_key: &str) -> io::Result<Option<String>> {
         if let Some(watched) = self.watched() {
-            let bytes = watched.cause_document(&file_name(run, effect_key));
+            let file = file_name(run, effect_key);
+            let bytes = watched.cause_document(&Sort::Cause.name(&file), &file);
             let text = bytes.map(|bytes| String::from_utf8(bytes.to_vec()).map_err(|_| io::ErrorKind::InvalidData));
             return Ok(text.transpose()?);
         }

@@ -82,6 +82,8 @@ pub struct Snapshot {
     pub files: BTreeMap<String, File>,
     /// Whether its documents are resources of a cluster, which count one by one: a file beside them may end as it likes.
     pub of_resources: bool,
+    /// What is wrong with the files themselves, in words.
+    pub problems: Vec<String>,
 }
 
 impl Snapshot {
@@ -104,7 +106,21 @@ impl Snapshot {
             revision.id.clone_from(&content);
         }
         revision.content = content;
-        Self { revision, prefix, files, of_resources: false }
+        Self { revision, prefix, files, of_resources: false, problems: Vec::new() }
+    }
+
+    /// The same with what is wrong with its files. That is another revision: there is something to be told.
+    #[must_use]
+    pub(super) fn with_problems(mut self, problems: Vec<String>) -> Self {
+        if !problems.is_empty() {
+            let before = self.revision.content;
+            self.revision.content = HEXLOWER.encode(&Sha256::digest(format!("{before}\n{}", problems.join("\n"))));
+            if self.revision.id == before {
+                self.revision.id.clone_from(&self.revision.content);
+            }
+            self.problems = problems;
+        }
+        self
     }
 
     /// A snapshot of files that were read elsewhere.
@@ -136,7 +152,14 @@ impl Snapshot {
     pub fn with_documents(&self, documents: &BTreeMap<String, File>) -> Self {
         let others = self.files.iter().filter(|(path, _)| !self.is_document(path));
         let files = others.chain(documents).map(|(path, file)| (path.clone(), file.clone())).collect();
-        Self { revision: self.revision.clone(), prefix: self.prefix.clone(), files, of_resources: self.of_resources }
+        let Self { revision, prefix, of_resources, problems, .. } = self;
+        Self {
+            revision: revision.clone(),
+            prefix: prefix.clone(),
+            files,
+            of_resources: *of_resources,
+            problems: problems.clone(),
+        }
     }
 
     /// A file by its path.

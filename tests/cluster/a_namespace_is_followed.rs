@@ -19,6 +19,18 @@ fn another_flag(name: &str) -> String {
     )
 }
 
+/// Passes until the source is told to have that problem, or no more.
+async fn told(follower: &mut Follower, words: &str, is: bool) {
+    for _ in 0..1200 {
+        follower.pass().await;
+        if follower.controller.problems().iter().any(|problem| problem.to_string().contains(words)) == is {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("{words}: {is} expected, and {:?}", follower.controller.problems());
+}
+
 #[tokio::test]
 async fn what_is_wrong_keeps_what_it_said_and_the_others_go_on() {
     let (namespace, db) = (Namespace::new("keeps"), sqlite());
@@ -49,6 +61,14 @@ async fn what_is_wrong_keeps_what_it_said_and_the_others_go_on() {
     let observed = || namespace.get("flag/late")["status"]["observedGeneration"] == json!(2);
     follower.until("the new controller has seen everything", observed).await;
     assert_eq!(follower.served("new-feed").await.as_deref(), Some("on"));
+    // A list that is in two ConfigMaps is told as long as it is.
+    for map in ["copy", "lists"] {
+        let document = "{ apiVersion: v1, kind: ConfigMap, metadata: { name: MAP, labels: { betagate.dev/files: cohorts } }, data: { a.csv: 'email' } }";
+        namespace.apply(&document.replace("MAP", map));
+    }
+    told(&mut follower, "cohorts/a.csv is in the ConfigMaps copy, lists: that of copy counts", true).await;
+    assert!(namespace.kubectl("delete configmap lists", "").done);
+    told(&mut follower, "is in the ConfigMaps", false).await;
     patch(&namespace, "new-feed", "off");
     follower.until("it is right again", || namespace.condition("flag/new-feed", "Stalled").0 == "False").await;
     assert_eq!(follower.served("new-feed").await.as_deref(), Some("off"));

@@ -2,8 +2,9 @@
 
 use betagate::apply::from_git::Drift;
 use betagate::controller::SET_FLAG;
+use betagate::outbox::effect_digest;
 use betagate::store::intents::{self, State};
-use betagate::store::{Store, invites, status};
+use betagate::store::{Store, invites, outbox, status};
 use serde_json::{Value, json};
 
 use crate::namespace::{Follower, Namespace, PLAN, SMALL};
@@ -241,6 +242,20 @@ async fn a_held_flag_stays_held_whatever_is_committed() {
     assert_eq!(follower.held("new-feed").await.as_deref(), Some("off"), "it is served safe while it is held");
 }
 
+/// Passes until a message was tried in vain, and says why it was.
+async fn waits_with(follower: &mut Follower, effect_key: &str) -> String {
+    for _ in 0..1200 {
+        follower.pass().await;
+        let message = outbox::by_key(&follower.store, effect_key).await.unwrap();
+        if let Some(said) = message.and_then(|message| message.last_error) {
+            return said;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let all = outbox::list(&follower.store, "small", &[], 50).await.unwrap();
+    panic!("{effect_key} was not tried in vain: {all:?}");
+}
+
 #[tokio::test]
 async fn a_run_proposes_the_revert_of_the_commit_that_was_applied() {
     let (namespace, db, repo) = (Namespace::new("proposes"), sqlite(), repository());
@@ -253,7 +268,14 @@ async fn a_run_proposes_the_revert_of_the_commit_that_was_applied() {
     repo.git(&["clone", "--quiet", "--bare", ".", &remote.path().display().to_string()]);
     let mut follower = Follower::start_from_git(&namespace, &db, &remote, Drift::PutBack).await;
     applied(&mut follower, &live).await;
+    // Somebody's own of the document's name is left alone, and what waits for it says so.
+    let taken = format!("cause-back-1-{}", &effect_digest("back-1/1/2/document")[..8]);
+    assert!(namespace.kubectl(&format!("create configmap {taken} --from-literal=theirs=1"), "").done);
     namespace.apply(DOWN);
+    let said = waits_with(&mut follower, "back-1/1/2/document").await;
+    assert!(said.contains(&format!("there is a ConfigMap {taken} that is not betagate's")), "{said}");
+    assert!(namespace.kubectl(&format!("delete configmap {taken}"), "").done);
+    follower.clock.advance(jiff::SignedDuration::from_mins(5));
     let branches = || remote.git(&["branch", "--list", "betagate/*"]);
     let both = || branches().contains("betagate/revert-back-1") && branches().contains("betagate/cause-back-1");
     follower.until("both are proposed", both).await;

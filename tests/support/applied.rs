@@ -139,7 +139,8 @@ impl Applied {
         let patch = Patch::Merge(json!({ "data": { file: text } }));
         self.maps().patch(&name, &PatchParams::default(), &patch).await.unwrap();
         let source = self.source();
-        let told = || source.watched().unwrap().cause_document(file).is_none_or(|held| *held == *text.as_bytes());
+        let held = || source.watched().unwrap().cause_document(&name, file);
+        let told = || held().is_none_or(|held| *held == *text.as_bytes());
         until("the watch to tell of a document", told).await;
     }
 

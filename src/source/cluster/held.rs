@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use super::super::snapshot::{File, Revision, Snapshot};
 use super::super::wake::Wake;
 use super::super::{SourceError, lock};
-use super::files::{files_of, is_cause};
+use super::files::{Maps, doubled, files_of, is_cause};
 use super::marks::Marks;
 use super::shared::Shared;
 use super::{CARRIED_LABEL, OWN_MANAGERS, RECORD_MANAGER, RECORDED_ANNOTATION, RECORDED_LABEL};
@@ -136,11 +136,10 @@ struct Laid {
 struct State {
     laid: Option<Laid>,
     resources: BTreeMap<Key, Arc<Seen>>,
-    /// The files of each ConfigMap, by their path.
-    files: BTreeMap<String, BTreeMap<String, File>>,
+    files: Maps,
     /// What a list that is under way has brought.
     listed: BTreeMap<Kind, BTreeMap<Key, Arc<Seen>>>,
-    listed_files: Option<BTreeMap<String, BTreeMap<String, File>>>,
+    listed_files: Option<Maps>,
     complete: BTreeSet<What>,
     failing: BTreeMap<What, (Instant, String)>,
 }
@@ -180,8 +179,9 @@ impl Held {
         self.state().is_complete()
     }
 
-    pub(super) fn file(&self, path: &str) -> Option<Arc<[u8]>> {
-        self.state().files.values().find_map(|files| files.get(path)?.read().ok())
+    /// A file of a certain ConfigMap: somebody may keep a copy beside it.
+    pub(super) fn file(&self, map: &str, path: &str) -> Option<Arc<[u8]>> {
+        self.state().files.get(map)?.get(path)?.read().ok()
     }
 
     pub(super) fn failing(&self, what: What, words: String) {
@@ -217,7 +217,8 @@ impl Held {
         let revision = state.laid.as_ref().and_then(|laid| laid.revision.clone());
         // The commit that the documents were brought from, as for a folder that stands on one; what it is told by is what is there.
         let about = revision.map(|it| Revision { commit: Some(it.id), id: String::new(), ..it });
-        Ok(Snapshot { of_resources: true, ..Snapshot::new(String::new(), files, about) })
+        let snapshot = Snapshot { of_resources: true, ..Snapshot::new(String::new(), files, about) };
+        Ok(snapshot.with_problems(doubled(&state.files)))
     }
 
     /// Takes in what a watch of resources brought.

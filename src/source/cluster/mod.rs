@@ -110,9 +110,9 @@ impl Watched {
         self.held.lay(files, revision);
     }
 
-    /// A cause document, by the name of its file, as it was seen last.
-    pub fn cause_document(&self, file: &str) -> Option<Arc<[u8]>> {
-        self.held.file(&format!("{CAUSES}/{file}"))
+    /// A cause document, by the names of its ConfigMap and its file, as it was seen last.
+    pub fn cause_document(&self, map: &str, file: &str) -> Option<Arc<[u8]>> {
+        self.held.file(map, &format!("{CAUSES}/{file}"))
     }
 
     /// Takes in what a write answered, so that the next look does not find the state before it.
