@@ -89,6 +89,7 @@ async fn as_job(commands: &Commands, check: &JobCheck, asker: &Asker, number: bo
         purpose: Purpose::Check,
         key: format!("{gate}/{name}"),
         about: format!("{gate}/{name}"),
+        record: String::new(),
         program: program.clone(),
         command: check.command.clone(),
         image: check.image.clone(),

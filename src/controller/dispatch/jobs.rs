@@ -11,6 +11,7 @@ use betagate_core::resources::{CallWebhook, RunJob, job_time};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::{Order, Post, later, never};
 use crate::apply::cluster::commands::{self, Commands, NotRun, Purpose};
@@ -23,7 +24,7 @@ use crate::signals::net::Endpoint;
 /// A claim holds for longer than any job may take.
 pub(super) const LEASE: SignedDuration = SignedDuration::from_mins(15);
 
-/// A step's command as a Job of a cluster, without its environment.
+/// A step's command as a Job of a cluster, without its environment and its record.
 pub(in crate::controller) fn ordered(
     program: &str,
     effect_key: &str,
@@ -32,6 +33,7 @@ pub(in crate::controller) fn ordered(
     commands::Order {
         purpose: Purpose::Step,
         key: effect_key.to_owned(),
+        record: String::new(),
         about: holder.to_owned(),
         program: program.to_owned(),
         command: job.command.clone(),
@@ -49,7 +51,7 @@ impl Post {
     pub(super) async fn perform(
         &self,
         order: &Order,
-        effect_key: &str,
+        (effect_key, record): (&str, Uuid),
         what: MessageKind,
         now: Timestamp,
     ) -> Result<Value, DeliveryError> {
@@ -62,7 +64,7 @@ impl Post {
         };
         match what {
             MessageKind::Job { holder, job } => {
-                self.run(order, effect_key, (&holder, &job), now).await.map_err(until_it_holds)
+                self.run(order, (effect_key, record), (&holder, &job), now).await.map_err(until_it_holds)
             }
             MessageKind::Call { holder, call, about } => {
                 self.call(&order.program, effect_key, (&holder, &call, about), now).await.map_err(until_it_holds)
@@ -77,7 +79,7 @@ impl Post {
     async fn run(
         &self,
         order: &Order,
-        effect_key: &str,
+        (effect_key, record): (&str, Uuid),
         (holder, job): (&str, &RunJob),
         now: Timestamp,
     ) -> Result<Value, DeliveryError> {
@@ -100,7 +102,7 @@ impl Post {
             }
             Jobs::Cluster(commands) => {
                 let order = ordered(order.program.name(), effect_key, (holder, job));
-                let order = commands::Order { env: env.into(), ..order };
+                let order = commands::Order { env: env.into(), record: record.to_string(), ..order };
                 (self.as_job(&commands, &order).await.map_err(|error| format!("'{program}': {error}")), "job")
             }
         };

@@ -11,6 +11,7 @@ use betagate_core::resources::Address;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::super::ControllerError;
 use super::letters::{sender, template_in};
@@ -63,7 +64,9 @@ impl Post {
             let order = self.orders.borrow().get(&message.intent.program).cloned();
             let what = serde_json::from_value::<MessageKind>(message.intent.payload.clone());
             let result = match (order, what) {
-                (Some(order), Ok(what)) => self.deliver(&order, &message.intent.effect_key, what, now).await,
+                (Some(order), Ok(what)) => {
+                    self.deliver(&order, (&message.intent.effect_key, message.id), what, now).await
+                }
                 (None, _) => Err(later(format!("program {} is not in this revision", message.intent.program))),
                 (_, Err(error)) => Err(never(error.to_string())),
             };
@@ -88,7 +91,7 @@ impl Post {
     async fn deliver(
         &self,
         order: &Order,
-        effect_key: &str,
+        (effect_key, record): (&str, Uuid),
         what: MessageKind,
         now: Timestamp,
     ) -> Result<serde_json::Value, DeliveryError> {
@@ -98,7 +101,7 @@ impl Post {
             | MessageKind::Pull { .. }
             | MessageKind::Tag { .. }
             | MessageKind::Job { .. }
-            | MessageKind::Call { .. } => self.perform(order, effect_key, what, now).await,
+            | MessageKind::Call { .. } => self.perform(order, (effect_key, record), what, now).await,
             MessageKind::Minutes { call, body } => {
                 let minutes = Minutes::with(&self.data, &self.kept_in);
                 Ok(json!(minutes.deliver(effect_key, &call, &body, now).await?))

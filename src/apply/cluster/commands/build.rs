@@ -62,6 +62,8 @@ pub struct Order {
     pub purpose: Purpose,
     /// What makes it the same command: the effect's key, or a gate and a check. The same Job is found again by it.
     pub key: String,
+    /// The record that asks for an effect: another database, or one that was put back to before it, may have another effect of the same key. A check has none.
+    pub record: String,
     /// What people call that.
     pub about: String,
     /// The program it belongs to.
@@ -96,7 +98,7 @@ pub(super) fn built(order: &Order, image: &str, account: &str) -> Built {
         // Another command is another question.
         Purpose::Check => json!([order.program, order.key, spec]),
         // Whatever the installation's own image is by now: it is the same effect.
-        Purpose::Step => json!([order.program, order.key]),
+        Purpose::Step => json!([order.program, order.key, order.record]),
     };
     let name = name(order, &identity);
     let mut metadata = json!({

@@ -12,6 +12,7 @@ fn order(purpose: Purpose) -> Order {
         purpose,
         key: text("weekly/backup-age"),
         about: text("weekly/Backup_age!"),
+        record: text("row-1"),
         program: text("kruxt"),
         command: vec![text("/tools/age"), text("main; rm -rf /")],
         image: None,
@@ -70,6 +71,8 @@ fn a_name_follows_from_what_a_job_is_for() {
     assert_eq!(name(&step), name(&other), "one effect is one Job, whatever its image is by now");
     for other in [
         Order { key: "other".to_owned(), ..step.clone() },
+        // A run of the same number of another database, or of one that was put back.
+        Order { record: "row-2".to_owned(), ..step.clone() },
         Order { program: "small".to_owned(), ..step.clone() },
         Order { about: format!("{}-", "x".repeat(300)), ..step.clone() },
         Order { about: "ÄÖ/…".to_owned(), key: "other".to_owned(), ..step.clone() },
