@@ -47,11 +47,11 @@ impl Sort {
 /// Makes the ConfigMap of a document, unless it is there: then it is left as it is.
 ///
 /// # Errors
-/// [`DeliveryError::Later`] while the API server does not take it, or another controller leads.
+/// [`DeliveryError::Waits`] while the API server is away, or another controller leads; [`DeliveryError::Later`] while it refuses.
 pub(super) async fn create(watched: &Watched, sort: Sort, file: &str, text: &str) -> Result<(), DeliveryError> {
     let cluster = watched.cluster();
     if !cluster.may_act() {
-        return Err(DeliveryError::later("this controller may not write to the cluster for now".to_owned()));
+        return Err(DeliveryError::waits("this controller may not write to the cluster for now"));
     }
     let (name, (label, value)) = (sort.name(file), sort.label());
     let map = ConfigMap {
@@ -68,16 +68,24 @@ pub(super) async fn create(watched: &Watched, sort: Sort, file: &str, text: &str
     match api.create(&params, &map).await {
         Ok(_) => return Ok(()),
         Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {}
-        Err(error) => return Err(DeliveryError::later(format!("ConfigMap {name}: {error}"))),
+        Err(error) => return Err(not_taken(&name, error)),
     }
     // One of that name by the right to list, which whoever watches them has.
     let there = api.list(&ListParams::default().fields(&format!("metadata.name={name}"))).await;
-    let there = there.map_err(|error| DeliveryError::later(format!("ConfigMap {name}: {error}")))?;
+    let there = there.map_err(|error| not_taken(&name, error))?;
     match there.items.iter().any(|there| is_of(there, sort, file)) {
         true => Ok(()),
         false => {
             Err(DeliveryError::later(format!("there is a ConfigMap {name} that is not betagate's: it is left alone")))
         }
+    }
+}
+
+/// One that is refused is tried less and less; one that an API server that is away did not take, as soon as it is back.
+fn not_taken(name: &str, error: kube::Error) -> DeliveryError {
+    match failed(error, "ConfigMap") {
+        away if away.retryable() => DeliveryError::waits(format!("ConfigMap {name}: {away}")),
+        refused => DeliveryError::later(format!("ConfigMap {name}: {refused}")),
     }
 }
 

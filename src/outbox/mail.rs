@@ -174,7 +174,7 @@ impl Mailer {
         let state = match &sent {
             Ok(_) if self.sends() => "sent",
             Ok(_) => "rendered",
-            Err(DeliveryError::Later { .. } | DeliveryError::Away { .. }) => "deferred",
+            Err(DeliveryError::Later { .. } | DeliveryError::Away { .. } | DeliveryError::Waits { .. }) => "deferred",
             Err(DeliveryError::Uncertain { .. }) => "uncertain",
             Err(DeliveryError::Never { .. }) => "failed",
         };

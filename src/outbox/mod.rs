@@ -60,6 +60,13 @@ pub enum DeliveryError {
         /// Why.
         reason: String,
     },
+    /// It has not left, as the cluster that it goes through is away, or this process may not write there for now. No try of it was made, so that however long
+    /// that lasts, it goes soon after.
+    #[error("not delivered yet: {reason}")]
+    Waits {
+        /// Why.
+        reason: String,
+    },
     /// It may have left: the other side was lost between the message and its answer.
     #[error("perhaps delivered: {reason}")]
     Uncertain {
@@ -77,7 +84,7 @@ pub enum DeliveryError {
 impl DeliveryError {
     /// Whether it surely has not left, and trying again can help.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Later { .. } | Self::Away { .. })
+        matches!(self, Self::Later { .. } | Self::Away { .. } | Self::Waits { .. })
     }
 
     /// Whether it may have left.
@@ -91,6 +98,10 @@ impl DeliveryError {
 
     fn away(reason: impl Into<String>) -> Self {
         Self::Away { reason: reason.into() }
+    }
+
+    fn waits(reason: impl Into<String>) -> Self {
+        Self::Waits { reason: reason.into() }
     }
 
     fn never(reason: impl Into<String>) -> Self {

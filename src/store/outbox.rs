@@ -64,7 +64,7 @@ pub struct Message {
     pub intent: Intent,
     /// Where it stands.
     pub state: State,
-    /// How often it has been claimed.
+    /// How often it has been tried, or is being tried.
     pub attempts: i64,
     /// When it was put.
     pub created_at: Timestamp,
@@ -192,6 +192,16 @@ pub async fn fail(
         }
     };
     expect(touched, id)
+}
+
+/// Puts a claimed message back until then: nothing was tried, so nothing is counted.
+///
+/// # Errors
+/// [`StoreError::Missing`] when the message is not in the hands of `by`.
+pub async fn postpone(tx: &mut Tx, id: Uuid, by: &str, why: &str, until: Timestamp) -> Result<(), StoreError> {
+    let back = "UPDATE outbox SET state = 'waiting', next_at = $4, last_error = $3, lease_until = NULL, attempts = attempts - 1
+        WHERE id = $1 AND state = 'claimed' AND claimed_by = $2";
+    expect(tx.execute(back, args![id, by, why, until]).await?, id)
 }
 
 /// Records that nobody knows whether a message left (the connection broke after the content had gone).

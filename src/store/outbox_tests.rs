@@ -202,3 +202,23 @@ async fn a_successor_takes_over_what_its_predecessor_had_in_hand() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_message_that_waits_for_a_way_out_goes_soon_however_often_it_waited() {
+    on_each(async |store| {
+        put_one(&store, &intent("note", "n")).await;
+        for round in 0..20 {
+            let claimed = take(&store, "a", at(10 * round)).await;
+            assert_eq!(claimed[0].attempts, 1, "what was not tried is not counted");
+            let mut tx = store.begin().await.unwrap();
+            let back = postpone(&mut tx, claimed[0].id, "b", "away", at(10 * round + 8)).await;
+            assert!(matches!(back, Err(StoreError::Missing(_))), "it is in the hands of another");
+            postpone(&mut tx, claimed[0].id, "a", "away", at(10 * round + 8)).await.unwrap();
+            tx.commit().await.unwrap();
+            assert!(take(&store, "a", at(10 * round + 7)).await.is_empty());
+        }
+        let waiting = by_key(&store, "n").await.unwrap().unwrap();
+        assert_eq!((waiting.state, waiting.attempts, waiting.last_error.as_deref()), (State::Waiting, 0, Some("away")));
+    })
+    .await;
+}

@@ -1,9 +1,11 @@
 //! What reaches beyond a status: flags that people set elsewhere are changed where they live, and what a deleted resource made is taken back
 //! before it goes.
 
+use betagate::cluster::LONGEST_PAUSE;
 use betagate::controller::SET_FLAG;
 use betagate::store::intents::{self, State};
 use betagate::store::invites::{self, Filter};
+use betagate::store::outbox;
 use serde_json::{Value, json};
 
 use crate::namespace::{Follower, Namespace, PLAN, SMALL};
@@ -61,6 +63,35 @@ async fn a_flag_that_is_set_elsewhere_changes_where_it_lives_unless_it_is_held()
     assert_eq!(state, State::Refused);
     assert!(result["reason"].as_str().unwrap().contains("held by back-1"), "{result}");
     assert_eq!(namespace.get("flag/new-feed")["spec"]["defaultVariant"], "off");
+}
+
+#[tokio::test]
+async fn a_cause_document_is_there_soon_after_an_outage_however_often_it_was_tried() {
+    let (namespace, db) = (Namespace::new("causes"), sqlite());
+    let mut follower = Follower::start(&namespace, &db).await;
+    let step = "{ captureRootCause: { owner: founder } }";
+    namespace.apply(&format!("{SMALL}---\n{}", PLAN.replace("{ disableFlags: { keys: [new-feed] } }", step)));
+    follower.until("the plan is ready", || namespace.condition("rollbackplan/back", "Ready").0 == "True").await;
+    follower.wire.let_write(0);
+    namespace.apply(DOWN);
+    let mut tries = 0;
+    while tries < 12 {
+        follower.clock.advance(jiff::SignedDuration::from_mins(1));
+        follower.pass().await;
+        let documents = outbox::by_prefix(&follower.store, "back-1/").await.unwrap();
+        let document = documents.iter().find(|message| message.intent.kind == "document");
+        // The run has to be seen to begin first.
+        let Some(document) = document else { continue };
+        let why = document.last_error.as_deref().unwrap_or_default();
+        assert!(document.state == outbox::State::Waiting && why.contains("the wire is cut for writes"), "{document:?}");
+        tries += 1;
+    }
+    let maps = || namespace.kubectl("get configmaps -l betagate.dev/files=causes -o name", "").text;
+    assert_eq!(maps(), "");
+    follower.wire.let_write(usize::MAX);
+    follower.clock.advance(LONGEST_PAUSE.try_into().unwrap());
+    follower.pass().await;
+    assert!(maps().starts_with("configmap/cause-back-1-"), "{}", maps());
 }
 
 fn waits(namespace: &Namespace) -> bool {

@@ -98,15 +98,16 @@ impl Post {
             Jobs::Here(place) => {
                 let (command, folder) = (job.command.clone(), place.folder.clone());
                 let once = Once { program: place.program.clone(), command, folder, env: env.to_vec(), deadline };
-                (once.run().await.map_err(|error| format!("'{program}' can't be run: {}", error.kind())), "command")
+                let ended = once.run().await;
+                (ended.map_err(|error| later(format!("'{program}' can't be run: {}", error.kind()))), "command")
             }
             Jobs::Cluster(commands) => {
                 let order = ordered(order.program.name(), effect_key, (holder, job));
                 let order = commands::Order { env: env.into(), record: record.to_string(), ..order };
-                (self.as_job(&commands, &order).await.map_err(|error| format!("'{program}': {error}")), "job")
+                (self.as_job(&commands, &order).await.map_err(|error| not_run(&program, &error)), "job")
             }
         };
-        match ended.map_err(later)? {
+        match ended? {
             Ended::Code(0, _) => Ok(json!({ "way": way, "reference": program, "at": now })),
             Ended::Code(code, _) if NOT_STARTED.contains(&code) => {
                 Err(later(format!("'{program}' is not there, or can't be run")))
@@ -150,5 +151,14 @@ impl Post {
         let path = call.path.clone().unwrap_or_default();
         let call = Call { effect_key: effect_key.to_owned(), path, body: Value::Object(body), at: now };
         Ok(json!(call.deliver(&endpoint).await?))
+    }
+}
+
+/// Why a command has not run to its end. What only waits for the cluster was not tried.
+fn not_run(program: &str, error: &NotRun) -> DeliveryError {
+    let reason = format!("'{program}': {error}");
+    match error {
+        NotRun::NotLeading | NotRun::Away(_) | NotRun::Ending(_) => DeliveryError::Waits { reason },
+        _ => later(reason),
     }
 }

@@ -16,10 +16,11 @@ use uuid::Uuid;
 use super::super::ControllerError;
 use super::letters::{sender, template_in};
 use super::{Batch, Delivered, Order, Post, later, never};
+use crate::cluster::LONGEST_PAUSE;
 use crate::outbox::{CauseDocument, DeliveryError, Documents, Mail, Minutes, Note, Template, Webhook};
 use crate::secrets::secret_in;
 use crate::source::Snapshot;
-use crate::store::{leadership, outbox};
+use crate::store::{Tx, leadership, outbox};
 
 pub(super) const LEASE: SignedDuration = SignedDuration::from_secs(120);
 
@@ -76,9 +77,7 @@ impl Post {
                 Ok(receipt) => outbox::succeed(&mut tx, message.id, &receipt, now).await?,
                 Err(error) => {
                     tracing::warn!(effect = %message.intent.effect_key, error = %error, "a message was not delivered");
-                    let again = now.checked_add(crate::store::backoff(message.attempts, message.id)).ok();
-                    let again = again.filter(|_| error.retryable() || error.uncertain());
-                    outbox::fail(&mut tx, message.id, &by, &error.to_string(), again, now).await?;
+                    self.put_back(&mut tx, &message, &error, now).await?;
                 }
             }
             tx.commit().await?;
@@ -86,6 +85,24 @@ impl Post {
             self.wake.notify_one();
         }
         Ok(if full { Delivered::Full } else { Delivered::All })
+    }
+
+    /// What has not left goes again after a while that grows with its tries; what waits for the cluster is not kept longer for having waited long.
+    async fn put_back(
+        &self,
+        tx: &mut Tx,
+        message: &outbox::Message,
+        error: &DeliveryError,
+        now: Timestamp,
+    ) -> Result<(), ControllerError> {
+        let (id, by, words) = (message.id, self.holder.as_str(), error.to_string());
+        if matches!(error, DeliveryError::Waits { .. }) {
+            let again = now.checked_add(LONGEST_PAUSE).unwrap_or(now);
+            return Ok(outbox::postpone(tx, id, by, &words, again).await?);
+        }
+        let again = now.checked_add(crate::store::backoff(message.attempts, id)).ok();
+        let again = again.filter(|_| error.retryable() || error.uncertain());
+        Ok(outbox::fail(tx, id, by, &words, again, now).await?)
     }
 
     async fn deliver(

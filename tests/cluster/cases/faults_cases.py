@@ -23,7 +23,8 @@ def _kpi(one):
     kubectl("patch", "program", "small", "--type=merge", f"-p={json.dumps({'spec': program})}", namespace=one.space).must()
     texts = {"incident-note.txt": (ROOT / "cohorts/templates/incident-note.txt").read_text()}
     check = {"name": "failed", "sql": {"source": "shop", "query": "SELECT count(*) FROM orders WHERE failed = 1"}, "pass": "<= 3", "critical": True}
-    steps = [{"freezeInvites": {"cohorts": "all"}}, {"disableFlags": {"keys": ["checkout"]}}, {"publishNote": {"to": ["crew"], "template": "incident-note", "within": "30m"}}]
+    steps = [{"freezeInvites": {"cohorts": "all"}}, {"disableFlags": {"keys": ["checkout"]}}, {"publishNote": {"to": ["crew"], "template": "incident-note", "within": "30m"}},
+             {"captureRootCause": {"owner": "founder"}}]
     apply([
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "texts", "labels": {"betagate.dev/files": "templates"}}, "data": texts},
         resource("Flag", "checkout", program="small", type="boolean", variants={"on": True, "off": False}, defaultVariant="on", safeVariant="off"),
@@ -51,7 +52,8 @@ def an_api_server_that_is_away_for_a_minute_delays_no_freeze_loses_nothing_and_c
         other = one.controller("second")
         wait_for("the other to wait", lambda: "another leads" in other.says())
         before = one.lease(), one.of_record("SELECT epoch, holder FROM leadership")
-        server.stop()
+        # At first nobody says that it is gone.
+        server.freeze()
         stopped = time.monotonic()
         _orders_fail(one)
         wait_for("the freeze, which lies in the database", one.frozen, 15)
@@ -59,6 +61,7 @@ def an_api_server_that_is_away_for_a_minute_delays_no_freeze_loses_nothing_and_c
         wait_for("the note to go out", lambda: one.mails("crew@example.com") == 1, 15)
         # A Lease has run out long since. What comes now is heard as well.
         time.sleep(max(0.0, OUTAGE / 2 - (time.monotonic() - stopped)))
+        server.stop()
         assert serves("new-feed") == "on"
         one.down()
         wait_for("the flag of the other plan to be served safe", lambda: serves("new-feed") == "off", 15)
@@ -72,6 +75,7 @@ def an_api_server_that_is_away_for_a_minute_delays_no_freeze_loses_nothing_and_c
         server.start()
         one.caught_up()
         wait_for("the KPI's run to say what it holds", lambda: one.read("rollback/orders-1")["status"]["holds"][:2] == ["1 freezeInvites", "2 disableFlags"])
+        wait_for("its cause document", lambda: kubectl("get", "configmaps", "-l", "betagate.dev/files=causes", "-o", "name", namespace=one.space).must().startswith("configmap/cause-orders-1-"))
         wait_for("its flag to say that it is held", lambda: one.state("flag/checkout") == "Held")
         wait_for("the gate to say so", lambda: one.state("gate/orders") == "Fail")
         wait_for("the cohort to say so", lambda: one.state("cohort/pavia") == "Frozen")
@@ -83,7 +87,7 @@ def an_api_server_that_is_away_for_a_minute_delays_no_freeze_loses_nothing_and_c
         # Everything once.
         assert kubectl("get", "rollbacks", "-o", "name", namespace=one.space).must().split() == [f"rollback.betagate.dev/{run}" for run in ("back-1", "orders-1")]
         steps = one.of_record("SELECT object, detail, count(*) FROM audit_log WHERE action IN ('StepInForce', 'RollbackStarted') GROUP BY object, detail")
-        assert len(steps) == 7 and {count for *_, count in steps} == {1}, steps
+        assert len(steps) == 8 and {count for *_, count in steps} == {1}, steps
         assert one.mails("crew@example.com") == 1
 
 

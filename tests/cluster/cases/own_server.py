@@ -55,6 +55,10 @@ class Server:
     def stop(self):
         self.plane.stop_api_server()
 
+    def freeze(self):
+        """It takes what comes and answers nothing, until it is stopped: as when its machine is gone and nobody says so."""
+        self.processes.running["kube-apiserver"].send_signal(signal.SIGSTOP)
+
     def etcd(self, path, **body):
         """etcd's own interface, as JSON."""
         url = f"http://127.0.0.1:{self.plane.client_port}/v3/{path}"

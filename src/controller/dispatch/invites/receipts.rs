@@ -40,7 +40,7 @@ impl Lane {
                 self.dispatched += 1;
                 Settled::Sent
             }
-            Err(DeliveryError::Away { .. }) => {
+            Err(DeliveryError::Away { .. } | DeliveryError::Waits { .. }) => {
                 self.pause(why.clone(), now);
                 let until = self.paused.as_ref().and_then(|(until, _)| *until).unwrap_or(now);
                 Settled::Later { why: &why, at: until, counts: false }
