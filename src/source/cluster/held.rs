@@ -26,8 +26,9 @@ use super::marks::Marks;
 use super::shared::Shared;
 use super::{CARRIED_LABEL, OWN_MANAGERS, RECORD_MANAGER, RECORDED_ANNOTATION, RECORDED_LABEL};
 
-/// A watch tells of failures only, not that it works again without news: one that has not failed for longer than its longest pause works.
-const FAILS_FOR: Duration = Duration::from_secs(65);
+/// A watch tells of failures only, not that it works again without news: one that has not failed for longer than its longest pause and a page of a list that nobody
+/// answers works.
+const FAILS_FOR: Duration = Duration::from_secs(50);
 
 /// Which resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -184,10 +185,15 @@ impl Held {
         self.state().files.get(map)?.get(path)?.read().ok()
     }
 
-    pub(super) fn failing(&self, what: What, words: String) {
-        self.state().failing.insert(what, (Instant::now(), words));
-        // The source says so in its state.
-        self.wake.mark();
+    /// A watch fails; whether that is news.
+    pub(super) fn failing(&self, what: What, words: &str) -> bool {
+        let before = self.state().failing.insert(what, (Instant::now(), words.to_owned()));
+        let known = before.is_some_and(|(at, before)| before == words && at.elapsed() < FAILS_FOR);
+        if !known {
+            // The source says so in its state.
+            self.wake.mark();
+        }
+        !known
     }
 
     pub(super) fn failure(&self) -> Option<SourceError> {

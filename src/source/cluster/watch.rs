@@ -45,8 +45,9 @@ where
             Ok(event) => take(event),
             Err(error) => {
                 let words = words(what, error);
-                tracing::warn!(%what, %words, "a watch failed; it is begun again");
-                held.failing(what, words);
+                if held.failing(what, &words) {
+                    tracing::warn!(%what, %words, "a watch failed; it is begun again");
+                }
             }
         }
     }
