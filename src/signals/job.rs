@@ -17,6 +17,8 @@ use crate::apply::cluster::commands::{Commands, Order, Purpose};
 use crate::apply::processes::{Ended, NOT_STARTED, Once, Program};
 use crate::secrets::secret_in;
 
+/// The fields by which JSON is an answer.
+const FIELDS: [&str; 3] = ["value", "numerator", "denominator"];
 /// Says "I don't know".
 const UNKNOWN: i32 = 2;
 
@@ -108,11 +110,12 @@ async fn as_job(commands: &Commands, check: &JobCheck, asker: &Asker, number: bo
 }
 
 /// The last line of a log that may be an answer. A log has both outputs of a command in one, in no certain order, and says of no line which one it is of: what
-/// is only told to people must not hide the number.
+/// is only told to people, or to whoever reads logs as JSON, must not hide the number. What is meant as an answer and is none is told as such.
 fn answer_in(log: &str) -> &str {
-    let is_answer = |line: &&str| {
-        let parsed = serde_json::from_str::<Value>(line.trim());
-        parsed.is_ok_and(|value| value.is_number() || value.is_object())
+    let is_answer = |line: &&str| match serde_json::from_str::<Value>(line.trim()) {
+        Ok(Value::Object(fields)) => FIELDS.iter().any(|field| fields.contains_key(*field)),
+        Ok(value) => value.is_number(),
+        Err(_) => false,
     };
     log.lines().rfind(is_answer).unwrap_or(log)
 }
@@ -180,6 +183,9 @@ mod tests {
             ("looking…\n7\n\nwarning: slow\n", "7"),
             ("6\n {\"value\": 3} \nnote", " {\"value\": 3} "),
             ("6\n\"7\"\ntrue\n[8]\n", "6"),
+            ("7\n{\"level\":\"info\",\"msg\":\"done\"}\n{}\n", "7"),
+            ("6\n{\"value\": \"7\"}\n", "{\"value\": \"7\"}"),
+            ("6\n{\"numerator\": 1, \"denominator\": 2}\n", "{\"numerator\": 1, \"denominator\": 2}"),
             ("words\n", "words\n"),
             ("", ""),
         ] {
