@@ -24,6 +24,8 @@ CHECKS = {
     "met": (_sh(ALONE, env={"A": "b"}, secretEnv={"TOKEN": "probe-token/word"}), 1.0),
     "missed": (_sh("exit 3"), 0.0),
     "no-data": (_sh("exit 2"), "noData"),
+    # Kubernetes replaces `$(NAME)` and `$$` in what it is given; one machine does not.
+    "dollars": (_sh("[ ${#B} = 12 ] && [ 'x$$y' != 'x$'y ]", env={"B": "a$$b$(TOKEN)"}, secretEnv={"TOKEN": "probe-token/word"}), 1.0),
     "killed": (_sh("while :; do :; done", timeout="2s"), "terminated"),
     "not-there": ({"command": ["/no/such/program"]}, "its command is not there, or can't be run"),
     "no-image": (_sh("exit 0", image="betagate.test/nowhere:1"), "betagate.test/nowhere:1"),

@@ -53,7 +53,7 @@ fn container(it: &It<'_>) -> Value {
             Component::Worker | Component::Web => json!(["worker"]),
         };
     } else if let Some(command) = &it.spec.command {
-        container["command"] = json!(command);
+        container["command"] = json!(super::literals(command));
     }
     let Some(port) = it.container_port() else { return container };
     container["ports"] = json!([{ "name": "http", "containerPort": port }]);

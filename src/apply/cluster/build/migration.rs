@@ -39,7 +39,7 @@ pub(super) fn job(it: &It<'_>) -> Option<Described> {
     let name = job_name(it.wanted, it.own)?;
     let (command, own) = command(it.spec, it.own)?;
     let field = if own { "args" } else { "command" };
-    let container = json!({ "name": "migrate", "image": it.spec.image, field: command });
+    let container = json!({ "name": "migrate", "image": it.spec.image, field: super::literals(&command) });
     let labels = it.labels();
     // Its pods are none that the Service reaches and the Deployment owns.
     let mut pod_labels: Map<_, _> =

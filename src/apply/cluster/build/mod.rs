@@ -276,7 +276,7 @@ pub(super) fn container_security(read_only: bool) -> Value {
 fn environment(it: &It<'_>) -> Vec<Value> {
     let mut env: BTreeMap<String, Value> = BTreeMap::new();
     for (name, value) in it.spec.env_strings() {
-        env.insert(name.clone(), json!({ "name": name, "value": value }));
+        env.insert(name.clone(), json!({ "name": name, "value": literal(&value) }));
     }
     for (name, secret) in &it.spec.secret_env {
         let (secret, key) = secret_key(secret);
@@ -302,6 +302,16 @@ fn environment(it: &It<'_>) -> Vec<Value> {
 
 /// betagate's data folder in a pod.
 const DATA: &str = "/var/lib/betagate";
+
+/// A word as it stands, for the field of a container in which Kubernetes replaces `$(NAME)`: on one machine nothing is replaced, and a secret of the
+/// environment must not get into a command line.
+pub(super) fn literal(word: &str) -> String {
+    word.replace('$', "$$")
+}
+
+pub(super) fn literals(words: &[String]) -> Vec<String> {
+    words.iter().map(|word| literal(word)).collect()
+}
 
 pub(super) fn from_secret(name: &str, secret: &str, key: &str) -> Value {
     json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": secret, "key": key } } })

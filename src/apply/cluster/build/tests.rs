@@ -44,7 +44,7 @@ fn an_image_of_ones_own_is_given_what_its_document_says_and_nothing_of_betagates
         "shop",
         json!({
             "program": "kruxt", "component": "web", "image": "registry.example.com:5000/shop@sha256:abc", "command": ["/shop", "serve"],
-            "port": 3000, "health": { "path": "/up" }, "migrate": ["/shop", "migrate"], "env": { "WORKERS": 4, "DEBUG": false },
+            "port": 3000, "health": { "path": "/up" }, "migrate": ["/shop", "migrate"], "env": { "WORKERS": 4, "DEBUG": false, "PRICE": "a$$b$(TOKEN)" },
             "secretEnv": { "TOKEN": "shop-token", "MAIL": "mail/password" },
             "resources": { "requests": { "cpu": "250m" }, "limits": { "memory": "128Mi" } },
         }),

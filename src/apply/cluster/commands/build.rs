@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::super::MANAGER;
-use super::super::build::{container_security, from_secret, secret_key};
+use super::super::build::{container_security, from_secret, literal, literals, secret_key};
 
 /// The label of these Jobs and of their pods: `check` or `step`.
 pub(super) const KIND_LABEL: &str = "betagate.dev/job";
@@ -138,7 +138,7 @@ fn labels(order: &Order) -> Map<String, Value> {
 }
 
 fn pod(order: &Order, image: &str, account: &str) -> Value {
-    let plain = order.env.iter().map(|(name, value)| (name, json!({ "name": name, "value": value })));
+    let plain = order.env.iter().map(|(name, value)| (name, json!({ "name": name, "value": literal(value) })));
     let secret = order.secret_env.iter().map(|(name, secret)| {
         let (secret, key) = secret_key(secret);
         (name, from_secret(name, secret, key))
@@ -147,7 +147,7 @@ fn pod(order: &Order, image: &str, account: &str) -> Value {
     let container = json!({
         "name": CONTAINER,
         "image": image,
-        "command": order.command,
+        "command": literals(&order.command),
         "env": env.into_values().collect::<Vec<_>>(),
         "securityContext": container_security(false),
         // Whoever may write a gate may not fill a node with it.
