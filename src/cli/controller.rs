@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use secrecy::ExposeSecret as _;
 
 use super::common::keys_of;
@@ -81,12 +81,21 @@ struct Within {
 /// How commands of checks and steps run there, as Jobs.
 #[derive(Args)]
 struct Runs {
+    /// Whether they run at all.
+    #[arg(long, requires = "cluster", value_name = "on|off", env = "BETAGATE_JOBS", default_value = "on")]
+    jobs: Switch,
     /// The service account of commands that name none. It has the label `betagate.dev/jobs: allowed`, as every other that commands may run under.
     #[arg(long, requires = "cluster", value_name = "NAME", env = "BETAGATE_JOB_ACCOUNT")]
     job_account: Option<String>,
     /// The image of commands that name none.
     #[arg(long, requires = "cluster", env = "BETAGATE_JOB_IMAGE")]
     job_image: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 /// What workloads become there.
@@ -193,6 +202,7 @@ impl Within {
         let cluster = Cluster::connect(&options).await.map_err(CliError::failed)?;
         let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
         let jobs = JobSettings {
+            off: self.runs.jobs == Switch::Off,
             account: given(&self.runs.job_account),
             image: given(&self.runs.job_image),
             withheld: self.deploys.withheld(),

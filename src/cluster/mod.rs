@@ -29,6 +29,8 @@ const VERSION: &str = "v1alpha1";
 /// What commands of checks and steps are run with, where a document says nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobSettings {
+    /// Whether none run.
+    pub off: bool,
     /// The service account.
     pub account: Option<String>,
     /// The image.

@@ -81,7 +81,8 @@ def what_commands_need_is_there_unless_they_are_turned_off():
     assert "betagate-jobs" not in bound, "it has no rights"
     env = [{one["name"]: one.get("value") for one in rendered["Deployment", "betagate-controller"]["spec"]["template"]["spec"]["containers"][0]["env"]} for rendered in (on, off)]
     assert env[0]["BETAGATE_JOB_ACCOUNT"] == "betagate-jobs" and env[0]["BETAGATE_JOB_IMAGE"] == "registry.example.com/tools:1"
-    assert not [name for name in env[1] if name.startswith("BETAGATE_JOB")] and ("ServiceAccount", "betagate-jobs") not in off
+    assert "BETAGATE_JOBS" not in env[0] and {name: value for name, value in env[1].items() if name.startswith("BETAGATE_JOB")} == {"BETAGATE_JOBS": "off"}
+    assert ("ServiceAccount", "betagate-jobs") not in off
 
 
 def the_installations_own_secrets_are_withheld_from_what_documents_describe():

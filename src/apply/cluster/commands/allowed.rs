@@ -30,6 +30,9 @@ pub(super) struct Terms {
 /// Under what it runs, if all of it is allowed.
 pub(super) async fn allowed(cluster: &Cluster, order: &Order) -> Result<Terms, NotRun> {
     let settings = cluster.jobs();
+    if settings.off {
+        return Err(NotRun::not_allowed("commands are turned off in this installation (`jobs.enabled`)"));
+    }
     let image = order.image.clone().or_else(|| settings.image.clone());
     let image =
         image.ok_or_else(|| NotRun::not_allowed("it names no image, and the installation has none for commands"))?;

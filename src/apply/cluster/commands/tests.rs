@@ -1,10 +1,19 @@
 //! What an order becomes, and how a Job stands, written out.
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+use std::convert::Infallible;
+use std::sync::Mutex;
+
+use axum::body::Body as Answer;
+use axum::http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
 use serde_json::json;
+use tower::service_fn;
 
 use super::allowed::is_name;
 use super::*;
+use crate::cluster::JobSettings;
 
 fn order(purpose: Purpose) -> Order {
     let text = str::to_owned;
@@ -178,4 +187,34 @@ fn only_names_become_parts_of_an_address() {
     for bad in ["", "../pods", "a/b", "A", "-a", "a-", "a?x", "a b", &"a".repeat(254)] {
         assert!(!is_name(bad), "{bad}");
     }
+}
+
+/// Commands whose API server answers so, given method, path and content.
+fn commands(jobs: JobSettings, answer: impl Fn(&str, &str, &str) -> String + Send + Sync + 'static) -> Commands {
+    let answer = Arc::new(answer);
+    let service = service_fn(move |request: Request<Body>| {
+        let answer = answer.clone();
+        async move {
+            let (method, path) = (request.method().to_string(), request.uri().to_string());
+            let content = request.into_body().collect_bytes().await.unwrap();
+            let said = answer(&method, &path, std::str::from_utf8(&content).unwrap());
+            Ok::<_, Infallible>(Response::new(Answer::from(said)))
+        }
+    });
+    let cluster = Cluster::new(Client::new(service, "beta"), "beta").with_jobs(jobs);
+    cluster.let_act(Some(std::time::Instant::now() + Duration::from_secs(3600)));
+    Commands::new(Arc::new(cluster))
+}
+
+#[tokio::test]
+async fn commands_that_are_turned_off_ask_for_nothing_and_say_so() {
+    let off = commands(JobSettings { off: true, ..JobSettings::default() }, |_, path, _| panic!("{path} was asked"));
+    let named = Order {
+        image: Some("registry.example.com/tools:1".to_owned()),
+        account: Some("reader".to_owned()),
+        ..order(Purpose::Step)
+    };
+    let refused = off.begin(&named).await.unwrap_err();
+    assert!(matches!(refused, NotRun::NotAllowed(_)) && refused.to_string().contains("turned off"), "{refused}");
+    assert_eq!(off.may_run(&named).await, Err(refused));
 }
