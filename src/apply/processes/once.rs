@@ -20,8 +20,10 @@ use tokio::process::{Child, Command};
 use super::control::{self, Report};
 use super::{Program, shim};
 
-/// The most of its output that is kept; the rest is read and dropped, so that the command does not hang on it.
+/// The most of its output that is kept, from its end: an answer is its last line. The rest is read and dropped, so that the command does not hang on it.
 const KEPT_BYTES: usize = 64 << 10;
+/// What output begins with whose beginning was dropped, so that the rest of a line is not taken for one.
+const CUT: &str = "…";
 /// How long a shim may take to carry out a kill before it is killed itself.
 const SHIM_PATIENCE: Duration = Duration::from_secs(3);
 /// How long output may still arrive after the end.
@@ -51,7 +53,7 @@ pub struct Once {
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// By itself: its exit code, and what it wrote to its standard output (at most 64 KiB of it).
+    /// By itself: its exit code, and what it wrote to its standard output (the last 64 KiB of it, after [`CUT`] where that is not all).
     Code(i32, String),
     /// By a signal that was not ours.
     Signal(i32),
@@ -134,11 +136,41 @@ async fn end(shim: &mut Child, group: Option<Pid>, reported: bool) {
 }
 
 async fn bounded(mut output: impl AsyncRead + Unpin) -> String {
-    let mut kept = Vec::new();
+    let (mut kept, mut cut) = (Vec::new(), false);
     let mut chunk = [0; 4096];
     while let Ok(read @ 1..) = output.read(&mut chunk).await {
-        let room = KEPT_BYTES.saturating_sub(kept.len()).min(read);
-        kept.extend_from_slice(&chunk[..room]);
+        kept.extend_from_slice(&chunk[..read]);
+        // Not at each read: what stays is moved.
+        if kept.len() > 2 * KEPT_BYTES {
+            kept.drain(..kept.len() - KEPT_BYTES);
+            cut = true;
+        }
     }
-    String::from_utf8_lossy(&kept).into_owned()
+    let beyond = kept.len().saturating_sub(KEPT_BYTES);
+    let cut = if cut || beyond > 0 { CUT } else { "" };
+    format!("{cut}{}", String::from_utf8_lossy(&kept[beyond..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn said(output: &str) -> String {
+        bounded(output.as_bytes()).await
+    }
+
+    #[tokio::test]
+    async fn the_end_of_what_a_command_wrote_is_kept_and_a_line_that_was_cut_is_no_number() {
+        let rows = "1234567\n".repeat(20_000);
+        for output in [format!("{rows}86400\n"), format!("{}86400", &rows[..2 * KEPT_BYTES])] {
+            let said = said(&output).await;
+            assert_eq!((said.lines().last(), said.len()), (Some("86400"), KEPT_BYTES + CUT.len()));
+            assert!(said.starts_with(CUT) && output.ends_with(&said[CUT.len()..]));
+        }
+        let long = said(&"7".repeat(KEPT_BYTES + 1)).await;
+        assert!(long.parse::<f64>().is_err(), "it is not known how long the number was");
+        let short = "7".repeat(KEPT_BYTES);
+        assert_eq!(said(&short).await, short);
+        assert_eq!(said("").await, "");
+    }
 }

@@ -18,7 +18,9 @@ def _sh(script, **more):
 
 # What a check runs, and what its reading is, or says.
 CHECKS = {
-    "number": (_sh("echo looking >&2; echo some words; echo 7; echo"), 7.0),
+    "number": (_sh("echo looking >&2; echo some words; echo 7; echo '{}'; echo"), 7.0),
+    # Its last fifty lines are 200 KiB: the server would leave out the end.
+    "long-lines": (_sh("a=xxxxxxxx; for i in 1 2 3 4 5 6 7 8 9; do a=$a$a; done; for i in 0 1 2 3 4 5 6 7 8 9; do for j in 0 1 2 3 4 5; do echo $a; done; done; echo 7"), 7.0),
     "ratio": (_sh("""echo '{"numerator": 9, "denominator": 10}'"""), 0.9),
     "no-number": (_sh("exit 1"), "it ended with exit code 1 instead of a number"),
     "met": (_sh(ALONE, env={"A": "b"}, secretEnv={"TOKEN": "probe-token/word"}), 1.0),
@@ -33,7 +35,7 @@ CHECKS = {
     "keys": (_sh("exit 0", secretEnv={"KEY": "betagate-keys/invite.key"}), "Secret betagate-keys is betagate's own"),
     "key-missing": (_sh("exit 0", secretEnv={"TOKEN": "probe-token/nothing"}), "couldn't find key nothing in Secret"),
 }
-WITH_NUMBER = {"number": "<= 10", "ratio": ">= 90%", "no-number": ">= 0"}
+WITH_NUMBER = {"number": "<= 10", "long-lines": "<= 10", "ratio": ">= 90%", "no-number": ">= 0"}
 
 
 def _read():

@@ -52,9 +52,10 @@ const SOON: u32 = 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a pass waits for an answer.
 const GLANCE: Duration = Duration::from_secs(5);
-/// The most of its log that is read.
-const MOST_LINES: i64 = 50;
-const MOST_BYTES: i64 = 64 << 10;
+/// How many of the last lines of its log are read: fewer where they are too many bytes, as the server then leaves out the end.
+const LINES: [i64; 3] = [50, 10, 2];
+/// The most of its log that is read at once.
+const MOST_BYTES: usize = 64 << 10;
 
 /// Why a command has not run to its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -287,14 +288,22 @@ impl Commands {
     async fn log(&self, job: &str, pod: Option<String>) -> Result<String, NotRun> {
         let lost = |why: String| NotRun::NoLog { job: job.to_owned(), why };
         let pod = pod.ok_or_else(|| lost("its pod is gone".to_owned()))?;
-        let params = LogParams {
-            container: Some(CONTAINER.to_owned()),
-            tail_lines: Some(MOST_LINES),
-            limit_bytes: Some(MOST_BYTES),
-            ..LogParams::default()
-        };
-        // The API server's words may be the node's.
-        self.pods().logs(&pod, &params).await.map_err(|error| lost(said(&error)))
+        for lines in LINES {
+            let params = LogParams {
+                container: Some(CONTAINER.to_owned()),
+                tail_lines: Some(lines),
+                limit_bytes: i64::try_from(MOST_BYTES).ok(),
+                ..LogParams::default()
+            };
+            match self.pods().logs(&pod, &params).await {
+                Ok(log) if log.len() < MOST_BYTES => return Ok(log),
+                // It was cut, perhaps in the middle of a character.
+                Ok(_) | Err(kube::Error::FromUtf8(_)) => {}
+                // The API server's words may be the node's.
+                Err(error) => return Err(lost(said(&error))),
+            }
+        }
+        Err(lost("its last lines are longer than 64 KiB, or no text".to_owned()))
     }
 
     /// Takes a Job away with its pod. One that can't be now goes by itself a while after its end. A step's stays until its pod is gone: none is begun beside it.

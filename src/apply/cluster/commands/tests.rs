@@ -206,6 +206,50 @@ fn commands(jobs: JobSettings, answer: impl Fn(&str, &str, &str) -> String + Sen
     Commands::new(Arc::new(cluster))
 }
 
+fn begun(purpose: Purpose) -> Begun {
+    Begun { job: "j".to_owned(), purpose, deadline: Duration::from_secs(60), _one: None }
+}
+
+fn one_job(more: Value) -> Value {
+    let mut job = json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "j", "uid": "uid-1" } });
+    job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    job
+}
+
+fn pods(pods: &[Value]) -> String {
+    json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods }).to_string()
+}
+
+fn ended_well() -> Value {
+    // The other container goes on.
+    let mut pod = pod("Running", json!({ "terminated": { "exitCode": 0 } }));
+    pod["status"]["containerStatuses"][0]["state"] = json!({ "running": {} });
+    pod
+}
+
+#[tokio::test]
+async fn a_log_that_was_cut_is_no_answer_and_is_asked_for_with_fewer_lines() {
+    let (full, with_letter) = ("8640\n".repeat(MOST_BYTES), format!("{}…", "x".repeat(MOST_BYTES - 1)));
+    let full = &full[..MOST_BYTES];
+    for (logs, expected) in [
+        ([full, "words\n86400\n", "never asked"], Ok(Ended::Code(0, "words\n86400\n".to_owned()))),
+        ([&with_letter, full, "7\n"], Ok(Ended::Code(0, "7\n".to_owned()))),
+        ([full, full, full], Err("the log of Job j can't be read: its last lines are longer than 64 KiB, or no text")),
+    ] {
+        let logs = logs.map(str::to_owned);
+        let commands = commands(JobSettings::default(), move |method, path, _| match (method, path) {
+            ("GET", log) if log.contains("/log?") => {
+                let asked = LINES.map(|lines| log.contains(&format!("tailLines={lines}")));
+                logs[asked.iter().position(|asked| *asked).unwrap()].clone()
+            }
+            ("GET", list) if list.contains("/pods?") => pods(&[ended_well()]),
+            _ => one_job(json!({})).to_string(),
+        });
+        let ended = commands.end(begun(Purpose::Check), true).await;
+        assert_eq!(ended.map_err(|error| error.to_string()), expected.map_err(str::to_owned));
+    }
+}
+
 #[tokio::test]
 async fn commands_that_are_turned_off_ask_for_nothing_and_say_so() {
     let off = commands(JobSettings { off: true, ..JobSettings::default() }, |_, path, _| panic!("{path} was asked"));
