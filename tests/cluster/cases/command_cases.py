@@ -24,10 +24,10 @@ CHECKS = {
     "ratio": (_sh("""echo '{"numerator": 9, "denominator": 10}'"""), 0.9),
     "no-number": (_sh("exit 1"), "it ended with exit code 1 instead of a number"),
     "met": (_sh(ALONE, env={"A": "b"}, secretEnv={"TOKEN": "probe-token/word"}), 1.0),
-    "missed": (_sh("exit 3"), 0.0),
-    "no-data": (_sh("exit 2"), "noData"),
     # Kubernetes replaces `$(NAME)` and `$$` in what it is given; one machine does not.
     "dollars": (_sh("[ ${#B} = 12 ] && [ 'x$$y' != 'x$'y ]", env={"B": "a$$b$(TOKEN)"}, secretEnv={"TOKEN": "probe-token/word"}), 1.0),
+    "missed": (_sh("exit 3"), 0.0),
+    "no-data": (_sh("exit 2"), "noData"),
     "killed": (_sh("while :; do :; done", timeout="2s"), "terminated"),
     "not-there": ({"command": ["/no/such/program"]}, "its command is not there, or can't be run"),
     "no-image": (_sh("exit 0", image="betagate.test/nowhere:1"), "betagate.test/nowhere:1"),
@@ -77,6 +77,7 @@ def _a_step_goes_on_until_it_ends_well():
     assert "2 of 2 steps verified" in status, status
     # The pod's end is seen a moment before the Job itself knows of it.
     wait_for("one Job that ended well to stay", lambda: [job["status"].get("succeeded") for job in _jobs("step")] == [1])
+    assert [job["metadata"]["annotations"]["betagate.dev/ended"] for job in _jobs("step")] == ["well"], "whatever goes on beside it"
 
 
 def commands_run_as_jobs_under_an_account_that_is_allowed(pods):

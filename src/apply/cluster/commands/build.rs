@@ -15,6 +15,10 @@ use super::super::build::{container_security, from_secret, literal, literals, se
 
 /// The label of these Jobs and of their pods: `check` or `step`.
 pub(super) const KIND_LABEL: &str = "betagate.dev/job";
+/// The annotation by which a step's Job says that its command ended well, where [`WELL`] stands in it. Its pod may have another container that goes on: then the
+/// Job itself does not end well.
+pub(super) const ENDED: &str = "betagate.dev/ended";
+pub(super) const WELL: &str = "well";
 /// The annotation that says what it is for.
 const ABOUT: &str = "betagate.dev/about";
 /// The only container of a pod that counts: an admission webhook may have put others beside it.

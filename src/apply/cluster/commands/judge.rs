@@ -2,10 +2,11 @@
 //!
 //! Must not know: what is done about it.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::super::observe::{condition, pod_obstacle};
-use super::build::CONTAINER;
+use super::build::{CONTAINER, ENDED, WELL};
 use crate::apply::processes::{Ended, NOT_STARTED};
 
 /// The signal by which a container ends that took more memory than it may.
@@ -32,13 +33,20 @@ pub(super) enum Stand {
 
 /// Judges a Job by its pods and by the API server's words for why it got none.
 pub(super) fn judge(job: &Value, pods: &[Value], refused: Option<&str>) -> Stand {
-    let failed = condition(job, "FailureTarget", "True").or_else(|| condition(job, "Failed", "True"));
-    // Its pod is ended for it, which looks like an end by a signal.
-    if failed.as_ref().is_some_and(|failed| failed["reason"] == "DeadlineExceeded") {
-        return Stand::Ended(Ended::TimedOut, None);
+    if job["metadata"]["annotations"][ENDED] == WELL {
+        return Stand::Ended(Ended::Code(0, String::new()), None);
     }
+    let failed = condition(job, "FailureTarget", "True").or_else(|| condition(job, "Failed", "True"));
     let born = |pod: &&Value| pod["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned();
-    if let Some(pod) = pods.iter().max_by_key(born) {
+    let newest = pods.iter().max_by_key(born);
+    // Its pod is ended for it, which looks like an end by a signal, unless its command had ended before.
+    if let Some(late) = failed.as_ref().filter(|failed| failed["reason"] == "DeadlineExceeded") {
+        return match newest.filter(|pod| ended_before(pod, &late["lastTransitionTime"])) {
+            Some(pod) => by_pod(pod),
+            None => Stand::Ended(Ended::TimedOut, None),
+        };
+    }
+    if let Some(pod) = newest {
         return by_pod(pod);
     }
     if condition(job, "Complete", "True").is_some() {
@@ -52,10 +60,22 @@ pub(super) fn judge(job: &Value, pods: &[Value], refused: Option<&str>) -> Stand
     }
 }
 
-fn by_pod(pod: &Value) -> Stand {
+/// The state of the container in which its command runs.
+fn own_state(pod: &Value) -> &Value {
     let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
     let own = statuses.into_iter().find(|status| status["name"] == CONTAINER);
-    let state = own.map_or(&Value::Null, |own| &own["state"]);
+    own.map_or(&Value::Null, |own| &own["state"])
+}
+
+/// Whether its command came to its own end before a moment: another container went on beside it.
+fn ended_before(pod: &Value, moment: &Value) -> bool {
+    let time = |text: &Value| text.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    let ended = time(&own_state(pod)["terminated"]["finishedAt"]);
+    ended.zip(time(moment)).is_some_and(|(ended, moment)| ended < moment)
+}
+
+fn by_pod(pod: &Value) -> Stand {
+    let state = own_state(pod);
     if state["terminated"].is_object() {
         let name = pod["metadata"]["name"].as_str().map(str::to_owned);
         return Stand::Ended(ended(&state["terminated"]), name);

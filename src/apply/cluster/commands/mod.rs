@@ -29,8 +29,8 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, LogParams, PostParams, Preconditions};
-use serde_json::Value;
+use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions};
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
@@ -39,7 +39,7 @@ pub use build::{Order, Purpose};
 use super::MANAGER;
 use crate::apply::processes::Ended;
 use crate::cluster::Cluster;
-use build::{Built, CONTAINER, KIND_LABEL, STARTING, built};
+use build::{Built, CONTAINER, ENDED, KIND_LABEL, STARTING, WELL, built};
 use judge::{Stand, judge, refusal};
 
 /// So many checks run at once; a step waits for none of them.
@@ -233,11 +233,24 @@ impl Commands {
             Ok((Ended::Code(0, _), pod)) if output => self.log(&begun.job, pod).await.map(|said| Ended::Code(0, said)),
             other => other.map(|(ended, _)| ended),
         };
-        let proof = begun.purpose == Purpose::Step && matches!(ended, Ok(Ended::Code(0, _)));
-        if !proof {
+        if begun.purpose == Purpose::Step && matches!(ended, Ok(Ended::Code(0, _))) {
+            self.keep_as_proof(&begun.job, uid).await;
+        } else {
             self.take_away(&begun.job, uid, begun.purpose).await;
         }
         ended
+    }
+
+    /// Writes down in a Job that its command ended well: nothing that goes on beside it says otherwise any more.
+    async fn keep_as_proof(&self, name: &str, uid: Option<String>) {
+        if self.may_act().is_err() {
+            return;
+        }
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let said_so = Patch::Merge(json!({ "metadata": { "uid": uid, "annotations": { ENDED: WELL } } }));
+        if let Err(error) = self.jobs().patch(name, &params, &said_so).await {
+            tracing::warn!(job = name, error = %said(&error), "that its command ended well could not be written down");
+        }
     }
 
     /// Looks at a Job until it needs no more; an error where nothing is known of it any more, so that it is left alone.

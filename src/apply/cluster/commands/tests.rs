@@ -173,6 +173,18 @@ fn a_job_without_a_pod_says_itself_how_it_ended() {
         let ended = judge(&job(kind, "DeadlineExceeded"), std::slice::from_ref(&killed), None);
         assert_eq!(ended, Stand::Ended(Ended::TimedOut, None));
     }
+    // Unless it had come to its end before: another container, which somebody put beside it, went on.
+    let mut late = job("Failed", "DeadlineExceeded");
+    late["status"]["conditions"][0]["lastTransitionTime"] = json!("2026-03-02T08:02:00Z");
+    for (at, expected) in [
+        ("2026-03-02T08:01:59Z", Stand::Ended(code(0), Some("p".to_owned()))),
+        ("2026-03-02T08:02:00Z", Stand::Ended(Ended::TimedOut, None)),
+    ] {
+        let ended = pod("Failed", json!({ "terminated": { "exitCode": 0, "finishedAt": at } }));
+        assert_eq!(judge(&late, &[ended], None), expected, "{at}");
+    }
+    late["metadata"] = json!({ "annotations": { ENDED: WELL } });
+    assert_eq!(judge(&late, &[], None), Stand::Ended(code(0), None), "it was written down");
     // A node that is lost takes the pod along, and with it what came of the command.
     let mut lost = pod("Failed", Value::Null);
     lost["status"]["reason"] = json!("NodeLost");
@@ -248,6 +260,36 @@ async fn a_log_that_was_cut_is_no_answer_and_is_asked_for_with_fewer_lines() {
         let ended = commands.end(begun(Purpose::Check), true).await;
         assert_eq!(ended.map_err(|error| error.to_string()), expected.map_err(str::to_owned));
     }
+}
+
+#[tokio::test]
+async fn a_step_whose_command_ended_well_stays_done_when_its_job_is_ended_for_what_goes_on_beside_it() {
+    let (live, left) = (Arc::new(Mutex::new((one_job(json!({})), pods(&[ended_well()])))), Arc::new(Mutex::new(true)));
+    let (server, there) = (live.clone(), left.clone());
+    let commands = commands(JobSettings::default(), move |method, path, content| {
+        let mut live = server.lock().unwrap();
+        match (method, path) {
+            ("GET", list) if list.contains("/pods?") => return live.1.clone(),
+            ("PATCH", _) => {
+                let change: Value = serde_json::from_str(content).unwrap();
+                assert_eq!(change["metadata"]["uid"], "uid-1", "another Job of that name is left alone");
+                live.0["metadata"]["annotations"] = change["metadata"]["annotations"].clone();
+            }
+            ("DELETE", _) => *there.lock().unwrap() = false,
+            _ => {}
+        }
+        live.0.to_string()
+    });
+    assert_eq!(commands.end(begun(Purpose::Step), false).await, Ok(code(0)));
+    // Its receipt is lost, and its time is over.
+    {
+        let mut live = live.lock().unwrap();
+        let late = json!({ "type": "Failed", "status": "True", "reason": "DeadlineExceeded", "lastTransitionTime": "2026-03-02T08:02:00Z" });
+        live.0["status"] = json!({ "conditions": [late] });
+        live.1 = pods(&[]);
+    }
+    assert_eq!(commands.end(begun(Purpose::Step), false).await, Ok(code(0)));
+    assert!(*left.lock().unwrap(), "it is what proves it");
 }
 
 #[tokio::test]
