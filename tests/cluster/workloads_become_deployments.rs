@@ -16,6 +16,10 @@ use crate::support::{repository_root, wait_for};
 use crate::wire::Wire;
 use crate::{define, kubectl};
 
+/// What workloads become, and their pods, as a role names them.
+const OBJECTS: &str =
+    "deployments.apps,services,pods,jobs.batch,poddisruptionbudgets.policy,networkpolicies.networking.k8s.io";
+
 /// A namespace of its own, and what deploys there.
 struct Place {
     namespace: String,
@@ -140,12 +144,31 @@ async fn what_is_wanted_is_deployed_once_and_what_others_own_stays_theirs() {
     bad["spec"]["securityContext"]["runAsNonRoot"] = json!(false);
     assert!(!kubectl(&format!("-n {} create --dry-run=server -f -", place.namespace), &bad.to_string()).done);
 
-    // Another controller finds everything as it should be.
+    // Another controller finds everything as it should be. It reads no Secret but the one that is named: it has no right to others.
     let before = versions(&place);
     drop(deployer);
+    place.run(&format!("create role narrow --verb=* --resource={OBJECTS},workloads.betagate.dev"));
+    place.run("create role narrow-secrets --verb=list,watch --resource=secrets --resource-name=token");
+    for role in ["narrow", "narrow-secrets"] {
+        place.run(&format!("create rolebinding {role} --role={role} --user=narrow"));
+    }
+    let narrow = place.deployer_as(Some("narrow")).await;
+    place.go_through(&narrow, &[web()]);
+    assert_eq!(versions(&place), before, "it wrote what was there already");
+    // One that it may not read holds up nobody else.
+    let mut other = web();
+    other.spec.secret_env.insert("K".to_owned(), "other".to_owned());
+    place.go_through(&narrow, &[other]);
+    wait_for("the Secret to be told", Duration::from_secs(60), || {
+        narrow
+            .obstacles()
+            .remove("web")
+            .filter(|one| one.why.contains("Secret other: ") && one.why.contains("forbidden"))
+    });
+    assert_eq!(versions(&place), before);
+    drop(narrow);
     let deployer = place.deployer().await;
     place.go_through(&deployer, &[web()]);
-    assert_eq!(versions(&place), before, "it wrote what was there already");
 
     // What others add stays; what they change of ours is put back.
     place.run("annotate deployment web example.com/note=theirs");
@@ -245,7 +268,7 @@ async fn what_a_resource_became_belongs_to_it_and_nothing_is_written_by_who_does
     drop(deployer);
 
     // Another one that can't find out whose it is takes nothing away for it.
-    place.run("create role unseeing --verb=* --resource=deployments.apps,services,pods,secrets,jobs.batch,poddisruptionbudgets.policy,networkpolicies.networking.k8s.io");
+    place.run(&format!("create role unseeing --verb=* --resource={OBJECTS},secrets"));
     place.run("create rolebinding unseeing --role=unseeing --user=unseeing");
     let unseeing = place.deployer_as(Some("unseeing")).await;
     unseeing.make_so(&[workload("worker", json!({ "component": "worker" }))], &BTreeSet::new());

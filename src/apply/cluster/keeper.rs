@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::build::{APPLIED, Described, Identity, MIGRATED, RESTART, Sort, built, greedy, job_name, secrets_of};
 use super::observe::condition;
+use super::seen::{self, Secret};
 use super::write::{Trouble, others};
 use super::{Shared, WORKLOAD_LABEL};
 use crate::apply::workloads::{Obstacle, Wanted};
@@ -28,6 +29,8 @@ struct Kept {
     contested: BTreeMap<Written, (Value, Trouble)>,
     /// The ids of the `Workload` resources.
     owners: BTreeMap<String, String>,
+    /// The Secrets that are watched: those that workloads name.
+    secrets: seen::Secrets,
     failures: u32,
 }
 
@@ -50,13 +53,15 @@ pub(super) async fn keep(shared: Arc<Shared>) {
 
 impl Shared {
     /// Once through everything. Says how long at most until it is to be tried again without anything having changed; nothing where nothing is left to try.
-    async fn once(&self, kept: &mut Kept) -> Option<Duration> {
+    async fn once(self: &Arc<Self>, kept: &mut Kept) -> Option<Duration> {
         let (wanted, left) = {
             let orders = self.orders();
             let wanted = orders.wanted.clone()?;
             (wanted, orders.kept.clone())
         };
-        if !self.seen().complete() {
+        let named = wanted.iter().flat_map(|one| secrets_of(&one.spec, &self.options.own)).collect();
+        seen::follow_secrets(self, &named, &mut kept.secrets);
+        if !self.seen().complete(kept.secrets.keys()) {
             return None;
         }
         let mut names: BTreeSet<(Sort, String)> = BTreeSet::new();
@@ -110,7 +115,7 @@ impl Shared {
         };
         let identity = Identity {
             owner: self.owner(&wanted.workload, there, kept).await?,
-            secrets: self.secrets(wanted),
+            secrets: self.secrets(wanted)?,
             restart: self.restart(&wanted.workload, live.as_ref()),
         };
         let objects = built(wanted, own, &identity);
@@ -205,11 +210,18 @@ impl Shared {
     }
 
     /// A digest of the content of the Secrets that a workload names.
-    fn secrets(&self, wanted: &Wanted) -> Option<String> {
+    fn secrets(&self, wanted: &Wanted) -> Result<Option<String>, Trouble> {
         let seen = self.seen();
-        let digests: Vec<&str> =
-            secrets_of(&wanted.spec, &self.options.own).iter().map(|name| seen.secret(name).unwrap_or("-")).collect();
-        (!digests.is_empty()).then(|| digests.join("."))
+        let mut digests = Vec::new();
+        for name in secrets_of(&wanted.spec, &self.options.own) {
+            match seen.secret(&name) {
+                Some(Secret::Is(digest)) => digests.push(digest.clone()),
+                Some(Secret::Missing) => digests.push("-".to_owned()),
+                Some(Secret::Unseen(why)) => return Err(Trouble::Away(format!("Secret {name}: {why}"))),
+                None => return Err(Trouble::Away(format!("Secret {name} was not seen yet"))),
+            }
+        }
+        Ok((!digests.is_empty()).then(|| digests.join(".")))
     }
 
     /// The replacement that was asked for last: what was asked of an earlier controller stays, or its pods would be replaced once more.

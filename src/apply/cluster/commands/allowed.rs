@@ -67,7 +67,7 @@ where
 }
 
 /// What an API server takes as a name. It becomes a part of an address: nothing else may.
-pub(super) fn is_name(name: &str) -> bool {
+pub(in crate::apply::cluster) fn is_name(name: &str) -> bool {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     let ends = |c: char| c.is_ascii_alphanumeric();
     name.len() <= 253 && name.chars().all(good) && name.starts_with(ends) && name.ends_with(ends)

@@ -34,6 +34,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
+pub(super) use allowed::is_name;
 pub use build::{Order, Purpose};
 
 use super::MANAGER;
