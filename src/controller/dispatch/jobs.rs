@@ -21,8 +21,8 @@ use crate::secrets::secret_in;
 use crate::signals::Jobs;
 use crate::signals::net::Endpoint;
 
-/// A claim holds for longer than any job may take.
-pub(super) const LEASE: SignedDuration = SignedDuration::from_mins(15);
+/// A claim holds for longer than any job may take, also where the API server takes all its time for each request about it.
+pub(super) const LEASE: SignedDuration = SignedDuration::from_mins(20);
 
 /// A step's command as a Job of a cluster, without its environment and its record.
 pub(in crate::controller) fn ordered(

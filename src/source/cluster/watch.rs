@@ -65,3 +65,23 @@ fn words(what: What, error: Error) -> String {
         Error::NoResourceVersion => format!("{what} can't be watched"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::wake::Wake;
+    use super::*;
+
+    #[test]
+    fn a_failure_is_news_once_until_the_watch_has_worked_or_fails_for_another_reason() {
+        let held = Held::new(Arc::new(Wake::new()), false);
+        let flags = What::Kind(Kind::Flag);
+        assert!(held.failing(flags, "forbidden") && held.failing(What::Files, "forbidden"));
+        // A list begins, and is refused again.
+        held.take(Kind::Flag, Event::Init);
+        assert!(!held.failing(flags, "forbidden"));
+        assert!(held.failing(flags, "no such kind") && !held.failing(flags, "no such kind"));
+        held.take(Kind::Flag, Event::Init);
+        held.take(Kind::Flag, Event::InitDone);
+        assert!(held.failing(flags, "no such kind"), "it worked in between");
+    }
+}
