@@ -47,6 +47,8 @@ async fn exit_codes_and_numbers_are_readings_and_whatever_goes_wrong_is_unknown(
             "{ name: ratio, job: { command: [sh, -c, 'echo \"{\\\"numerator\\\": 94, \\\"denominator\\\": 99}\"'] }, pass: '>= 95%', minSamples: 100 }",
             "{ name: failed, job: { command: [sh, -c, echo 0; exit 1] }, pass: '<= 1h' }",
             "{ name: flood, job: { command: [sh, -c, yes | head -c 5000000; echo; echo 1] }, pass: '== 1' }",
+            "{ name: rows, job: { command: [sh, -c, seq 20000; echo 86401] }, pass: '<= 1h' }",
+            "{ name: endless, job: { command: [sh, -c, yes 7 | head -n 70000 | tr -d '\\n'] }, pass: '>= 0' }",
         ]);
         repo.write("manifests/age.sh", "echo looking >&2\necho 3600\n");
         let mut beta = Beta::start(&db, repo, "2026-03-02T08:00:00Z").await;
@@ -62,8 +64,10 @@ async fn exit_codes_and_numbers_are_readings_and_whatever_goes_wrong_is_unknown(
         assert_eq!(read[6], (CheckState::Missed, value(3601.0)));
         assert_eq!(read[7], (CheckState::Unknown, Outcome::Unknown(Why::TooFewSamples { have: 99, need: 100 })));
         assert!(read[8].0 == CheckState::Unknown && error(&read[8].1), "{:?}", read[8]);
-        // What is beyond the bound is not kept: the last line that is, is none of its numbers.
-        assert!(read[9].0 == CheckState::Unknown && error(&read[9].1), "{:?}", read[9]);
+        // However much it wrote, its end is kept.
+        assert_eq!(read[9], (CheckState::Met, value(1.0)));
+        assert_eq!(read[10], (CheckState::Missed, value(86_401.0)), "no row of before counts");
+        assert!(read[11].0 == CheckState::Unknown && error(&read[11].1), "how long that number is, is not known");
     }
 }
 
