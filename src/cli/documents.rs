@@ -9,11 +9,8 @@ use clap::Args;
 use super::CliError;
 use crate::clock::Clock;
 use crate::controller::build_snapshot;
-use crate::secrets::secret_in;
+use crate::secrets::git_token;
 use crate::source::{Credentials, GitSettings, Snapshot, Source, at, parted_from, read_folder};
-
-/// The secret that opens a Git repository over HTTPS.
-const GIT_TOKEN: &str = "git-token";
 
 /// A folder, or a branch of a repository.
 #[derive(Args)]
@@ -42,7 +39,7 @@ impl From {
         let data = data.to_owned();
         // Read anew each time, so that a rotated token is taken up without a restart.
         settings.credentials = Arc::new(move || {
-            Ok(match secret_in(&data, GIT_TOKEN) {
+            Ok(match git_token(&data) {
                 Ok(token) => Credentials::Token { user: None, token },
                 Err(_) => Credentials::None,
             })
