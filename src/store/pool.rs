@@ -312,6 +312,11 @@ async fn open_postgres(url: &str) -> Result<Store, StoreError> {
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(PATIENCE)
         .idle_timeout(Duration::from_secs(300))
+        // A connection keeps room for the largest message it ever had: all flags at once, a hundred times what is usual.
+        .after_release(|connection, _| {
+            connection.shrink_buffers();
+            Box::pin(async { Ok(true) })
+        })
         .connect_lazy_with(options);
     Ok(Store(Arc::new(Pools::Postgres { pool, schema })))
 }
