@@ -367,7 +367,7 @@ impl Controller {
         let senders = dispatch::Senders::start(self.post.clone());
         let mut failures = 0_u32;
         let mut source_changed = true;
-        let mut words = Push::of_words(self.settings.store.clone(), rest::LONGEST);
+        let mut words = Push::of_words(self.settings.store.clone(), self.longest());
         words.listen().await;
         loop {
             let before = self.moment().await;

@@ -16,7 +16,9 @@ use crate::source::cluster::Watched;
 use crate::store::push::tide;
 
 /// How long the loop rests at most: files that are mounted (secrets, lists) tell nobody that they changed.
-pub(super) const LONGEST: Duration = Duration::from_secs(15);
+const LONGEST: Duration = Duration::from_secs(15);
+/// On a cluster, where such files are minutes behind anyway, and the documents are watched.
+const LONGEST_ON_CLUSTER: Duration = Duration::from_secs(60);
 
 /// All that a pass depends on and that nobody tells of.
 #[derive(PartialEq)]
@@ -45,12 +47,17 @@ impl Controller {
         Some(Moment { tide, running: self.target.observed(), obstacles: self.target.obstacles(), seen, brought })
     }
 
+    /// How long it rests at most.
+    pub(super) fn longest(&self) -> Duration {
+        if self.settings.source.watched().is_some() { LONGEST_ON_CLUSTER } else { LONGEST }
+    }
+
     /// Sleeps for `usual`, and on as long as it is as it was before the last pass.
     pub(super) async fn rest(&self, usual: Duration, before: Option<&Moment>) {
         let begun = Instant::now();
         loop {
             tokio::time::sleep(usual).await;
-            if before.is_none() || begun.elapsed() >= LONGEST || self.moment().await.as_ref() != before {
+            if before.is_none() || begun.elapsed() >= self.longest() || self.moment().await.as_ref() != before {
                 return;
             }
         }

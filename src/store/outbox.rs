@@ -264,10 +264,13 @@ pub async fn counts(store: &Store, program: &str) -> Result<Vec<(String, State, 
     rows.iter().map(|row| Ok((row.get("kind")?, state(row)?, row.get("n")?))).collect()
 }
 
-/// When the next message of these kinds is due, if any waits.
+/// When the next message of these kinds can be claimed, if any waits or a claim may lapse.
 pub async fn next_at(store: &Store, kinds: &[&str]) -> Result<Option<Timestamp>, StoreError> {
     let any = store.dialect().any("kind", "$1");
-    let sql = format!("SELECT min(next_at) AS at FROM outbox WHERE state = 'waiting' AND {any}");
+    let sql = format!(
+        "SELECT min(CASE state WHEN 'waiting' THEN next_at ELSE lease_until END) AS at FROM outbox
+         WHERE state IN ('waiting', 'claimed') AND {any}"
+    );
     store.one(&sql, args![kinds]).await?.get("at")
 }
 

@@ -53,6 +53,8 @@ async fn the_same_effect_is_put_once_and_claimed_once() {
         let claimed = take(&store, "a", at(0)).await;
         assert_eq!((claimed.len(), claimed[0].attempts), (1, 1));
         assert!(take(&store, "b", at(1)).await.is_empty());
+        assert_eq!(next_at(&store, &["note"]).await.unwrap(), Some(at(60)), "when its sender has vanished");
+        assert_eq!(next_at(&store, &["page"]).await.unwrap(), None);
         let mut tx = store.begin().await.unwrap();
         succeed(&mut tx, id, &json!({"queued": "as 42"}), at(2)).await.unwrap();
         assert!(matches!(succeed(&mut tx, id, &json!({}), at(2)).await, Err(StoreError::Missing(_))));

@@ -159,7 +159,7 @@ impl Lane {
                 }
                 Pick::Nothing => {
                     self.end_batch(mailer, now);
-                    return Ok(None);
+                    return Ok(invites::next_mail_at(&post.store, order.program.name(), now).await?);
                 }
             };
             if !ready && let Err(error) = mailer.ready().await {

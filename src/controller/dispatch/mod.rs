@@ -49,8 +49,13 @@ pub(super) const KINDS: [&[&str]; 4] = [NOTES.kinds, PAPERS.kinds, JOBS.kinds, P
 pub(super) use jobs::ordered;
 pub use samples::{Sample, sample_letter};
 
-/// How long a sender that has nothing to do sleeps at most: an invite may be resent by another process.
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// How long a sender that has nothing to do sleeps at most: what becomes due by the clock it knows, and every pass rings, also one for what another
+/// process wrote.
+const LONGEST_SLEEP: Duration = Duration::from_secs(15);
+/// The shortest such sleep: what is due and can't be taken is in somebody's hands.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(200);
+/// A program's invites are looked for so often at most: a rollback's passes ring twenty times a second.
+const BETWEEN_ROUNDS: Duration = Duration::from_secs(1);
 /// How long a message that is being handed over may take when the controller ends.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The shortest and longest wait of a sender whose round failed.
@@ -75,10 +80,10 @@ const BATCHES: [&Batch; 4] = [&PAPERS, &NOTES, &JOBS, &PROPOSALS];
 /// What a round of a sender came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivered {
-    /// All that was due.
-    All,
-    /// As many as it takes at once: there may be more.
-    Full,
+    /// Nothing was due; the next one is then.
+    Nothing(Option<Timestamp>),
+    /// What was due, or as many as it takes at once: there may be more.
+    Some,
 }
 
 /// Wakes whoever listens, and is remembered by who was busy when it rang.
@@ -216,6 +221,15 @@ impl Post {
         *self.ending.borrow()
     }
 
+    /// Sleeps until the bell rings, the next is due, or for this long.
+    async fn doze(&self, bell: &mut watch::Receiver<()>, next: Option<Timestamp>, longest: Duration) {
+        tokio::select! {
+            _ = bell.changed() => {}
+            () = self.clock.sleep_until(next.unwrap_or(Timestamp::MAX)), if next.is_some() => {}
+            () = tokio::time::sleep(longest) => {}
+        }
+    }
+
     /// One program's invites, until nothing may leave any more at this instant.
     async fn invite_all(&self, name: &str) -> Result<(), ControllerError> {
         let lane = self.lane(name).await;
@@ -261,22 +275,21 @@ async fn send_messages(post: Arc<Post>, batch: &'static Batch) {
     let mut due = post.due.listen();
     while !post.is_ending() {
         due.borrow_and_update();
-        let sleep = match post.deliver_messages(batch).await {
-            // There may be more.
-            Ok(Delivered::Full) => {
+        match post.deliver_messages(batch).await {
+            Ok(Delivered::Some) => failures = 0,
+            Ok(Delivered::Nothing(next)) => {
                 failures = 0;
-                continue;
-            }
-            Ok(Delivered::All) => {
-                failures = 0;
-                LONGEST_SLEEP
+                if next.is_some_and(|at| at <= post.clock.now()) {
+                    tokio::time::sleep(SHORTEST_SLEEP).await;
+                } else {
+                    post.doze(&mut due, next, LONGEST_SLEEP).await;
+                }
             }
             Err(error) => match after_failure(&error, &mut failures) {
-                Some(pause) => pause,
+                Some(pause) => post.doze(&mut due, None, pause).await,
                 None => return,
             },
-        };
-        let _ = tokio::time::timeout(sleep, due.changed()).await;
+        }
     }
 }
 
@@ -302,26 +315,32 @@ async fn send_invites(post: Arc<Post>) {
 
 async fn send_program(post: Arc<Post>, name: String) {
     let (mut orders, mut ending) = (post.orders.subscribe(), post.ending.subscribe());
+    let mut bell = post.due.listen();
     let lane = post.lane(&name).await;
     let mut failures = 0;
     while !post.is_ending() {
+        bell.borrow_and_update();
         let Some(order) = orders.borrow_and_update().get(&name).cloned() else { return };
         let round = lane.lock().await.round(&post, &order).await;
-        let (next, sleep) = match round {
+        let (next, pause) = match round {
             Ok(next) => {
                 failures = 0;
-                (next, LONGEST_SLEEP)
+                (next, BETWEEN_ROUNDS)
             }
             Err(error) => match after_failure(&error, &mut failures) {
                 Some(pause) => (None, pause),
                 None => return,
             },
         };
+        let rung = async {
+            tokio::time::sleep(pause).await;
+            post.doze(&mut bell, None, LONGEST_SLEEP).await;
+        };
         tokio::select! {
             changed = orders.changed(), if failures == 0 => if changed.is_err() { return },
             _ = ending.changed() => return,
             () = post.clock.sleep_until(next.unwrap_or(Timestamp::MAX)), if next.is_some() => {}
-            () = tokio::time::sleep(sleep) => {}
+            () = rung => {}
         }
     }
 }
@@ -365,7 +384,7 @@ impl Controller {
         });
         if self.patient {
             for batch in BATCHES {
-                while self.post.deliver_messages(batch).await? == Delivered::Full {}
+                while self.post.deliver_messages(batch).await? == Delivered::Some {}
             }
             self.post.invite_all(name).await?;
         } else {

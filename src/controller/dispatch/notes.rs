@@ -42,9 +42,13 @@ impl Post {
 
     async fn deliver_round(&self, batch: &Batch, again: bool) -> Result<Delivered, ControllerError> {
         if self.orders.borrow().is_empty() {
-            return Ok(Delivered::All);
+            return Ok(Delivered::Nothing(None));
         }
         let now = self.clock.now();
+        let next = outbox::next_at(&self.store, batch.kinds).await?;
+        if !again && next.is_none_or(|at| at > now) {
+            return Ok(Delivered::Nothing(next));
+        }
         let by = self.holder.clone();
         let claim = outbox::Claim { kinds: batch.kinds, by: &by, limit: batch.limit, lease: batch.lease };
         let mut tx = self.store.begin().await?;
@@ -54,11 +58,13 @@ impl Post {
         }
         let messages = outbox::claim(&mut tx, &claim, now).await?;
         tx.commit().await?;
-        let full = i64::try_from(messages.len()).is_ok_and(|taken| taken >= batch.limit);
+        if messages.is_empty() {
+            return Ok(Delivered::Nothing(next));
+        }
         for message in messages {
             if self.is_ending() {
                 // Its claim is taken over by the next controller.
-                return Ok(Delivered::All);
+                return Ok(Delivered::Nothing(None));
             }
             let moment = |when: &str| format!("send {}: {when}", message.intent.effect_key);
             self.faults.at(|| moment("before effect")).await;
@@ -84,7 +90,7 @@ impl Post {
             self.faults.at(|| moment("after receipt")).await;
             self.wake.notify_one();
         }
-        Ok(if full { Delivered::Full } else { Delivered::All })
+        Ok(Delivered::Some)
     }
 
     /// What has not left goes again after a while that grows with its tries; what waits for the cluster is not kept longer for having waited long.

@@ -135,6 +135,12 @@ pub async fn due_mails(
     Ok(found)
 }
 
+/// When the next message of a program that has to wait is tried again.
+pub async fn next_mail_at(store: &Store, program: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT min(next_at) AS at FROM invite_mails WHERE program = $1 AND state = 'waiting' AND next_at > $2";
+    store.one(sql, args![program, now]).await?.get("at")
+}
+
 fn due(row: &Row, again: bool) -> Result<Due, StoreError> {
     let address: String = row.get("email_norm")?;
     Ok(Due {

@@ -128,6 +128,9 @@ async fn a_throttled_message_comes_back_in_its_time_unless_nobody_needs_it_any_m
         }
         assert_eq!(state(&store, ada).await, Some(MailState::Waiting));
         assert!(due(&store, at(4)).await.is_empty());
+        assert_eq!(next_mail_at(&store, "kruxt", at(4)).await.unwrap(), Some(at(5)));
+        // What is due and still there (of a closed cohort, say) is no reason to look again.
+        assert_eq!(next_mail_at(&store, "kruxt", at(5)).await.unwrap(), None);
         let mut tx = store.begin().await.unwrap();
         let how = Revocation { reason: "asked", actor: "person/p", end_membership: false };
         revoke(&mut tx, bob, how, at(4)).await.unwrap();

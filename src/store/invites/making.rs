@@ -7,7 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::super::people::entry;
-use super::super::{StoreError, Tx, audit};
+use super::super::{StoreError, Tx, audit, push};
 use super::cohorts::{lock_cohort, promote, reserve_positions, seated};
 use super::hashed::find_hashed_in;
 use super::sending::Rendered;
@@ -222,6 +222,7 @@ pub async fn resend(
         args![id, seat.as_str(), free.then_some(expires_at)],
     )
     .await?;
+    push::word(tx).await?;
     let detail = json!({ "generation": found.generation + 1, "state": seat.as_str() });
     audit::append(tx, entry(&found.program, actor, "invite.resent", found.object(), detail, now)).await?;
     super::locked(tx, id).await?.ok_or(InviteError::Missing)
@@ -254,6 +255,7 @@ pub async fn send_once_more(
         args![id, until],
     )
     .await?;
+    push::word(tx).await?;
     let detail = json!({ "generation": found.generation + 1, "code": "the same" });
     audit::append(tx, entry(&found.program, actor, "invite.resent", found.object(), detail, now)).await?;
     super::locked(tx, id).await?.ok_or(InviteError::Missing)

@@ -43,8 +43,8 @@ pub use listing::{Filter, list, locale_of};
 pub use mail_blocks::{Block, block, blocked, forget_bounce};
 pub use mail_views::{Pause, ReviewCount, all_pauses, mail_counts, mail_states, pauses, review_counts, set_pauses};
 pub use mails::{
-    Claimed, Due, MailState, Sender, Settled, claim_mail, claimed_since, doubt_claims, due_mails, note_blocked,
-    settle_mail,
+    Claimed, Due, MailState, Sender, Settled, claim_mail, claimed_since, doubt_claims, due_mails, next_mail_at,
+    note_blocked, settle_mail,
 };
 pub use making::{InviteError, Made, NewInvite, create, expire_due, hand_over, resend, send_once_more};
 pub use redeem::{
