@@ -25,7 +25,8 @@ use tower::{BoxError, Layer, Service};
 pub(super) struct Deadlines {
     /// Until the answer to a question begins, and between its parts.
     pub short: Duration,
-    /// The same of a write, as an admission webhook may take half a minute, and of a page of a list, for which a busy server may.
+    /// The same of a write, as admission webhooks may take half a minute each and the server gives up after one, and of a page of a list, for which a busy
+    /// server may take as long.
     pub long: Duration,
     /// Between two parts of a watch.
     pub silence: Duration,
@@ -33,7 +34,7 @@ pub(super) struct Deadlines {
 
 impl Deadlines {
     pub(super) const USUAL: Self =
-        Self { short: Duration::from_secs(10), long: Duration::from_secs(35), silence: Duration::from_secs(150) };
+        Self { short: Duration::from_secs(10), long: Duration::from_secs(65), silence: Duration::from_secs(150) };
 
     fn of(self, method: &Method, uri: &Uri) -> (Duration, AfterSilence) {
         let asks = |what: &str| uri.query().unwrap_or_default().split('&').any(|one| one.starts_with(what));

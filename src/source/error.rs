@@ -59,6 +59,9 @@ pub enum SourceError {
     /// It took too long. Retryable.
     #[error("the Git remote did not finish within {0} s")]
     TimedOut(u64),
+    /// A tag of that name is another commit's already, and stays where it is. Terminal.
+    #[error("there is a tag {0} already, and it means another commit")]
+    Taken(String),
     /// The settings make no sense. Terminal until they change.
     #[error("{0}")]
     Settings(String),
@@ -67,7 +70,11 @@ pub enum SourceError {
 impl SourceError {
     /// Whether the same call may succeed later without anybody changing the settings.
     pub fn retryable(&self) -> bool {
-        !matches!(self, Self::NoRevision(_) | Self::NoFile(_) | Self::TooLarge { .. } | Self::Settings(_))
+        let terminal = matches!(
+            self,
+            Self::NoRevision(_) | Self::NoFile(_) | Self::TooLarge { .. } | Self::Taken(_) | Self::Settings(_)
+        );
+        !terminal
     }
 
     /// A file error, by its system reason.

@@ -138,10 +138,7 @@ impl Git {
         let commit = resolve(&cache, &tag.revision)?.id();
         let there = fetch.push_tag(&tag.name, || git_propose::tag(&cache, tag))?;
         if there.is_some_and(|there| there != commit) {
-            return Err(SourceError::Settings(format!(
-                "there is a tag {} already, and it means another commit",
-                tag.name
-            )));
+            return Err(SourceError::Taken(tag.name.clone()));
         }
         Ok(Proposed { branch: tag.name.clone(), commit: commit.to_string() })
     }

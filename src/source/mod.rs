@@ -186,7 +186,8 @@ impl Source {
     /// Makes a tag where the documents live. One of its name that is there must mean the same commit.
     ///
     /// # Errors
-    /// [`SourceError::Settings`] where they are in a folder, or the name is taken; else what keeps it from being written.
+    /// [`SourceError::Settings`] where they are in a folder, [`SourceError::Taken`] where the name means another commit; else what keeps it from being
+    /// written.
     pub async fn tag(&self, tag: Tag) -> Result<Proposed, SourceError> {
         let kind = self.kind.clone();
         let made = self.blocking(move || match &*kind {

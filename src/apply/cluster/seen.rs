@@ -182,6 +182,8 @@ pub(super) fn follow_secrets(shared: &Arc<Shared>, names: &BTreeSet<String>, fol
             continue;
         }
         let stop = CancellationToken::new();
+        // What a watch that was just stopped had in its hands is not news of this one.
+        shared.seen().secrets.remove(name);
         if is_name(name) {
             begin(shared, Followed::Secret(name.clone()), &stop);
         } else {

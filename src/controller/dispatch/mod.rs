@@ -217,6 +217,11 @@ impl Post {
         self.lanes.lock().await.entry(program.to_owned()).or_default().clone()
     }
 
+    /// Wakes the senders: there may be something to send.
+    pub(super) fn ring(&self) {
+        self.due.ring();
+    }
+
     fn is_ending(&self) -> bool {
         *self.ending.borrow()
     }
@@ -273,8 +278,12 @@ impl Senders {
 async fn send_messages(post: Arc<Post>, batch: &'static Batch) {
     let mut failures = 0;
     let mut due = post.due.listen();
-    while !post.is_ending() {
+    loop {
+        // First: a ring that comes after the look at the end is for the sleep.
         due.borrow_and_update();
+        if post.is_ending() {
+            return;
+        }
         match post.deliver_messages(batch).await {
             Ok(Delivered::Some) => failures = 0,
             Ok(Delivered::Nothing(next)) => {
@@ -334,7 +343,10 @@ async fn send_program(post: Arc<Post>, name: String) {
         };
         let rung = async {
             tokio::time::sleep(pause).await;
-            post.doze(&mut bell, None, LONGEST_SLEEP).await;
+            // What has failed is tried again, whether anybody rings or not.
+            if failures == 0 {
+                post.doze(&mut bell, None, LONGEST_SLEEP).await;
+            }
         };
         tokio::select! {
             changed = orders.changed(), if failures == 0 => if changed.is_err() { return },
@@ -388,7 +400,7 @@ impl Controller {
             }
             self.post.invite_all(name).await?;
         } else {
-            self.post.due.ring();
+            self.post.ring();
         }
         Ok(())
     }

@@ -83,7 +83,7 @@ impl Post {
                 Ok(receipt) => outbox::succeed(&mut tx, message.id, &receipt, now).await?,
                 Err(error) => {
                     tracing::warn!(effect = %message.intent.effect_key, error = %error, "a message was not delivered");
-                    self.put_back(&mut tx, &message, &error, now).await?;
+                    self.put_back(&mut tx, &message, &error).await?;
                 }
             }
             tx.commit().await?;
@@ -99,8 +99,9 @@ impl Post {
         tx: &mut Tx,
         message: &outbox::Message,
         error: &DeliveryError,
-        now: Timestamp,
     ) -> Result<(), ControllerError> {
+        // From now on: the try itself may have taken longer than the wait is.
+        let now = self.clock.now();
         let (id, by, words) = (message.id, self.holder.as_str(), error.to_string());
         if matches!(error, DeliveryError::Waits { .. }) {
             let again = now.checked_add(LONGEST_PAUSE).unwrap_or(now);

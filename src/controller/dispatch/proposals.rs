@@ -46,8 +46,7 @@ impl Post {
             MessageKind::Tag { name, revision, message } => {
                 let tag = Tag { name, revision, message, at: now };
                 let made = self.source.tag(tag).await.map_err(|error| match error {
-                    // A tag of that name that is another commit's stays where it is.
-                    SourceError::Settings(_) => never(error.to_string()),
+                    SourceError::Taken(_) => never(error.to_string()),
                     _ => later(error.to_string()),
                 })?;
                 Ok(json!({ "way": "git", "reference": format!("tag {} {}", made.branch, made.commit), "at": now }))

@@ -14,11 +14,11 @@ use super::{CAUSES, FILES_LABEL, Key};
 pub(super) type Maps = BTreeMap<String, BTreeMap<String, File>>;
 
 /// What stands in more than one ConfigMap, in words: one of them counts, and whoever changes another one must hear of it. A cause document is asked for in its
-/// own, so that copies of it are nobody's mistake.
-pub(super) fn doubled(maps: &Maps) -> Vec<String> {
+/// own, so that copies of it are nobody's mistake; and of what came with the documents from Git, no copy counts.
+pub(super) fn doubled(maps: &Maps, laid: Option<&BTreeMap<String, File>>) -> Vec<String> {
     let mut places: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (map, files) in maps {
-        for path in files.keys().filter(|path| !is_cause(path)) {
+        for path in files.keys().filter(|path| !is_cause(path) && laid.is_none_or(|laid| !laid.contains_key(*path))) {
             places.entry(path).or_default().push(map);
         }
     }
@@ -83,9 +83,11 @@ mod tests {
             ("cause-back-1-0a1b2c3d".to_owned(), map("causes", "back-1-0a1b2c3d.md")),
             ("backup".to_owned(), map("causes", "back-1-0a1b2c3d.md")),
         ];
-        assert_eq!(doubled(&[lists.clone()].into()), [""; 0]);
+        assert_eq!(doubled(&[lists.clone()].into(), None), [""; 0]);
         let all = others.into_iter().chain([lists]).collect();
-        assert_eq!(doubled(&all), ["cohorts/pavia.csv is in the ConfigMaps copy, lists: that of copy counts"]);
+        assert_eq!(doubled(&all, None), ["cohorts/pavia.csv is in the ConfigMaps copy, lists: that of copy counts"]);
+        let from_git = map("cohorts", "pavia.csv");
+        assert_eq!(doubled(&all, Some(&from_git)), [""; 0], "what came from Git counts");
     }
 
     #[test]

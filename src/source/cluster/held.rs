@@ -28,7 +28,7 @@ use super::{CARRIED_LABEL, OWN_MANAGERS, RECORD_MANAGER, RECORDED_ANNOTATION, RE
 
 /// A watch tells of failures only, not that it works again without news: one that has not failed for longer than its longest pause and a page of a list that nobody
 /// answers works.
-const FAILS_FOR: Duration = Duration::from_secs(50);
+const FAILS_FOR: Duration = Duration::from_secs(80);
 
 /// Which resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -224,7 +224,7 @@ impl Held {
         // The commit that the documents were brought from, as for a folder that stands on one; what it is told by is what is there.
         let about = revision.map(|it| Revision { commit: Some(it.id), id: String::new(), ..it });
         let snapshot = Snapshot { of_resources: true, ..Snapshot::new(String::new(), files, about) };
-        Ok(snapshot.with_problems(doubled(&state.files)))
+        Ok(snapshot.with_problems(doubled(&state.files, state.laid.as_ref().map(|laid| &laid.files))))
     }
 
     /// Takes in what a watch of resources brought.

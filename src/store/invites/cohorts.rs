@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::super::people::entry;
-use super::super::{Row, Store, StoreError, Tx, audit};
+use super::super::{Row, Store, StoreError, Tx, audit, push};
 use crate::args;
 use crate::core::cohort::AddressRules;
 
@@ -132,6 +132,7 @@ pub async fn promote(tx: &mut Tx, program: &str, cohort: &str, now: Timestamp) -
         )
         .await?;
     if promoted > 0 {
+        push::word(tx).await?;
         let detail = json!({ "invites": promoted });
         let done = entry(program, "controller", "invites.promoted", format!("cohort/{cohort}"), detail, now);
         audit::append(tx, done).await?;

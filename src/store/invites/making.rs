@@ -119,6 +119,7 @@ pub async fn create(
         None => insert(tx, new, &email_norm, seat, position, now).await?,
     };
     let made = invite(&tx.one(&format!("SELECT {COLUMNS} FROM beta_invites WHERE id = $1"), args![id]).await?)?;
+    push::word(tx).await?;
     let detail = json!({ "cohort": new.cohort, "state": seat.as_str(), "again": found.is_some() });
     audit::append(tx, entry(new.program, actor, "invite.created", made.object(), detail, now)).await?;
     Ok(if found.is_some() { Made::Again(made) } else { Made::New(made) })
