@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::commit::ACTOR;
 use super::{Controller, ControllerError};
+use crate::apply::cluster::selector;
 use crate::apply::workloads::RunState;
 use crate::source::cluster::{Key, Seen};
 use crate::status::cluster::{FINALIZER, Told, Wanted, Wish};
@@ -48,6 +49,7 @@ impl Controller {
             if let Some(mut wanted) = self.wanted(&key, &seen) {
                 if key.kind == Kind::Workload {
                     wanted.replicas = running.get(key.name.as_str()).copied().or(Some(0)).filter(|_| counts);
+                    wanted.selector = counts.then(|| selector(&key.name));
                 }
                 if let Some(state) = states.get(format!("{}/{}", key.kind, key.name).as_str()) {
                     wanted.state = Some(state.state.clone());

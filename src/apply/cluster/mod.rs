@@ -51,6 +51,11 @@ const MIGRATES_LABEL: &str = "betagate.dev/migrates";
 /// The label with the revision of what runs.
 pub const REVISION_LABEL: &str = "betagate.dev/revision";
 
+/// Which pods are a workload's, as a label selector.
+pub fn selector(workload: &str) -> String {
+    format!("app.kubernetes.io/managed-by={MANAGER},{WORKLOAD_LABEL}={workload}")
+}
+
 /// Whether a write may begin now.
 pub type MayAct = Arc<dyn Fn() -> bool + Send + Sync>;
 

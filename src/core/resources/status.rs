@@ -22,6 +22,9 @@ pub struct ResourceStatus {
     /// Of a workload: how many run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
+    /// Of a workload: which pods are its own, as a label selector; whoever scales by what they use counts them by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
     /// Conditions after kstatus: `Accepted`, `Ready`, `Reconciling`, `Stalled`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -22,7 +22,11 @@ use super::{ResourceStatus, Suspend};
     selectable = ".spec.program",
     selectable = ".spec.component",
     shortname = "wl",
-    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas"),
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
     printcolumn(name = "Program", type_ = "string", json_path = ".spec.program"),
     printcolumn(name = "Component", type_ = "string", json_path = ".spec.component"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),

@@ -35,6 +35,8 @@ pub struct Wanted {
     pub applied: Option<Applied>,
     /// How many of a workload run.
     pub replicas: Option<u32>,
+    /// Which pods are a workload's.
+    pub selector: Option<String>,
 }
 
 /// The condition `Applied`: whether a resource that is brought from Git is as Git says.
@@ -76,6 +78,7 @@ impl Wanted {
             holds: self.holds.clone(),
             conditions: conditions.collect(),
             replicas: self.replicas,
+            selector: self.selector.clone(),
         };
         (status != known).then_some(status)
     }

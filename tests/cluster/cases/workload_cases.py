@@ -145,6 +145,10 @@ def _steps_scale_revert_and_restart():
     assert "2 of 2 steps verified" in run["summary"], run
     after = _all_ready("crew", 2)
     assert after and after.keys().isdisjoint(before), (after, before)
+    scale = json.loads(kubectl("get", "--raw", f"/apis/betagate.dev/v1alpha1/namespaces/{SPACE}/workloads/crew/scale").must())
+    assert (scale["spec"]["replicas"], scale["status"]["replicas"]) == (1, 2), "what is asked for, and what the run makes of it"
+    chosen = kubectl("get", "pods", "-l", scale["status"]["selector"], "--field-selector=status.phase=Running", "-o", "name", namespace=SPACE).must()
+    assert {f"pod/{name}" for name in after} <= set(chosen.split()) and "crew" in chosen and "api" not in chosen, (scale, chosen)
 
 
 def workloads_roll_migrate_first_are_held_back_where_they_never_get_ready_and_obey_a_rollback(pods):
