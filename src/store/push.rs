@@ -187,7 +187,7 @@ mod tests {
                 let mut tx = store.begin().await.unwrap();
                 let (nothing, none) = (serde_json::json!({}), serde_json::json!([]));
                 let at = jiff::Timestamp::UNIX_EPOCH;
-                crate::store::flags::publish(&mut tx, &nothing, &none, &digest, "s", at).await.unwrap();
+                crate::store::flags::publish(&mut tx, nothing, &none, &digest, "s", at).await.unwrap();
                 tx.commit().await.unwrap();
             };
             let begun = Instant::now();

@@ -232,13 +232,13 @@ async fn whether_an_invite_is_needed_is_read_where_the_account_is_made() {
             json!({ "state": "ENABLED", "variants": { "on": true, "off": false }, "defaultVariant": "off" });
         let mut tx = beta.store.begin().await.unwrap();
         let (body, holds, now) = (&snapshot.body, &snapshot.holds, beta.clock.now());
-        betagate::store::flags::publish(&mut tx, body, holds, "open", "r", now).await.unwrap();
+        betagate::store::flags::publish(&mut tx, body.clone(), holds, "open", "r", now).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(beta.post("/v1/auth/register", None, &stranger("late")).await.0, 201, "{}", db.name);
         // A definition that can't be evaluated lets nobody in.
         snapshot.body["flags"]["system.invites_required"]["targeting"] = json!({ "nonsense": [] });
         let mut tx = beta.store.begin().await.unwrap();
-        betagate::store::flags::publish(&mut tx, &snapshot.body, holds, "broken", "r", now).await.unwrap();
+        betagate::store::flags::publish(&mut tx, snapshot.body.clone(), holds, "broken", "r", now).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(beta.post("/v1/auth/register", None, &stranger("later")).await.0, 202, "{}", db.name);
         assert_eq!(beta.post("/v1/auth/login", None, &stranger("later")).await.0, 401, "nobody was let in");

@@ -45,7 +45,7 @@ async fn need_invites(beta: &Beta, needed: bool) {
         json!({ "state": "ENABLED", "variants": { "on": true, "off": false }, "defaultVariant": variant });
     let mut tx = beta.store.begin().await.unwrap();
     let (body, holds, now) = (&snapshot.body, &snapshot.holds, beta.clock.now());
-    betagate::store::flags::publish(&mut tx, body, holds, variant, "r", now).await.unwrap();
+    betagate::store::flags::publish(&mut tx, body.clone(), holds, variant, "r", now).await.unwrap();
     tx.commit().await.unwrap();
 }
 

@@ -11,7 +11,7 @@ use crate::store::{Store, testing::on_each};
 
 async fn published(store: &Store, body: &Value, digest: &str, source: &str) {
     let mut tx = store.begin().await.unwrap();
-    publish(&mut tx, body, &json!([]), digest, source, Timestamp::UNIX_EPOCH).await.unwrap();
+    publish(&mut tx, body.clone(), &json!([]), digest, source, Timestamp::UNIX_EPOCH).await.unwrap();
     tx.commit().await.unwrap();
 }
 

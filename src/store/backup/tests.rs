@@ -45,7 +45,7 @@ async fn fill(store: &Store) {
     outbox::put(&mut tx, &message("n", false), at(0)).await.unwrap();
     memory::put(&mut tx, "kruxt", ("gate", "weekly"), &json!({"b": 1, "a": [null]}), 0).await.unwrap();
     tokens::create(&mut tx, "admin", &[0, 1, 255], &["admin".into()], at(0)).await.unwrap();
-    flags::publish(&mut tx, &json!({"flags": {}}), &json!({}), "d", "abc", at(0)).await.unwrap();
+    flags::publish(&mut tx, json!({"flags": {}}), &json!({}), "d", "abc", at(0)).await.unwrap();
     let hold = freezes::Freeze {
         program: "kruxt".into(),
         cohort: String::new(),

@@ -84,7 +84,7 @@ pub async fn publish(url: &str) -> Store {
     let store = Store::open(url).await.unwrap();
     store.migrate().await.unwrap();
     let mut tx = store.begin().await.unwrap();
-    flags::publish(&mut tx, &fifty(), &json!([]), "fifty", "0123456789abcdef", jiff::Timestamp::now()).await.unwrap();
+    flags::publish(&mut tx, fifty(), &json!([]), "fifty", "0123456789abcdef", jiff::Timestamp::now()).await.unwrap();
     tx.commit().await.unwrap();
     store
 }

@@ -40,7 +40,7 @@ pub fn measure() {
             body["flags"]["feature_00"]["metadata"] = json!({ "change": change });
             let mut tx = store.begin().await.unwrap();
             let revision =
-                flags::publish(&mut tx, &body, &json!([]), &format!("d{change}"), "s", jiff::Timestamp::now()).await.unwrap();
+                flags::publish(&mut tx, body, &json!([]), &format!("d{change}"), "s", jiff::Timestamp::now()).await.unwrap();
             tx.commit().await.unwrap();
             let begun = Instant::now();
             for _ in 0..PROCESSES {
