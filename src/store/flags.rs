@@ -183,7 +183,7 @@ mod tests {
     async fn publish_one(store: &Store, digest: &str) -> i64 {
         let mut tx = store.begin().await.unwrap();
         let body = json!({"flags": {"zeta": {"state": "ENABLED"}, "alpha": {}}});
-        let revision = publish(&mut tx, body.clone(), &json!({}), digest, "abc123", Timestamp::UNIX_EPOCH).await.unwrap();
+        let revision = publish(&mut tx, body, &json!({}), digest, "abc123", Timestamp::UNIX_EPOCH).await.unwrap();
         tx.commit().await.unwrap();
         revision
     }
