@@ -169,7 +169,7 @@ enum Task {
     /// A run that has no resource.
     Run(String),
     /// What came in elsewhere.
-    Record(Write),
+    Record(Box<Write>),
     /// Our finalizer, put on a resource or taken off.
     Finalizer(Key, bool),
     /// A status that differs.
@@ -223,7 +223,7 @@ impl Writer {
         let Some(watched) = self.source.watched() else { return Vec::new() };
         let missing = wish.runs.keys().filter(|name| watched.resource(Kind::Rollback, name).is_none());
         let mut tasks: Vec<Task> = missing.cloned().map(Task::Run).collect();
-        tasks.extend(records::writes(watched, wish).into_iter().map(Task::Record));
+        tasks.extend(records::writes(watched, wish).into_iter().map(|write| Task::Record(Box::new(write))));
         let now = self.clock.now();
         let (mut first, mut last) = (Vec::new(), Vec::new());
         for (key, wanted) in &wish.resources {
@@ -246,7 +246,7 @@ impl Writer {
         let watched = self.source.watched()?;
         match task {
             Task::Run(name) => Some(run(watched, &name, wish.runs.get(&name)?)),
-            Task::Record(write) => Some(write),
+            Task::Record(write) => Some(*write),
             Task::Finalizer(key, waits) => {
                 let seen = watched.resource(key.kind, &key.name)?;
                 Some(finalizer(&key, &seen, waits))
