@@ -9,8 +9,8 @@ use kube::runtime::utils::Backoff;
 /// The longest pause before it is asked again. However long it was away, what waits for it waits no longer than this once it is back.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 const FIRST: Duration = Duration::from_millis(500);
-/// One that has not failed for so long works, also where a try takes its whole time to fail: its next pause is a short one.
-const WORKS_AFTER: Duration = Duration::from_secs(60);
+/// One that has not failed for so long works: its next pause is a short one. Longer than a try takes that nobody answers, and the pause before it.
+const WORKS_AFTER: Duration = Duration::from_secs(90);
 
 /// The pauses of a watch that breaks. They are short again once it has worked for a while; that something came says nothing of it: a watch tells that it
 /// begins to list before it asks.
@@ -59,8 +59,8 @@ mod tests {
             pauses.reset();
             pauses.after(begin + Duration::from_secs(seconds)).as_millis()
         };
-        // A page of a list that nobody answers takes half a minute to fail.
-        assert_eq!([0, 1, 2, 4, 8, 16, 60].map(&mut after), [500, 1000, 2000, 4000, 8000, 8000, 8000]);
-        assert_eq!([121, 122].map(after), [500, 1000]);
+        // A page of a list that nobody answers takes 65 s to fail.
+        assert_eq!([0, 1, 2, 4, 8, 16, 89].map(&mut after), [500, 1000, 2000, 4000, 8000, 8000, 8000]);
+        assert_eq!([180, 181].map(after), [500, 1000]);
     }
 }

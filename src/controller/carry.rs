@@ -62,8 +62,7 @@ impl Controller {
         let again = [decision.look_again_at, measured_again].into_iter().flatten().min();
         if changed || !plan.is_empty() || !decision.messages.is_empty() || self.must_tell(name, &decision) {
             self.commit(name, (decision, now), &plan).await?;
-            // What it put into the outbox waits for nothing that this pass still does, nor for what fails after it.
-            self.post.ring();
+            self.tell_senders(name);
         }
         let undone = self.undo_datasets(name, &plan).await?;
         self.take_back(name, gone).await?;

@@ -313,6 +313,15 @@ impl Controller {
     /// Tells the target of the revisions of an earlier life, and the store of new ones and of those that stay up.
     async fn keep_revisions(&mut self, described: &[DescribedWorkloads]) -> Result<(), ControllerError> {
         let (store, now) = (self.settings.store.clone(), self.settings.clock.now());
+        // Before the next one is wanted: passes may be a minute apart, and the one before may have stayed up since the last.
+        for status in self.target.observed() {
+            let stays = status.state == RunState::Ready && now.duration_since(status.since) >= PROVEN_AFTER;
+            let of_document = self.revisions.wanted.get(&status.workload) == Some(&status.revision);
+            if stays && of_document && self.revisions.proven.insert((status.workload.clone(), status.revision.clone()))
+            {
+                workloads::prove(&store, &status.workload, &status.revision, now).await?;
+            }
+        }
         let all = described
             .iter()
             .flat_map(|one| one.specs.iter().map(|(name, spec)| (one.program.clone(), name.clone(), spec.clone())));
@@ -337,14 +346,6 @@ impl Controller {
                 )
                 .await?;
                 self.revisions.wanted.insert(workload, revision);
-            }
-        }
-        for status in self.target.observed() {
-            let stays = status.state == RunState::Ready && now.duration_since(status.since) >= PROVEN_AFTER;
-            let of_document = self.revisions.wanted.get(&status.workload) == Some(&status.revision);
-            if stays && of_document && self.revisions.proven.insert((status.workload.clone(), status.revision.clone()))
-            {
-                workloads::prove(&store, &status.workload, &status.revision, now).await?;
             }
         }
         Ok(())

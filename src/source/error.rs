@@ -62,6 +62,9 @@ pub enum SourceError {
     /// A tag of that name is another commit's already, and stays where it is. Terminal.
     #[error("there is a tag {0} already, and it means another commit")]
     Taken(String),
+    /// The documents are in no repository: in a folder, a cluster. Terminal.
+    #[error("the documents are in a {0}: nothing can be {1}")]
+    NotInGit(&'static str, &'static str),
     /// The settings make no sense. Terminal until they change.
     #[error("{0}")]
     Settings(String),
@@ -72,7 +75,12 @@ impl SourceError {
     pub fn retryable(&self) -> bool {
         let terminal = matches!(
             self,
-            Self::NoRevision(_) | Self::NoFile(_) | Self::TooLarge { .. } | Self::Taken(_) | Self::Settings(_)
+            Self::NoRevision(_)
+                | Self::NoFile(_)
+                | Self::TooLarge { .. }
+                | Self::Taken(_)
+                | Self::NotInGit(..)
+                | Self::Settings(_)
         );
         !terminal
     }

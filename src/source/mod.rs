@@ -168,17 +168,13 @@ impl Source {
     /// Proposes a change where the documents live: a commit on a branch of its own.
     ///
     /// # Errors
-    /// [`SourceError::Settings`] where they are in a folder, or there is nothing to propose; else what keeps it from being written.
+    /// [`SourceError::NotInGit`] where they are in no repository, [`SourceError::Settings`] where there is nothing to propose; else what keeps it from being written.
     pub async fn propose(&self, proposal: Proposal) -> Result<Proposed, SourceError> {
         let kind = self.kind.clone();
         let proposed = self.blocking(move || match &*kind {
-            Kind::Folder(_) => {
-                Err(SourceError::Settings("the documents are in a folder: nothing can be proposed".to_owned()))
-            }
+            Kind::Folder(_) => Err(SourceError::NotInGit("folder", "proposed")),
             Kind::Git(git) => git.propose(&proposal),
-            Kind::Cluster(_) => {
-                Err(SourceError::Settings("the documents are in a cluster: nothing can be proposed".to_owned()))
-            }
+            Kind::Cluster(_) => Err(SourceError::NotInGit("cluster", "proposed")),
         });
         proposed.await
     }
@@ -186,18 +182,14 @@ impl Source {
     /// Makes a tag where the documents live. One of its name that is there must mean the same commit.
     ///
     /// # Errors
-    /// [`SourceError::Settings`] where they are in a folder, [`SourceError::Taken`] where the name means another commit; else what keeps it from being
+    /// [`SourceError::NotInGit`] where they are in no repository, [`SourceError::Taken`] where the name means another commit; else what keeps it from being
     /// written.
     pub async fn tag(&self, tag: Tag) -> Result<Proposed, SourceError> {
         let kind = self.kind.clone();
         let made = self.blocking(move || match &*kind {
-            Kind::Folder(_) => {
-                Err(SourceError::Settings("the documents are in a folder: nothing can be tagged".to_owned()))
-            }
+            Kind::Folder(_) => Err(SourceError::NotInGit("folder", "tagged")),
             Kind::Git(git) => git.tag(&tag),
-            Kind::Cluster(_) => {
-                Err(SourceError::Settings("the documents are in a cluster: nothing can be tagged".to_owned()))
-            }
+            Kind::Cluster(_) => Err(SourceError::NotInGit("cluster", "tagged")),
         });
         made.await
     }

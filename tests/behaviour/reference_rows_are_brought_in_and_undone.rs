@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use betagate::controller::Controller;
 use betagate::core::dataset::{Shape, shape};
 use betagate::core::decide::{ObjectState, RunPhase, StepState};
-use betagate::store::{audit, datasets};
+use betagate::store::{audit, datasets, outbox};
+use futures_util::FutureExt as _;
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -324,4 +325,56 @@ fn a_pull_request_tells_which_rows_differ() {
     let told = plan().expect_code(2).stdout;
     assert!(told.contains("rows: 1 to import, 2 to change, 1 to take away (+ m9, ~ m1, ~ m2, - m8)"), "{told}");
     assert!(told.contains("Dataset/movement-library (manifests/coach.yaml:"), "{told}");
+}
+
+/// What a new channel is to be told and when, and the incident that says so: all in one revision.
+const NEWS: &str = "apiVersion: betagate.dev/v1alpha1
+kind: RollbackPlan
+metadata: { name: tell }
+spec: { program: coach, when: [ { incident: { severity: sev-1, activeFor: 1s } } ], steps: [ { publishNote: { to: [crew], template: note } } ] }
+---
+apiVersion: betagate.dev/v1alpha1
+kind: Incident
+metadata: { name: outage }
+spec: { program: coach, severity: sev-1, title: Movements are wrong, startedAt: 2026-03-03T07:00:00Z }
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_note_waits_for_no_rows_and_goes_to_whom_its_own_revision_names() {
+    for db in databases() {
+        let mut beta = start(&db, "reseed").await;
+        beta.repo.replace(
+            "manifests/coach.yaml",
+            "ana@example.com }",
+            "ana@example.com } }, channels: { crew: { email: [crew@example.com] }",
+        );
+        beta.repo.write("manifests/news.yaml", NEWS);
+        beta.repo.write("cohorts/templates/note.txt", "Subject: Rollback {{ run }}\n\n{{ reason }}\n");
+        beta.repo.write(FILE, &movements(8, &[(1, "Other")]));
+        beta.bring().await;
+        // Its rows are never done, as long as the note has not left.
+        beta.controller
+            .faults()
+            .listen(|moment| (moment == "dataset movement-library: before").then(|| std::future::pending().boxed()));
+        let store = beta.store.clone();
+        let told = async {
+            loop {
+                let notes = outbox::by_prefix(&store, "tell-1/").await.unwrap();
+                let settled =
+                    |note: &&outbox::Message| !matches!(note.state, outbox::State::Waiting | outbox::State::Claimed);
+                if let Some(note) = notes.iter().find(settled) {
+                    return (note.state, note.last_error.clone());
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        let note = tokio::select! {
+            done = beta.controller.run(std::future::pending(), |_| ()) => panic!("{done:?}"),
+            note = tokio::time::timeout(std::time::Duration::from_secs(60), told) => note,
+        };
+        let note = note.unwrap_or_else(|_| panic!("it did not leave: {:?}", beta.controller.problems()));
+        assert_eq!(note, (outbox::State::Done, None), "{}", db.name);
+        assert_eq!(names(&beta).await["m1"], "Movement 1", "the rows were not brought in meanwhile");
+        beta.store.close().await;
+    }
 }

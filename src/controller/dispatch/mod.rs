@@ -1,5 +1,5 @@
 //! What leaves: notes and documents of the outbox, and the invites of open cohorts, each in a task of its own beside the controller's passes, so
-//! that a protection never waits behind mail. A pass that waits for everything ([`Controller::pass`]) does the same within itself.
+//! that a protection never waits behind mail. A pass that waits for everything ([`pass`](super::Controller::pass)) does the same within itself.
 //!
 //! | module | what it knows |
 //! |---|---|
@@ -8,7 +8,9 @@
 //! | `invites` | one program's invites: which is next, claimed, sent, settled |
 //! | `review` | the dry run: messages as files, and a summary |
 //! | `letters` | what an invite says |
+//! | `proposals` | the outbox: branches, pull requests and tags that a run proposes |
 //! | `samples` | a preview, a test to an operator |
+//! | `orders` | what the senders are told after a pass |
 //! | `pace` | how soon the next one may leave |
 //!
 //! A sender is given its orders (which cohorts are open, with which revision) after every pass. Must not know: why a cohort is open.
@@ -17,6 +19,7 @@ mod invites;
 mod jobs;
 mod letters;
 mod notes;
+mod orders;
 mod pace;
 mod proposals;
 mod review;
@@ -35,15 +38,16 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::jobs::Workplace;
-use super::{Controller, ControllerError, Faults, Settings};
+use super::{ControllerError, Faults, Settings};
 use crate::clock::Clock;
 use crate::keys::Keys;
 use crate::outbox::{DeliveryError, Mailer};
 use crate::secrets::secret_in;
-use crate::source::{Snapshot, Source};
+use crate::source::Source;
 use crate::store::{Store, StoreError};
 
 use invites::Lane;
+use orders::{Order, Orders};
 /// What only the leading controller sends, and its successor takes over.
 pub(super) const KINDS: [&[&str]; 4] = [NOTES.kinds, PAPERS.kinds, JOBS.kinds, PROPOSALS.kinds];
 pub(super) use jobs::ordered;
@@ -106,18 +110,6 @@ impl Bell {
         self.0.subscribe()
     }
 }
-
-/// What a sender does for one program.
-#[derive(Clone)]
-pub(super) struct Order {
-    program: Arc<ProgramDesired>,
-    snapshot: Arc<Snapshot>,
-    /// The open cohorts.
-    open: Vec<String>,
-}
-
-/// The orders of all programs, by name.
-pub(super) type Orders = BTreeMap<String, Order>;
 
 /// What senders work with.
 pub(super) struct Post {
@@ -366,44 +358,6 @@ fn after_failure(error: &ControllerError, failures: &mut u32) -> Option<Duration
     let pause = RETRY.0.saturating_mul(1 << (*failures).min(6)).min(RETRY.1);
     *failures = failures.saturating_add(1);
     Some(pause)
-}
-
-impl Controller {
-    /// Tells the senders what this pass came to. Protection comes first: this runs after what a pass decided is committed.
-    pub(super) async fn dispatch(&mut self, name: &str) -> Result<(), ControllerError> {
-        let (Some(built), Some(snapshot)) = (&self.built, &self.built_from) else { return Ok(()) };
-        let Some(program) = built.desired.programs.get(name) else { return Ok(()) };
-        let decided = self.programs.get(name).and_then(|state| state.decision.as_ref());
-        let cohorts = decided.into_iter().flat_map(|decision| &decision.effective.cohorts);
-        let open: Vec<String> = cohorts.filter(|(_, state)| state.open).map(|(cohort, _)| cohort.clone()).collect();
-        self.post.orders.send_if_modified(|orders| {
-            let known = orders.len();
-            orders.retain(|name, _| built.desired.programs.contains_key(name));
-            let same = |order: &Order| order.open == open && order.snapshot.revision == snapshot.revision;
-            if orders.get(name).is_some_and(same) {
-                return orders.len() != known;
-            }
-            // The others too, with nothing open until their own pass: a note of theirs may be due.
-            for (other, program) in &built.desired.programs {
-                if !orders.contains_key(other) {
-                    let (program, snapshot) = (program.clone(), snapshot.clone());
-                    orders.insert(other.clone(), Order { program, snapshot, open: Vec::new() });
-                }
-            }
-            let order = Order { program: program.clone(), snapshot: snapshot.clone(), open };
-            orders.insert(name.to_owned(), order);
-            true
-        });
-        if self.patient {
-            for batch in BATCHES {
-                while self.post.deliver_messages(batch).await? == Delivered::Some {}
-            }
-            self.post.invite_all(name).await?;
-        } else {
-            self.post.ring();
-        }
-        Ok(())
-    }
 }
 
 fn later(reason: String) -> DeliveryError {

@@ -28,6 +28,9 @@ impl Post {
     /// Delivers what is due, as much as is taken at once, each message with its receipt. After a round that failed, what that one had claimed is delivered again under the same name:
     /// this sender is the only one of its kinds, and the claim would only lapse after the step's time.
     pub(super) async fn deliver_messages(&self, batch: &Batch) -> Result<Delivered, ControllerError> {
+        if self.orders.borrow().is_empty() {
+            return Ok(Delivered::Nothing(None));
+        }
         let again = self.dropped().remove(batch.kinds[0]);
         let round = self.deliver_round(batch, again).await;
         if round.is_err() {
@@ -41,9 +44,6 @@ impl Post {
     }
 
     async fn deliver_round(&self, batch: &Batch, again: bool) -> Result<Delivered, ControllerError> {
-        if self.orders.borrow().is_empty() {
-            return Ok(Delivered::Nothing(None));
-        }
         let now = self.clock.now();
         let next = outbox::next_at(&self.store, batch.kinds).await?;
         if !again && next.is_none_or(|at| at > now) {

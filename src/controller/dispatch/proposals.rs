@@ -46,7 +46,7 @@ impl Post {
             MessageKind::Tag { name, revision, message } => {
                 let tag = Tag { name, revision, message, at: now };
                 let made = self.source.tag(tag).await.map_err(|error| match error {
-                    SourceError::Taken(_) => never(error.to_string()),
+                    SourceError::Taken(_) | SourceError::NotInGit(..) => never(error.to_string()),
                     _ => later(error.to_string()),
                 })?;
                 Ok(json!({ "way": "git", "reference": format!("tag {} {}", made.branch, made.commit), "at": now }))

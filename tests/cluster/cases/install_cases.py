@@ -44,7 +44,7 @@ def the_roles_add_up(pods):
         wanted = {
             "viewer": ["get flags", "list rollbacks", "watch gates"],
             "reviewer": ["create signoffs", "create incidents", "get cohorts", "get invites"],
-            "operator": ["update flags", "delete invites", "create programs", "patch workloads"],
+            "operator": ["update flags", "delete invites", "create programs", "patch workloads", "patch workloads/scale"],
             "owner": ["govern programs"],
             None: ["create rollbacks", "patch flags/status", "update rollbacks/status"],
         }
