@@ -24,7 +24,8 @@ type Answer = Box<dyn HttpBody<Data = Bytes, Error = BoxError> + Send + Unpin>;
 pub struct Wire(Arc<State>);
 
 struct State {
-    writes: AtomicUsize,
+    /// Every write: its method and path.
+    writes: Mutex<Vec<String>>,
     away: AtomicBool,
     busy: AtomicUsize,
     /// Writes that still come through, once they are counted down.
@@ -39,7 +40,7 @@ impl Wire {
     pub async fn client(user: Option<&str>) -> (Client, Wire) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let state = State {
-            writes: AtomicUsize::new(0),
+            writes: Mutex::default(),
             away: AtomicBool::new(false),
             busy: AtomicUsize::new(0),
             left: AtomicUsize::new(usize::MAX),
@@ -56,7 +57,12 @@ impl Wire {
 
     /// How many writes went over it.
     pub fn writes(&self) -> usize {
-        self.0.writes.load(Ordering::SeqCst)
+        self.0.writes.lock().unwrap().len()
+    }
+
+    /// Those after so many: their methods and paths.
+    pub fn written_after(&self, writes: usize) -> Vec<String> {
+        self.0.writes.lock().unwrap()[writes..].to_vec()
     }
 
     /// Breaks what is open; nothing comes through until [`Wire::mend`].
@@ -98,7 +104,7 @@ impl Wire {
             return Some(Err("the wire is cut".into()));
         }
         if request.method() != Method::GET {
-            state.writes.fetch_add(1, Ordering::SeqCst);
+            state.writes.lock().unwrap().push(format!("{} {}", request.method(), request.uri().path()));
             let less = |left: usize| left.checked_sub(1);
             let counted = |left: usize| if left == usize::MAX { Some(left) } else { left.checked_sub(1) };
             let of_status = request.uri().path().ends_with("/status");
